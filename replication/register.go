@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/skeinmesh/skein/store"
 	"github.com/skeinmesh/skein/transport/peer"
 )
 
@@ -108,31 +109,10 @@ func (r *Register) list() []Region {
 func (r *Register) save() error {
 	data, err := json.MarshalIndent(r.list(), "", "  ")
 	if err == nil {
-		err = replaceFile(r.path, data)
+		err = store.ReplaceFile(r.path, data)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRegister, err)
 	}
 	return nil
-}
-
-func replaceFile(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name()) // gone already after a successful rename
-	_, err = tmp.Write(data)
-	err = errors.Join(err, tmp.Sync(), tmp.Close())
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
