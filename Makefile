@@ -1,0 +1,52 @@
+# Everything here needs Go alone; tools are run at pinned versions.
+
+GO          ?= go
+FUZZTIME    ?= 10s
+SOAK        ?= 30m
+STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.1
+
+# Packages that are also tested under the race detector by `make test`: those
+# that hold state shared by goroutines and whose tests stay affordable with it.
+RACE ?= ./gossip/... ./routing/... ./transport/... ./replication/... ./node/... ./cmd/...
+
+# The nested module of the benchmarks against peers is not part of ./...
+NESTED := $(wildcard test/bench/go.mod)
+
+.PHONY: build test race lint demo bench fuzz soak clean
+
+build: ## the binary, as ./skein
+	$(GO) build -trimpath -o skein ./cmd/skein
+
+test: ## all that ends within ten minutes on two cores
+	$(GO) test -timeout 9m ./...
+	$(GO) test -race -short -timeout 9m $(RACE)
+
+lint: ## formatting, vet, staticcheck
+	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not formatted:"; echo "$$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+ifneq ($(NESTED),)
+	cd test/bench && $(GO) vet ./... && $(GO) run $(STATICCHECK) ./...
+endif
+
+demo: ## three regions on this machine: publish, cut, heal; fails if any of it does
+	$(GO) run ./cmd/skein demo --once
+
+bench: ## micro-benchmarks, then Skein and its peers side by side
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+ifneq ($(NESTED),)
+	cd test/bench && $(GO) run .
+endif
+
+fuzz: ## every fuzz target for FUZZTIME each
+	@$(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ {f[n++]=$$1} $$1=="ok" {for (i=0;i<n;i++) print $$2, f[i]; n=0} $$1=="?" {n=0}' | \
+	while read pkg target; do \
+	  echo "== $$pkg $$target"; \
+	  $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	done
+
+soak: ## the tests again, raced and repeated, with SKEIN_SOAK telling long ones how long to run
+	SKEIN_SOAK=$(SOAK) $(GO) test -race -count 1 -timeout 6h ./...
+
+clean:
+	rm -f skein
