@@ -2,8 +2,6 @@ package event
 
 import (
 	"encoding/binary"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -71,9 +69,9 @@ func (b *Builder) Append(dst []byte) []byte {
 	dst = appendBytes(dst, fieldSource, b.source)
 	dst = appendBytes(dst, fieldSpec, SpecVersion)
 	dst = appendBytes(dst, fieldType, b.typ)
-	slices.SortFunc(b.attrs, func(x, y attr) int { return strings.Compare(x.name, y.name) })
-	for _, a := range b.attrs {
-		dst = appendAttr(dst, a.name, a.value)
+	sortAttrs(b.attrs)
+	for i := range b.attrs {
+		dst = appendAttr(dst, &b.attrs[i])
 	}
 	switch b.form {
 	case BinaryData:
@@ -86,11 +84,58 @@ func (b *Builder) Append(dst []byte) []byte {
 	return dst
 }
 
+// size is how many bytes Append writes.
+func (b *Builder) size() int {
+	n := fieldSize(len(b.id)) + fieldSize(len(b.source)) + fieldSize(len(SpecVersion)) + fieldSize(len(b.typ))
+	for i := range b.attrs {
+		n += fieldSize(entrySize(&b.attrs[i]))
+	}
+	if b.form != NoData {
+		n += fieldSize(len(b.data))
+	}
+	return n
+}
+
+// load collects what a scanned event holds. The builder's parts are views into
+// its envelope.
+func (b *Builder) load(e *Event) error {
+	b.id, b.source, b.typ = e.ID(), e.Source(), e.Type()
+	b.data, b.form = e.Data()
+	for at := int(e.attrs); at < len(e.raw); {
+		n, key, val, ok := e.entry(at)
+		if n == 0 {
+			return malformed(at)
+		}
+		at += n
+		if !ok {
+			continue
+		}
+		v, _ := decodeValue(val)
+		b.attrs = append(b.attrs, attr{text(key), v})
+	}
+	return nil
+}
+
 // Event is the finished event in an envelope of its own.
 func (b *Builder) Event() (Event, error) {
 	var e Event
-	err := e.Scan(b.Append(nil))
+	err := e.Scan(b.Append(make([]byte, 0, b.size())))
 	return e, err
+}
+
+// sortAttrs sorts by name, stably, without letting attrs escape: a Shell sort,
+// which for the few attributes of nearly every event is an insertion sort.
+func sortAttrs(attrs []attr) {
+	for _, gap := range [...]int{100001, 29524, 9841, 3280, 1093, 364, 121, 40, 13, 4, 1} {
+		if gap > 1 && gap > len(attrs)/3 {
+			continue
+		}
+		for i := gap; i < len(attrs); i++ {
+			for j := i; j >= gap && attrs[j].name < attrs[j-gap].name; j -= gap {
+				attrs[j], attrs[j-gap] = attrs[j-gap], attrs[j]
+			}
+		}
+	}
 }
 
 func appendBytes(dst []byte, field int, s string) []byte {
@@ -99,15 +144,20 @@ func appendBytes(dst []byte, field int, s string) []byte {
 	return append(dst, s...)
 }
 
-func appendAttr(dst []byte, name string, v Value) []byte {
-	size := valueSize(v)
-	entry := 1 + uvarintSize(uint64(len(name))) + len(name) + 1 + uvarintSize(uint64(size)) + size
+// fieldSize is the size of a length-delimited field of n bytes, whose number is
+// below 16.
+func fieldSize(n int) int { return 1 + uvarintSize(uint64(n)) + n }
+
+// entrySize is the size of an attribute's map entry.
+func entrySize(a *attr) int { return fieldSize(len(a.name)) + fieldSize(valueSize(&a.value)) }
+
+func appendAttr(dst []byte, a *attr) []byte {
 	dst = append(dst, fieldAttributes<<3|2)
-	dst = binary.AppendUvarint(dst, uint64(entry))
-	dst = appendBytes(dst, 1, name)
+	dst = binary.AppendUvarint(dst, uint64(entrySize(a)))
+	dst = appendBytes(dst, 1, a.name)
 	dst = append(dst, 2<<3|2)
-	dst = binary.AppendUvarint(dst, uint64(size))
-	return appendValue(dst, v)
+	dst = binary.AppendUvarint(dst, uint64(valueSize(&a.value)))
+	return appendValue(dst, &a.value)
 }
 
 // valueField is where CloudEventAttributeValue keeps a kind of text.
@@ -123,7 +173,7 @@ func valueField(k Kind) int {
 	return valueString
 }
 
-func valueSize(v Value) int {
+func valueSize(v *Value) int {
 	switch v.kind {
 	case Boolean:
 		return 2
@@ -133,10 +183,10 @@ func valueSize(v Value) int {
 		n := timestampSize(v)
 		return 1 + uvarintSize(uint64(n)) + n
 	}
-	return 1 + uvarintSize(uint64(len(v.s))) + len(v.s)
+	return fieldSize(len(v.s))
 }
 
-func appendValue(dst []byte, v Value) []byte {
+func appendValue(dst []byte, v *Value) []byte {
 	switch v.kind {
 	case Boolean:
 		return append(dst, valueBoolean<<3, byte(v.n))
@@ -156,7 +206,7 @@ func appendValue(dst []byte, v Value) []byte {
 	return appendBytes(dst, valueField(v.kind), v.s)
 }
 
-func timestampSize(v Value) int {
+func timestampSize(v *Value) int {
 	n := 0
 	if v.n != 0 {
 		n += 1 + uvarintSize(uint64(v.n))

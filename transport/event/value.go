@@ -21,10 +21,10 @@ const (
 
 // Value is an attribute's value. The zero Value stands for an absent attribute.
 type Value struct {
-	kind Kind
 	s    string // String, URI, URIRef; Binary's bytes
 	n    int64  // Integer; Boolean as 0 or 1; Timestamp's seconds
 	ns   int32  // Timestamp's nanoseconds
+	kind Kind
 }
 
 // StringValue and its siblings make values.

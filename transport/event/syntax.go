@@ -1,0 +1,391 @@
+package event
+
+import (
+	"net/netip"
+	"strings"
+	"unicode/utf8"
+)
+
+// The syntaxes of attribute values. Each reason function says in words why a
+// text is not of its syntax; "" means it is. They do not allocate.
+
+// class tells what an ASCII character may be part of.
+type class uint8
+
+const (
+	clPlain class = 1 << iota // a header value as it stands: 0x20-0x7e without " and %
+	clPath                    // pchar and "/", RFC 3986, without "%"
+	clHost                    // unreserved and sub-delims, without "%"
+	clToken                   // tchar, RFC 9110
+	clAlnum                   // ALPHA and DIGIT
+	clHex                     // HEXDIG in either case
+)
+
+// classes is filled from the character lists of the RFCs.
+var classes = func() (t [256]class) {
+	for c := 0x20; c < 0x7f; c++ {
+		if c != '"' && c != '%' {
+			t[c] |= clPlain
+		}
+	}
+	mark := func(cl class, chars string) {
+		for i := 0; i < len(chars); i++ {
+			t[chars[i]] |= cl
+		}
+	}
+	const alnum = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+	mark(clAlnum|clToken|clHost|clPath, alnum)
+	mark(clHost|clPath, "-._~!$&'()*+,;=")
+	mark(clPath, ":@/")
+	mark(clToken, "!#$%&'*+-.^_`|~")
+	mark(clHex, "0123456789abcdefABCDEF")
+	return t
+}()
+
+// asciiText says whether s is printable ASCII throughout: what nearly every
+// attribute is.
+func asciiText(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if s[i]-0x20 >= 0x5f {
+			return false
+		}
+	}
+	return true
+}
+
+// badRune says whether a CloudEvents string must not hold r: controls and
+// noncharacters.
+func badRune(r rune) bool {
+	return r < 0x20 || r >= 0x7f && r <= 0x9f || r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe
+}
+
+// reasonText is about the String of the CloudEvents type system.
+func reasonText(s string) string {
+	if asciiText(s) {
+		return ""
+	}
+	for i := 0; i < len(s); {
+		r, n := utf8.DecodeRuneInString(s[i:])
+		if r == utf8.RuneError && n == 1 {
+			return "is not valid UTF-8"
+		}
+		if badRune(r) {
+			if r > 0x9f {
+				return "holds a Unicode noncharacter"
+			}
+			return "holds a control character"
+		}
+		i += n
+	}
+	return ""
+}
+
+// reasonURI is about an absolute URI; a fragment is tolerated.
+func reasonURI(s string) string {
+	if s == "" {
+		return reasonEmpty
+	}
+	scheme, reason := uriReference(s)
+	if reason == "" && !scheme {
+		return "is no absolute URI: it has no scheme"
+	}
+	return reason
+}
+
+const reasonURIChar = "holds a character that a URI must not hold unencoded"
+
+// uriReference reads a URI-reference by RFC 3986 section 4.1 and says whether
+// it has a scheme, and why it is none. The empty reference is one.
+func uriReference(s string) (scheme bool, reason string) {
+	rest := s
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if c == ':' {
+			if !isScheme(s[:i]) {
+				return false, "is no URI-reference: its first segment has a colon and is no scheme"
+			}
+			scheme, rest = true, s[i+1:]
+			break
+		}
+		if c == '/' || c == '?' || c == '#' {
+			break
+		}
+	}
+	if strings.HasPrefix(rest, "//") {
+		end := 2
+		for end < len(rest) && rest[end] != '/' && rest[end] != '?' && rest[end] != '#' {
+			end++
+		}
+		if reason := reasonAuthority(rest[2:end]); reason != "" {
+			return scheme, reason
+		}
+		rest = rest[end:]
+	}
+	fragment := false
+	for i := 0; i < len(rest); i++ {
+		c := rest[i]
+		if classes[c]&clPath != 0 {
+			continue
+		}
+		switch {
+		case c == '%' && isEscape(rest[i:]):
+			i += 2
+		case c == '%':
+			return scheme, "holds a percent sign without two hex digits"
+		case c == '?': // in a query and a fragment too
+		case c == '#' && !fragment:
+			fragment = true
+		default:
+			return scheme, reasonURIChar
+		}
+	}
+	return scheme, ""
+}
+
+func isScheme(s string) bool {
+	for i := 0; i < len(s); i++ {
+		if classes[s[i]]&clAlnum == 0 && s[i] != '+' && s[i] != '-' && s[i] != '.' {
+			return false
+		}
+	}
+	return s != "" && (s[0]|0x20) >= 'a' && (s[0]|0x20) <= 'z'
+}
+
+// isEscape says whether s begins with a percent sign and two hex digits.
+func isEscape(s string) bool {
+	return len(s) >= 3 && s[0] == '%' && classes[s[1]]&classes[s[2]]&clHex != 0
+}
+
+// reasonAuthority is about [userinfo "@"] host [":" port].
+func reasonAuthority(s string) string {
+	if at := strings.IndexByte(s, '@'); at >= 0 {
+		if !hostChars(s[:at], true) {
+			return reasonURIChar
+		}
+		s = s[at+1:]
+	}
+	port := ""
+	if strings.HasPrefix(s, "[") {
+		end := strings.IndexByte(s, ']')
+		if end < 0 || !isIPLiteral(s[1:end]) {
+			return "has an IP literal that is none"
+		}
+		s, port = "", s[end+1:]
+	} else if colon := strings.IndexByte(s, ':'); colon >= 0 {
+		s, port = s[:colon], s[colon:]
+	}
+	if !hostChars(s, false) {
+		return reasonURIChar
+	}
+	for i := 0; i < len(port); i++ {
+		if i == 0 && port[i] != ':' || i > 0 && (port[i] < '0' || port[i] > '9') {
+			return "has a port that is no number"
+		}
+	}
+	return ""
+}
+
+// hostChars says whether s is a reg-name, or a userinfo when colons are too.
+func hostChars(s string, colon bool) bool {
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case classes[c]&clHost != 0 || colon && c == ':':
+		case isEscape(s[i:]):
+			i += 2
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// isIPLiteral is about what stands between the brackets.
+func isIPLiteral(s string) bool {
+	if s != "" && s[0]|0x20 == 'v' { // IPvFuture
+		version, addr, ok := strings.Cut(s[1:], ".")
+		for i := 0; i < len(version); i++ {
+			ok = ok && classes[version[i]]&clHex != 0
+		}
+		for i := 0; i < len(addr); i++ {
+			ok = ok && (classes[addr[i]]&clHost != 0 || addr[i] == ':')
+		}
+		return ok && version != "" && addr != ""
+	}
+	a, err := netip.ParseAddr(s)
+	return err == nil && a.Is6() && a.Zone() == ""
+}
+
+const reasonNoTime = "is no RFC 3339 time"
+
+// reasonTime is about RFC 3339's date-time: a second of 60 is taken.
+func reasonTime(s string) string {
+	if s == "" {
+		return reasonEmpty
+	}
+	if len(s) < len("2006-01-02T15:04:05Z") || s[4] != '-' || s[7] != '-' || s[10]|0x20 != 't' || s[13] != ':' || s[16] != ':' {
+		return reasonNoTime
+	}
+	year, ok := digits(s[0:4])
+	month, ok1 := digits(s[5:7])
+	day, ok2 := digits(s[8:10])
+	hour, ok3 := digits(s[11:13])
+	minute, ok4 := digits(s[14:16])
+	second, ok5 := digits(s[17:19])
+	if !ok || !ok1 || !ok2 || !ok3 || !ok4 || !ok5 {
+		return reasonNoTime
+	}
+	if month < 1 || month > 12 || day < 1 || day > daysIn(year, month) {
+		return reasonNoTime + ": there is no such day"
+	}
+	if hour > 23 || minute > 59 || second > 60 {
+		return reasonNoTime + ": there is no such time of day"
+	}
+	rest := s[19:]
+	if rest[0] == '.' {
+		n := 1
+		for n < len(rest) && rest[n]-'0' <= 9 {
+			n++
+		}
+		if n == 1 {
+			return reasonNoTime
+		}
+		rest = rest[n:]
+	}
+	if rest == "Z" || rest == "z" {
+		return ""
+	}
+	if len(rest) != len("+00:00") || rest[0] != '+' && rest[0] != '-' || rest[3] != ':' {
+		return reasonNoTime + ": it ends in neither Z nor an offset like +01:00"
+	}
+	hour, ok = digits(rest[1:3])
+	minute, ok1 = digits(rest[4:6])
+	if !ok || !ok1 || hour > 23 || minute > 59 {
+		return reasonNoTime + ": there is no such offset"
+	}
+	return ""
+}
+
+func digits(s string) (n int, ok bool) {
+	for i := 0; i < len(s); i++ {
+		d := s[i] - '0'
+		if d > 9 {
+			return 0, false
+		}
+		n = n*10 + int(d)
+	}
+	return n, true
+}
+
+func daysIn(year, month int) int {
+	switch month {
+	case 2:
+		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
+			return 29
+		}
+		return 28
+	case 4, 6, 9, 11:
+		return 30
+	}
+	return 31
+}
+
+const reasonNoMediaType = "is no media type like text/plain"
+
+// reasonMediaType is about RFC 9110's media-type.
+func reasonMediaType(s string) string {
+	if s == "" {
+		return reasonEmpty
+	}
+	if r := reasonText(s); r != "" {
+		return r
+	}
+	rest, ok := token(s)
+	if !ok || rest == "" || rest[0] != '/' {
+		return reasonNoMediaType
+	}
+	if rest, ok = token(rest[1:]); !ok {
+		return reasonNoMediaType
+	}
+	for rest != "" {
+		rest = trimSpace(rest)
+		if rest == "" || rest[0] != ';' {
+			return reasonNoMediaType
+		}
+		rest = trimSpace(rest[1:])
+		if rest == "" || rest[0] == ';' { // an empty parameter
+			continue
+		}
+		if rest, ok = token(rest); !ok || rest == "" || rest[0] != '=' {
+			return reasonNoMediaType
+		}
+		rest = rest[1:]
+		if rest != "" && rest[0] == '"' {
+			rest, ok = quoted(rest)
+		} else {
+			rest, ok = token(rest)
+		}
+		if !ok {
+			return reasonNoMediaType
+		}
+	}
+	return ""
+}
+
+// token takes a token off the front of s.
+func token(s string) (rest string, ok bool) {
+	n := 0
+	for n < len(s) && classes[s[n]]&clToken != 0 {
+		n++
+	}
+	return s[n:], n > 0
+}
+
+// quoted takes a quoted-string off the front of s.
+func quoted(s string) (rest string, ok bool) {
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case '"':
+			return s[i+1:], true
+		}
+	}
+	return "", false
+}
+
+func trimSpace(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	return s
+}
+
+// mediaKind is what the encodings ask of a media type.
+type mediaKind uint8
+
+const (
+	noMedia mediaKind = iota // no media type at all
+	otherMedia
+	jsonMedia // */json and */*+json
+	textMedia // text/*, XML and forms
+)
+
+// mediaKindOf classes a valid media type.
+func mediaKindOf(s string) mediaKind {
+	if end := strings.IndexAny(s, "; \t"); end >= 0 {
+		s = s[:end]
+	}
+	top, sub, _ := strings.Cut(s, "/")
+	switch {
+	case strings.EqualFold(sub, "json") || hasSuffixFold(sub, "+json"):
+		return jsonMedia
+	case strings.EqualFold(top, "text"), strings.EqualFold(sub, "xml"), hasSuffixFold(sub, "+xml"),
+		strings.EqualFold(s, "application/javascript"), strings.EqualFold(s, "application/yaml"), strings.EqualFold(s, "application/x-www-form-urlencoded"):
+		return textMedia
+	}
+	return otherMedia
+}
+
+func hasSuffixFold(s, suffix string) bool {
+	return len(s) >= len(suffix) && strings.EqualFold(s[len(s)-len(suffix):], suffix)
+}
