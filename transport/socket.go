@@ -1,0 +1,129 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/quic-go/quic-go"
+	"golang.org/x/net/ipv4"
+)
+
+// packetMark begins every packet on the mesh port that is not QUIC's, whose
+// packets all have one of the two highest bits of their first byte set.
+const packetMark = 0x01
+
+// maxPacket is the most that one packet beside QUIC's may hold, in bytes:
+// quic-go's read buffers end there, and the mark takes one.
+const maxPacket = 1452 - 1
+
+// packetQueue is how many packets wait for ReadPacket before more are dropped.
+// quic-go keeps 32, which a burst of gossip overruns.
+const packetQueue = 4096
+
+// packet is one that came beside QUIC's, without its mark.
+type packet struct {
+	data []byte
+	from netip.AddrPort
+}
+
+// socket is the mesh port: QUIC reads and writes it, and other packets pass by.
+type socket struct {
+	quic    *quic.Transport
+	peeled  *peeler // nil where quic-go keeps the other packets
+	dropped atomic.Uint64
+}
+
+// newSocket makes a socket of conn. A *net.UDPConn is read in batches, and its
+// other packets are taken out before quic-go sees them; any other conn, that of
+// a simulated network for one, goes through quic-go's own small queue.
+func newSocket(conn net.PacketConn) *socket {
+	s := &socket{}
+	if udp, ok := conn.(*net.UDPConn); ok {
+		s.peeled = &peeler{UDPConn: udp, batch: ipv4.NewPacketConn(udp), packets: make(chan packet, packetQueue), dropped: &s.dropped}
+		conn = s.peeled
+	}
+	s.quic = &quic.Transport{Conn: conn}
+	return s
+}
+
+// write sends a packet beside QUIC's.
+func (s *socket) write(b []byte, to netip.AddrPort) error {
+	if len(b) > maxPacket {
+		return ErrTooLarge
+	}
+	_, err := s.quic.WriteTo(append([]byte{packetMark}, b...), udpAddr(to))
+	return err
+}
+
+// read waits for a packet beside QUIC's and copies it to b.
+func (s *socket) read(ctx context.Context, b []byte) (int, netip.AddrPort, error) {
+	if s.peeled != nil {
+		select {
+		case p := <-s.peeled.packets:
+			return copy(b, p.data), p.from, nil
+		case <-ctx.Done():
+			return 0, netip.AddrPort{}, ErrClosed
+		}
+	}
+	buf := make([]byte, maxPacket+1)
+	for {
+		n, from, err := s.quic.ReadNonQUICPacket(ctx, buf)
+		if err != nil {
+			return 0, netip.AddrPort{}, errors.Join(ErrClosed, err)
+		}
+		if n > 0 && buf[0] == packetMark {
+			return copy(b, buf[1:n]), addrPort(from), nil
+		}
+	}
+}
+
+// peeler is a UDP socket for quic-go to read. Packets that are not QUIC's it
+// keeps to itself.
+type peeler struct {
+	*net.UDPConn
+	batch   *ipv4.PacketConn
+	packets chan packet
+	dropped *atomic.Uint64
+}
+
+// ReadBatch is what quic-go reads with, if there is such a method. A packet
+// that is taken out stays in the batch as an empty one, which quic-go ignores:
+// it does not expect an empty batch.
+func (p *peeler) ReadBatch(messages []ipv4.Message, flags int) (int, error) {
+	n, err := p.batch.ReadBatch(messages, flags)
+	for i := range messages[:max(n, 0)] {
+		m := &messages[i]
+		b := m.Buffers[0][:m.N]
+		if len(b) == 0 || b[0] >= 0x40 {
+			continue
+		}
+		m.N, m.NN = 0, 0
+		if b[0] != packetMark {
+			continue
+		}
+		select {
+		case p.packets <- packet{append([]byte(nil), b[1:]...), addrPort(m.Addr)}:
+		default:
+			p.dropped.Add(1)
+		}
+	}
+	return n, err
+}
+
+// udpAddr is a in the form that sockets and the simulated network agree on:
+// four bytes for IPv4.
+func udpAddr(a netip.AddrPort) *net.UDPAddr {
+	return net.UDPAddrFromAddrPort(netip.AddrPortFrom(a.Addr().Unmap(), a.Port()))
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if u, ok := a.(*net.UDPAddr); ok {
+		ap := u.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	ap, _ := netip.ParseAddrPort(a.String())
+	return ap
+}

@@ -1,0 +1,116 @@
+package transport
+
+import (
+	"cmp"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// State is what a link is doing.
+type State string
+
+const (
+	Up         State = "up"
+	Connecting State = "connecting" // never up so far, or no attempt has failed yet since it was
+	Down       State = "down"
+)
+
+// LinkStats is one link as it is now. Counters grow from the first session to
+// the peer on.
+type LinkStats struct {
+	Peer      peer.Peer
+	State     State
+	Since     time.Time     // of the last change between up and not up
+	Reason    string        // why it is not up; empty when up
+	RTT       time.Duration // smoothed, from heartbeats; 0 when not up
+	Loss      float64       // the part of packets sent in this session that got lost, 0 to 1
+	Lanes     int           // connections that carry events; 0 when not up
+	BytesIn   uint64        // of batches
+	BytesOut  uint64
+	EventsIn  uint64
+	EventsOut uint64
+	Queued    int    // bytes of events that wait
+	Dropped   uint64 // events that were queued when the link went down or were refused by TryForward
+}
+
+// Stats is the endpoint as it is now.
+type Stats struct {
+	Links          []LinkStats
+	Connections    int    // QUIC connections that are open
+	Handshakes     int    // incoming ones that are not over
+	PacketsDropped uint64 // of layers, because nobody read them fast enough
+}
+
+// counters of a session, and of a link's past ones.
+type counters struct {
+	bytesIn, bytesOut, eventsIn, eventsOut, dropped atomic.Uint64
+}
+
+func (c *counters) add(other *counters) {
+	c.bytesIn.Add(other.bytesIn.Load())
+	c.bytesOut.Add(other.bytesOut.Load())
+	c.eventsIn.Add(other.eventsIn.Load())
+	c.eventsOut.Add(other.eventsOut.Load())
+	c.dropped.Add(other.dropped.Load())
+}
+
+// Links are all links that are kept, up or not, by peer.
+func (e *Endpoint) Links() []LinkStats {
+	e.mu.RLock()
+	links := make([]*link, 0, len(e.links))
+	for _, l := range e.links {
+		links = append(links, l)
+	}
+	e.mu.RUnlock()
+	stats := make([]LinkStats, 0, len(links))
+	for _, l := range links {
+		stats = append(stats, l.stats())
+	}
+	slices.SortFunc(stats, func(a, b LinkStats) int { return cmp.Compare(a.Peer.ID, b.Peer.ID) })
+	return stats
+}
+
+// Stats is the endpoint as it is now.
+func (e *Endpoint) Stats() Stats {
+	s := Stats{Links: e.Links(), PacketsDropped: e.socket.dropped.Load()}
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	s.Connections, s.Handshakes = len(e.conns), e.knocks.all
+	return s
+}
+
+func (l *link) stats() LinkStats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	st := LinkStats{Peer: l.target, State: Connecting, Since: l.since, Reason: l.reason}
+	if l.failures > 0 {
+		st.State = Down
+	}
+	var sum counters
+	sum.add(&l.totals)
+	if s := l.cur; s != nil {
+		sum.add(&s.counters)
+		if !s.ended() {
+			control, lane := s.control.ConnectionStats(), s.laneConn.ConnectionStats()
+			st.Peer, st.State, st.Lanes = s.peer, Up, 1
+			st.RTT = time.Duration(s.rtt.Load())
+			st.Loss = lossOf(control.PacketsSent+lane.PacketsSent, control.PacketsLost+lane.PacketsLost)
+			st.Queued = s.lane.queued()
+		}
+	}
+	st.BytesIn, st.BytesOut = sum.bytesIn.Load(), sum.bytesOut.Load()
+	st.EventsIn, st.EventsOut = sum.eventsIn.Load(), sum.eventsOut.Load()
+	st.Dropped = sum.dropped.Load()
+	return st
+}
+
+// lossOf is the part of packets that got lost.
+func lossOf(sent, lost uint64) float64 {
+	if sent == 0 {
+		return 0
+	}
+	return min(1, float64(lost)/float64(sent))
+}

@@ -1,0 +1,430 @@
+package wire
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+)
+
+// The native client protocol: what a program and its node say to each other on
+// one stream, over TCP, a unix socket or QUIC. Both begin with a Greet frame;
+// the client sends on without waiting for the node's.
+//
+//	greet:       JSON of a Greeting                              both ways
+//	publish:     first (uvarint) | namespace | event …           client → node
+//	ack:         last (uvarint)                                  node → client
+//	nack:        first (uvarint) | count (uvarint) | code | reason
+//	subscribe:   sid (uvarint) | JSON of a Subscribe             client → node
+//	subscribed:  sid | region …                                  node → client
+//	events:      sid | event …                                   node → client
+//	gap:         sid | count (uvarint) | from | to (varint, Unix ns) | cause
+//	credit:      sid | bytes (uvarint)                           client → node
+//	unsubscribe: sid                                             client → node
+//	ended:       sid | code | reason                             node → client
+//	bye:         code | reason                                   both ways, last
+//
+//	event:       length (uvarint) | envelope
+//	namespace, region, code, reason, cause: length (uvarint) | text
+//
+// Publishing. The client numbers its events without holes, across connections
+// too; a frame names the number of its first. The node routes a frame's events
+// in order and then acknowledges the frame: an ack says that every event up to
+// last was routed, but for those that a nack named before. Acks fall on the
+// ends of publish frames only.
+//
+// Subscribing. The client chooses sids and never uses one twice for different
+// subscriptions. A subscribe is answered by subscribed or by ended; an
+// unsubscribe by ended. The node sends a subscription's events only while it
+// has credit: what the Subscribe gave and credit frames add, less the bytes of
+// the bodies of its events frames; the last frame may overdraw it. So a slow
+// reader fills its own queue at the node and nothing else.
+//
+// Either side sends a Ping when it had nothing to send for a while, and takes
+// the other for dead when nothing came for longer. A Pong returns its body.
+const (
+	Greet       Kind = 0x40
+	Publish     Kind = 0x41
+	Ack         Kind = 0x42
+	Nack        Kind = 0x43
+	Subscribe   Kind = 0x44
+	Subscribed  Kind = 0x45
+	Events      Kind = 0x46
+	Gap         Kind = 0x47
+	Credit      Kind = 0x48
+	Unsubscribe Kind = 0x49
+	Ended       Kind = 0x4a
+	Bye         Kind = 0x4b
+)
+
+// ClientVersion is the version of the native client protocol, ClientProtocol
+// its name in an HTTP upgrade.
+const (
+	ClientVersion  = 1
+	ClientProtocol = "skein/1"
+)
+
+// Bounds of client frames.
+const (
+	MaxBatch   = 64 << 10 // bytes after which a publish or events frame takes no further event
+	MaxControl = 64 << 10 // bytes of any frame but publish and events
+	MaxReason  = 1 << 10  // bytes of a reason; longer ones are cut
+	maxCode    = 32
+)
+
+// Code says, for programs, why something was refused or ended.
+type Code string
+
+const (
+	CodeVersion   Code = "version"       // the other side speaks a version that this one does not
+	CodeProtocol  Code = "protocol"      // what came is not this protocol
+	CodeTooLarge  Code = "too-large"     // a frame or an event exceeds its bound
+	CodeInvalid   Code = "invalid-event" // not a valid CloudEvent
+	CodeFilter    Code = "bad-filter"
+	CodeNamespace Code = "bad-namespace"
+	CodeRequest   Code = "bad-request"
+	CodeTooMany   Code = "too-many" // subscriptions of one session
+	CodeNotReady  Code = "not-ready"
+	CodeBusy      Code = "busy"
+	CodeDone      Code = "done"    // as asked
+	CodeClosing   Code = "closing" // the node leaves or stops
+	CodeIdle      Code = "idle"    // nothing was heard for too long
+	CodeDenied    Code = "denied"
+	CodeInternal  Code = "internal"
+)
+
+// Greeting is the body of a Greet frame. Fields that the reader does not know
+// are skipped, so they can be added within a version.
+type Greeting struct {
+	Version int    `json:"version"`
+	Agent   string `json:"agent,omitempty"` // who speaks, for people
+
+	// From the node only.
+	Node     string `json:"node,omitempty"`
+	Name     string `json:"name,omitempty"`
+	Region   string `json:"region,omitempty"`
+	MaxEvent int    `json:"maxEvent,omitempty"` // bytes of an envelope
+}
+
+// Request is what a Subscribe frame asks for.
+type Request struct {
+	Namespace  string          `json:"namespace,omitempty"`
+	Filter     json.RawMessage `json:"filter,omitempty"` // Subscriptions API dialects; none means all events
+	Barrier    string          `json:"barrier,omitempty"`
+	WaitMs     int64           `json:"waitMs,omitempty"`
+	QueueBytes int             `json:"queueBytes,omitempty"`
+	Label      string          `json:"label,omitempty"`
+	Credit     int             `json:"credit"` // bytes the node may send at once
+}
+
+// Loss is what a Gap frame tells: events that the subscription should have got
+// and never will.
+type Loss struct {
+	Count    uint64 // 0 when nobody knows
+	From, To time.Time
+	Cause    string
+}
+
+// Refusal is why something was refused or ended. It is an error.
+type Refusal struct {
+	Code   Code
+	Reason string
+}
+
+// Error is the reason and the code.
+func (r *Refusal) Error() string {
+	if r.Reason == "" {
+		return string(r.Code)
+	}
+	return fmt.Sprintf("%s (%s)", r.Reason, r.Code)
+}
+
+// AppendJSON appends a frame whose body is v in JSON, for Greet.
+func AppendJSON(dst []byte, kind Kind, v any) []byte {
+	body, err := json.Marshal(v)
+	if err != nil { // only for types that JSON cannot express; ours it can
+		panic(fmt.Sprintf("wire: encode a %T: %v", v, err))
+	}
+	return AppendFrame(dst, kind, body)
+}
+
+// ReadGreeting reads the body of a Greet frame.
+func ReadGreeting(body []byte) (g Greeting, err error) {
+	if err := json.Unmarshal(body, &g); err != nil {
+		return g, fmt.Errorf("%w: greeting: %w", ErrMalformed, err)
+	}
+	return g, nil
+}
+
+// lengthRoom is reserved for the length of a frame that is still growing.
+const lengthRoom = 4
+
+// BeginPublish begins a publish frame at the end of dst. AppendEvent adds
+// events to it; EndEvents makes it whole.
+func BeginPublish(dst []byte, first uint64, namespace string) []byte {
+	dst = append(dst, byte(Publish), 0, 0, 0, 0)
+	dst = binary.AppendUvarint(dst, first)
+	if namespace == DefaultNamespace {
+		namespace = ""
+	}
+	return appendText(dst, namespace)
+}
+
+// BeginEvents begins an events frame at the end of dst.
+func BeginEvents(dst []byte, sid uint64) []byte {
+	dst = append(dst, byte(Events), 0, 0, 0, 0)
+	return binary.AppendUvarint(dst, sid)
+}
+
+// AppendEvent adds an event to the frame that dst ends with.
+func AppendEvent(dst, envelope []byte) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(envelope)))
+	return append(dst, envelope...)
+}
+
+// EndEvents writes the length of the publish or events frame that begins at
+// start and ends with buf. More events may be added, and the frame ended again.
+// It returns the size of the frame's body.
+func EndEvents(buf []byte, start int) int {
+	body := len(buf) - start - 1 - lengthRoom
+	PutLength(buf[start+1:start+1+lengthRoom], body)
+	return body
+}
+
+// ReadPublish reads the body of a publish frame: the number of its first
+// event, the namespace, and the events for NextEvent. All are views of body.
+func ReadPublish(body []byte) (first uint64, namespace string, events []byte, err error) {
+	first, n, err := readLength(body)
+	if err != nil {
+		return 0, "", nil, err
+	}
+	namespace, m, err := readText(body[n:], MaxNamespace)
+	if err != nil {
+		return 0, "", nil, err
+	}
+	if namespace == "" {
+		namespace = DefaultNamespace
+	}
+	return first, namespace, body[n+m:], nil
+}
+
+// ReadEvents reads the body of an events frame.
+func ReadEvents(body []byte) (sid uint64, events []byte, err error) {
+	sid, n, err := readLength(body)
+	if err != nil {
+		return 0, nil, err
+	}
+	return sid, body[n:], nil
+}
+
+// NextEvent splits the first envelope off the events of a publish or events
+// frame. Both results are views.
+func NextEvent(events []byte) (envelope, rest []byte, err error) {
+	size, n, err := readLength(events)
+	if err != nil {
+		return nil, nil, err
+	}
+	if size > uint64(len(events)-n) {
+		return nil, nil, ErrTruncated
+	}
+	end := n + int(size)
+	return events[n:end:end], events[end:], nil
+}
+
+// AppendAck appends an ack frame.
+func AppendAck(dst []byte, last uint64) []byte { return appendNumbers(dst, Ack, last) }
+
+// AppendCredit appends a credit frame.
+func AppendCredit(dst []byte, sid uint64, bytes int) []byte {
+	return appendNumbers(dst, Credit, sid, uint64(bytes))
+}
+
+// AppendUnsubscribe appends an unsubscribe frame.
+func AppendUnsubscribe(dst []byte, sid uint64) []byte { return appendNumbers(dst, Unsubscribe, sid) }
+
+// AppendNack appends a nack frame.
+func AppendNack(dst []byte, first, count uint64, why *Refusal) []byte {
+	var b [2 * binary.MaxVarintLen64]byte
+	head := binary.AppendUvarint(binary.AppendUvarint(b[:0], first), count)
+	return appendRefusal(dst, Nack, head, why)
+}
+
+// AppendEnded appends an ended frame.
+func AppendEnded(dst []byte, sid uint64, why *Refusal) []byte {
+	var b [binary.MaxVarintLen64]byte
+	return appendRefusal(dst, Ended, binary.AppendUvarint(b[:0], sid), why)
+}
+
+// AppendBye appends a bye frame.
+func AppendBye(dst []byte, why *Refusal) []byte { return appendRefusal(dst, Bye, nil, why) }
+
+// AppendSubscribe appends a subscribe frame.
+func AppendSubscribe(dst []byte, sid uint64, req *Request) ([]byte, error) {
+	body, err := json.Marshal(req)
+	if err != nil {
+		return dst, fmt.Errorf("wire: encode a subscription: %w", err)
+	}
+	return AppendFrame(dst, Subscribe, append(binary.AppendUvarint(nil, sid), body...)), nil
+}
+
+// ReadSubscribe reads the body of a subscribe frame. When only the request is
+// bad, sid is there with the error.
+func ReadSubscribe(body []byte) (sid uint64, req Request, err error) {
+	sid, n, err := readLength(body)
+	if err != nil {
+		return 0, req, err
+	}
+	if err := json.Unmarshal(body[n:], &req); err != nil {
+		return sid, req, fmt.Errorf("%w: subscription: %w", ErrMalformed, err)
+	}
+	return sid, req, nil
+}
+
+// AppendSubscribed appends a subscribed frame; missing are the regions that
+// have not confirmed the interest.
+func AppendSubscribed(dst []byte, sid uint64, missing []string) []byte {
+	body := binary.AppendUvarint(nil, sid)
+	for _, region := range missing {
+		body = appendText(body, region)
+	}
+	return AppendFrame(dst, Subscribed, body)
+}
+
+// ReadSubscribed reads the body of a subscribed frame.
+func ReadSubscribed(body []byte) (sid uint64, missing []string, err error) {
+	sid, n, err := readLength(body)
+	if err != nil {
+		return 0, nil, err
+	}
+	for body = body[n:]; len(body) > 0; body = body[n:] {
+		var region string
+		if region, n, err = readText(body, MaxRegion); err != nil {
+			return 0, nil, err
+		}
+		missing = append(missing, strings.Clone(region))
+	}
+	return sid, missing, nil
+}
+
+// AppendGap appends a gap frame.
+func AppendGap(dst []byte, sid uint64, loss *Loss) []byte {
+	body := binary.AppendUvarint(nil, sid)
+	body = binary.AppendUvarint(body, loss.Count)
+	body = binary.AppendVarint(body, unixNano(loss.From))
+	body = binary.AppendVarint(body, unixNano(loss.To))
+	return AppendFrame(dst, Gap, appendText(body, cut(loss.Cause)))
+}
+
+// ReadGap reads the body of a gap frame.
+func ReadGap(body []byte) (sid uint64, loss Loss, err error) {
+	if sid, body, err = number(body); err != nil {
+		return 0, loss, err
+	}
+	if loss.Count, body, err = number(body); err != nil {
+		return 0, loss, err
+	}
+	for _, at := range []*time.Time{&loss.From, &loss.To} {
+		v, n := binary.Varint(body)
+		if n <= 0 {
+			return 0, loss, ErrTruncated
+		}
+		if body = body[n:]; v != 0 {
+			*at = time.Unix(0, v)
+		}
+	}
+	cause, _, err := readText(body, MaxReason)
+	loss.Cause = strings.Clone(cause)
+	return sid, loss, err
+}
+
+// ReadNumber reads the body of an ack or unsubscribe frame.
+func ReadNumber(body []byte) (uint64, error) {
+	v, _, err := number(body)
+	return v, err
+}
+
+// ReadCredit reads the body of a credit frame.
+func ReadCredit(body []byte) (sid, bytes uint64, err error) {
+	if sid, body, err = number(body); err != nil {
+		return 0, 0, err
+	}
+	bytes, _, err = number(body)
+	return sid, bytes, err
+}
+
+// ReadNack reads the body of a nack frame.
+func ReadNack(body []byte) (first, count uint64, why *Refusal, err error) {
+	if first, body, err = number(body); err != nil {
+		return 0, 0, nil, err
+	}
+	if count, body, err = number(body); err != nil {
+		return 0, 0, nil, err
+	}
+	why, err = readRefusal(body)
+	return first, count, why, err
+}
+
+// ReadEnded reads the body of an ended frame.
+func ReadEnded(body []byte) (sid uint64, why *Refusal, err error) {
+	if sid, body, err = number(body); err != nil {
+		return 0, nil, err
+	}
+	why, err = readRefusal(body)
+	return sid, why, err
+}
+
+// ReadBye reads the body of a bye frame.
+func ReadBye(body []byte) (*Refusal, error) { return readRefusal(body) }
+
+func appendNumbers(dst []byte, kind Kind, numbers ...uint64) []byte {
+	var b [3 * binary.MaxVarintLen64]byte
+	body := b[:0]
+	for _, v := range numbers {
+		body = binary.AppendUvarint(body, v)
+	}
+	return AppendFrame(dst, kind, body)
+}
+
+func appendRefusal(dst []byte, kind Kind, head []byte, why *Refusal) []byte {
+	body := appendText(head, string(why.Code))
+	return AppendFrame(dst, kind, appendText(body, cut(why.Reason)))
+}
+
+func readRefusal(body []byte) (*Refusal, error) {
+	code, n, err := readText(body, maxCode)
+	if err != nil {
+		return nil, err
+	}
+	reason, _, err := readText(body[n:], MaxReason)
+	if err != nil {
+		return nil, err
+	}
+	return &Refusal{Code: Code(strings.Clone(code)), Reason: strings.Clone(reason)}, nil
+}
+
+// number reads a uvarint and returns what follows it.
+func number(b []byte) (uint64, []byte, error) {
+	v, n, err := readLength(b)
+	return v, b[n:], err
+}
+
+// cut is s or its beginning of at most MaxReason bytes, at a character's end.
+func cut(s string) string {
+	if len(s) <= MaxReason {
+		return s
+	}
+	n := MaxReason
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
+func unixNano(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixNano()
+}
