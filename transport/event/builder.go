@@ -65,11 +65,16 @@ func (b *Builder) SetData(form DataForm, data []byte) *Builder {
 
 // Append writes the envelope at the end of dst.
 func (b *Builder) Append(dst []byte) []byte {
+	sortAttrs(b.attrs)
+	return b.write(dst)
+}
+
+// write is Append when the attributes are sorted.
+func (b *Builder) write(dst []byte) []byte {
 	dst = appendBytes(dst, fieldID, b.id)
 	dst = appendBytes(dst, fieldSource, b.source)
 	dst = appendBytes(dst, fieldSpec, SpecVersion)
 	dst = appendBytes(dst, fieldType, b.typ)
-	sortAttrs(b.attrs)
 	for i := range b.attrs {
 		dst = appendAttr(dst, &b.attrs[i])
 	}
@@ -123,17 +128,24 @@ func (b *Builder) Event() (Event, error) {
 	return e, err
 }
 
-// sortAttrs sorts by name, stably, without letting attrs escape: a Shell sort,
-// which for the few attributes of nearly every event is an insertion sort.
+// sortAttrs sorts by name without letting attrs escape. For the few attributes
+// of nearly every event it is an insertion sort; a hostile number of them costs
+// a Shell sort's n^1.5.
 func sortAttrs(attrs []attr) {
-	for _, gap := range [...]int{100001, 29524, 9841, 3280, 1093, 364, 121, 40, 13, 4, 1} {
-		if gap > 1 && gap > len(attrs)/3 {
-			continue
-		}
+	gap := 1
+	for gap < len(attrs)/9 {
+		gap = 3*gap + 1
+	}
+	for ; gap > 0; gap /= 3 {
 		for i := gap; i < len(attrs); i++ {
-			for j := i; j >= gap && attrs[j].name < attrs[j-gap].name; j -= gap {
-				attrs[j], attrs[j-gap] = attrs[j-gap], attrs[j]
+			if attrs[i-gap].name <= attrs[i].name {
+				continue
 			}
+			a, j := attrs[i], i
+			for ; j >= gap && a.name < attrs[j-gap].name; j -= gap {
+				attrs[j] = attrs[j-gap]
+			}
+			attrs[j] = a
 		}
 	}
 }

@@ -138,7 +138,7 @@ func (e *Event) Check() error {
 	if err := b.check(nil); err != nil {
 		return err
 	}
-	if b.size() != len(e.raw) || text(b.Append(nil)) != text(e.raw) {
+	if b.size() != len(e.raw) || text(b.write(nil)) != text(e.raw) {
 		return invalid("the envelope is not in canonical form")
 	}
 	return nil

@@ -47,7 +47,7 @@ func (d Decoder) finish(dst []byte, b *Builder, bad *InvalidError) ([]byte, erro
 	if size > min(most, MaxEnvelope) {
 		return dst, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrTooLarge, size, min(most, MaxEnvelope))
 	}
-	return b.Append(slices.Grow(dst, size)), nil
+	return b.write(slices.Grow(dst, size)), nil
 }
 
 // blockSize is how many bytes of envelopes the events of a batch share at most,

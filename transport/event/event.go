@@ -76,32 +76,23 @@ func (e *Event) Scan(raw []byte) error {
 	e.attrs = uint32(len(raw))
 	for at := 0; at < len(raw); {
 		start := at
-		tag, n := uvarint(raw[at:])
-		if n <= 0 {
+		tag, at0, end := field(raw, at)
+		if end < 0 || tag&7 != 2 { // every field of the message is length-delimited
 			return malformed(start)
 		}
-		at += n
-		if tag&7 != 2 { // every field of the message is length-delimited
-			return malformed(start)
-		}
-		size, n := uvarint(raw[at:])
-		if n <= 0 || size > uint64(len(raw)-at-n) {
-			return malformed(start)
-		}
-		at += n
-		s := span{uint32(at), uint32(size)}
-		at += int(size)
+		at = end
+		s := span{uint32(at0), uint32(end - at0)}
 		switch tag >> 3 {
+		case fieldAttributes:
+			if int(e.attrs) == len(raw) {
+				e.attrs = uint32(start)
+			}
 		case fieldID:
 			e.id = s
 		case fieldSource:
 			e.src = s
 		case fieldType:
 			e.typ = s
-		case fieldAttributes:
-			if e.attrs == uint32(len(raw)) {
-				e.attrs = uint32(start)
-			}
 		case fieldBinary:
 			e.data, e.form = s, BinaryData
 		case fieldText:
@@ -114,6 +105,32 @@ func (e *Event) Scan(raw []byte) error {
 		return fmt.Errorf("%w: id, source or type is missing", ErrMalformed)
 	}
 	return nil
+}
+
+// field reads a length-delimited field at an offset that is inside b: its tag,
+// and where its content begins and ends. A negative end says that b is broken.
+// Of another wire type only the tag is true.
+func field(b []byte, at int) (tag uint64, begin, end int) {
+	if at+1 < len(b) && b[at] < 0x80 && b[at+1] < 0x80 { // nearly always
+		begin = at + 2
+		if end = begin + int(b[at+1]); end <= len(b) {
+			return uint64(b[at]), begin, end
+		}
+		return 0, 0, -1
+	}
+	return longField(b, at)
+}
+
+func longField(b []byte, at int) (tag uint64, begin, end int) {
+	tag, n := uvarint(b[at:])
+	if n <= 0 {
+		return 0, 0, -1
+	}
+	size, m := uvarint(b[at+n:])
+	if begin = at + n + m; m <= 0 || size > uint64(len(b)-begin) {
+		return 0, 0, -1
+	}
+	return tag, begin, begin + int(size)
 }
 
 func malformed(at int) error { return fmt.Errorf("%w at byte %d", ErrMalformed, at) }

@@ -28,9 +28,7 @@ func isCE(key string) bool {
 // growth. A body of no bytes is no data.
 func (d Decoder) AppendHTTP(dst []byte, h http.Header, body []byte) ([]byte, error) {
 	var room [16]attr
-	var names [192]byte // of attributes that lowerName does not know
 	b := Builder{attrs: room[:0]}
-	free := names[:0]
 	var bad *InvalidError
 	spec := ""
 	for key, values := range h {
@@ -45,21 +43,7 @@ func (d Decoder) AppendHTTP(dst []byte, h http.Header, body []byte) ([]byte, err
 			b.attrs = append(b.attrs, attr{"datacontenttype", StringValue(values[0])})
 			continue
 		}
-		name := lowerName(key[len("ce-"):])
-		if name == "" {
-			if len(free)+len(key) > cap(free) {
-				free = make([]byte, 0, 1024+len(key))
-			}
-			start := len(free)
-			for i := len("ce-"); i < len(key); i++ {
-				c := key[i]
-				if c-'A' < 26 {
-					c |= 0x20
-				}
-				free = append(free, c)
-			}
-			name = text(free[start:])
-		}
+		name := attrName(key[len("ce-"):])
 		if len(values) != 1 {
 			if len(values) > 1 {
 				bad = bad.add(name, reasonTwice)
@@ -104,40 +88,56 @@ func (d Decoder) AppendHTTP(dst []byte, h http.Header, body []byte) ([]byte, err
 	return d.finish(dst, &b, bad)
 }
 
-// lowerName is an attribute's name as net/http writes it in a header, for the
-// names that nearly every event has; "" for others.
-func lowerName(s string) string {
+// attrName is a header's name in lower case. For the names of the core and of
+// documented extensions, as net/http writes them, it allocates nothing.
+func attrName(s string) string {
 	switch s {
-	case "Id", "id":
+	case "Id":
 		return "id"
-	case "Source", "source":
+	case "Source":
 		return "source"
-	case "Type", "type":
+	case "Type":
 		return "type"
-	case "Specversion", "specversion":
+	case "Specversion":
 		return "specversion"
-	case "Time", "time":
+	case "Time":
 		return "time"
-	case "Subject", "subject":
+	case "Subject":
 		return "subject"
-	case "Dataschema", "dataschema":
+	case "Dataschema":
 		return "dataschema"
-	case "Partitionkey", "partitionkey":
+	case "Partitionkey":
 		return "partitionkey"
-	case "Traceparent", "traceparent":
+	case "Traceparent":
 		return "traceparent"
+	case "Tracestate":
+		return "tracestate"
+	case "Sequence":
+		return "sequence"
+	case "Dataref":
+		return "dataref"
+	case "Correlationid":
+		return "correlationid"
+	case "Causationid":
+		return "causationid"
+	case "Expirytime":
+		return "expirytime"
+	case "Recordedtime":
+		return "recordedtime"
 	}
-	return ""
+	b := []byte(s)
+	for i, c := range b {
+		if c-'A' < 26 {
+			b[i] = c | 0x20
+		}
+	}
+	return text(b)
 }
 
 // headerValue decodes a header's value: quoting first, then one round of
 // percent-decoding. It returns s itself when there is neither.
 func headerValue(s string) (value, reason string) {
-	plain := true
-	for i := 0; i < len(s); i++ {
-		plain = plain && classes[s[i]]&clPlain != 0
-	}
-	if plain {
+	if plainHeader(s) {
 		return s, ""
 	}
 	if strings.IndexByte(s, '"') >= 0 {

@@ -1,9 +1,11 @@
 package event
 
 import (
+	"encoding/binary"
 	"net/netip"
 	"strings"
 	"unicode/utf8"
+	"unsafe"
 )
 
 // The syntaxes of attribute values. Each reason function says in words why a
@@ -13,8 +15,7 @@ import (
 type class uint8
 
 const (
-	clPlain class = 1 << iota // a header value as it stands: 0x20-0x7e without " and %
-	clPath                    // pchar and "/", RFC 3986, without "%"
+	clPath  class = 1 << iota // pchar and "/", RFC 3986, without "%"
 	clHost                    // unreserved and sub-delims, without "%"
 	clToken                   // tchar, RFC 9110
 	clAlnum                   // ALPHA and DIGIT
@@ -23,11 +24,6 @@ const (
 
 // classes is filled from the character lists of the RFCs.
 var classes = func() (t [256]class) {
-	for c := 0x20; c < 0x7f; c++ {
-		if c != '"' && c != '%' {
-			t[c] |= clPlain
-		}
-	}
 	mark := func(cl class, chars string) {
 		for i := 0; i < len(chars); i++ {
 			t[chars[i]] |= cl
@@ -42,15 +38,56 @@ var classes = func() (t [256]class) {
 	return t
 }()
 
+const (
+	eachLow  = 0x0101010101010101 // 1 in each byte of a word
+	eachHigh = 0x8080808080808080
+)
+
+// odd has a bit for bytes outside 0x20-0x7e. A byte may be marked wrongly, but
+// only behind one that is marked rightly.
+func odd(w uint64) uint64 { return (w | w - 0x20*eachLow | w + eachLow) & eachHigh }
+
+// zero has a bit for bytes that are 0, with the same reserve.
+func zero(w uint64) uint64 { return (w - eachLow) & ^w & eachHigh }
+
 // asciiText says whether s is printable ASCII throughout: what nearly every
-// attribute is.
+// attribute is. It reads eight bytes at a time, the last eight twice.
 func asciiText(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i]-0x20 >= 0x5f {
-			return false
+	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	if len(b) < 8 {
+		for _, c := range b {
+			if c-0x20 >= 0x5f {
+				return false
+			}
 		}
+		return true
 	}
-	return true
+	bits := odd(binary.LittleEndian.Uint64(b[len(b)-8:]))
+	for ; len(b) >= 8; b = b[8:] {
+		bits |= odd(binary.LittleEndian.Uint64(b))
+	}
+	return bits == 0
+}
+
+// plainHeader says whether s is printable ASCII without quotes and percent
+// signs: a header's value that stands for itself.
+func plainHeader(s string) bool {
+	b := unsafe.Slice(unsafe.StringData(s), len(s))
+	if len(b) < 8 {
+		for _, c := range b {
+			if c-0x20 >= 0x5f || c == '"' || c == '%' {
+				return false
+			}
+		}
+		return true
+	}
+	w := binary.LittleEndian.Uint64(b[len(b)-8:])
+	bits := odd(w) | zero(w^'"'*eachLow) | zero(w^'%'*eachLow)
+	for ; len(b) >= 8; b = b[8:] {
+		w = binary.LittleEndian.Uint64(b)
+		bits |= odd(w) | zero(w^'"'*eachLow) | zero(w^'%'*eachLow)
+	}
+	return bits == 0
 }
 
 // badRune says whether a CloudEvents string must not hold r: controls and
@@ -211,7 +248,7 @@ func isIPLiteral(s string) bool {
 		}
 		return ok && version != "" && addr != ""
 	}
-	a, err := netip.ParseAddr(s)
+	a, err := netip.ParseAddr(strings.Clone(s)) // its error keeps what it is given
 	return err == nil && a.Is6() && a.Zone() == ""
 }
 

@@ -151,43 +151,28 @@ func (e *Event) Attrs(yield func(name string, v Value) bool) {
 // entry reads the field at an offset; ok says that it is an attribute. The
 // structure was checked by Scan; n is 0 where it is broken all the same.
 func (e *Event) entry(at int) (n int, key, val []byte, ok bool) {
-	tag, t := uvarint(e.raw[at:])
-	if t <= 0 {
+	tag, begin, end := field(e.raw, at)
+	if end < 0 {
 		return 0, nil, nil, false
 	}
-	size, s := uvarint(e.raw[at+t:])
-	if s <= 0 || size > uint64(len(e.raw)-at-t-s) {
-		return 0, nil, nil, false
-	}
-	n = t + s + int(size)
 	if tag != fieldAttributes<<3|2 {
-		return n, nil, nil, false
+		return end - at, nil, nil, false
 	}
-	key, val = mapEntry(e.raw[at+t+s : at+n])
-	return n, key, val, true
-}
-
-// mapEntry reads a protobuf map entry: key is field 1, value field 2.
-func mapEntry(b []byte) (key, val []byte) {
-	for len(b) > 0 {
-		tag, n := uvarint(b)
-		if n <= 0 {
-			return nil, nil
+	b := e.raw[:end]
+	for i := begin; i < end; { // a map entry: the key is field 1, the value field 2
+		tag, from, to := field(b, i)
+		if to < 0 {
+			return 0, nil, nil, false
 		}
-		size, m := uvarint(b[n:])
-		if m <= 0 || tag&7 != 2 || size > uint64(len(b)-n-m) {
-			return nil, nil
+		switch tag {
+		case 1<<3 | 2:
+			key = b[from:to]
+		case 2<<3 | 2:
+			val = b[from:to]
 		}
-		part := b[n+m : n+m+int(size)]
-		switch tag >> 3 {
-		case 1:
-			key = part
-		case 2:
-			val = part
-		}
-		b = b[n+m+int(size):]
+		i = to
 	}
-	return key, val
+	return end - at, key, val, true
 }
 
 // decodeValue reads a CloudEventAttributeValue: one field of a oneof.
