@@ -26,7 +26,7 @@ type recorder struct {
 
 	mu      sync.Mutex // guards the fields below
 	changed chan struct{}
-	log     []string // "up <id>" and "down <id>: <reason>"
+	story   []string // "up <id>" and "down <id>: <reason>"
 	up      map[peer.ID]bool
 	frames  []string // "<id> <kind> <body>"
 	records []string // "<id> <envelope>"
@@ -53,7 +53,7 @@ func (r *recorder) LinkUp(p peer.Peer) {
 			r.t.Errorf("LinkUp(%s) twice", p.ID)
 		}
 		r.up[p.ID] = true
-		r.log = append(r.log, "up "+string(p.ID))
+		r.story = append(r.story, "up "+string(p.ID))
 	})
 }
 
@@ -63,7 +63,7 @@ func (r *recorder) LinkDown(id peer.ID, reason string) {
 			r.t.Errorf("LinkDown(%s) without LinkUp", id)
 		}
 		r.up[id] = false
-		r.log = append(r.log, "down "+string(id)+": "+reason)
+		r.story = append(r.story, "down "+string(id)+": "+reason)
 	})
 }
 
@@ -123,7 +123,7 @@ func (r *recorder) wait(what string, cond func() bool) {
 		case <-deadline:
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.t.Fatalf("waited in vain for %s; log: %v", what, r.log)
+			r.t.Fatalf("waited in vain for %s; log: %v", what, r.story)
 		}
 	}
 }
@@ -142,7 +142,7 @@ func (r *recorder) waitDown(id peer.ID) {
 func (r *recorder) history() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.Clone(r.log)
+	return slices.Clone(r.story)
 }
 
 // node is an endpoint under test.
@@ -226,7 +226,8 @@ func loopback(t testing.TB) net.PacketConn {
 // network is a simulated one, for use in a bubble. Directions can be cut.
 type network struct {
 	simnet.PerfectRouter
-	net *simnet.Simnet
+	t       *testing.T
+	latency time.Duration
 
 	mu  sync.Mutex
 	cut map[[2]string]bool
@@ -235,16 +236,22 @@ type network struct {
 }
 
 func newNetwork(t *testing.T, latency time.Duration, n int) (*network, []net.PacketConn) {
-	w := &network{cut: map[[2]string]bool{}}
-	w.net = &simnet.Simnet{Router: w}
+	w := &network{t: t, latency: latency, cut: map[[2]string]bool{}}
 	var conns []net.PacketConn
 	for i := range n {
-		addr := &net.UDPAddr{IP: net.IPv4(10, 0, 0, byte(i+1)).To4(), Port: 7420}
-		conns = append(conns, w.net.NewEndpoint(addr, simnet.NodeBiDiLinkSettings{Latency: latency}))
+		conns = append(conns, w.attach(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), 7420)))
 	}
-	w.net.Start()
-	t.Cleanup(func() { w.net.Close() })
 	return w, conns
+}
+
+// attach gives the network a socket at addr, in place of one that was there.
+func (w *network) attach(addr netip.AddrPort) net.PacketConn {
+	link := &simnet.SimulatedLink{Latency: w.latency, UploadPacket: w}
+	conn := simnet.NewBlockingSimConn(udpAddr(addr), link)
+	w.AddNode(udpAddr(addr), link)
+	link.Start()
+	w.t.Cleanup(func() { link.Close() })
+	return conn
 }
 
 func (w *network) SendPacket(p simnet.Packet) error {

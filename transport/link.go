@@ -5,12 +5,9 @@ import (
 	"crypto/rand"
 	"fmt"
 	mathrand "math/rand/v2"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/quic-go/quic-go"
 
 	"github.com/skeinmesh/skein/transport/peer"
 )
@@ -39,47 +36,56 @@ type link struct {
 
 	up atomic.Pointer[session] // the session in use; nil when down
 
-	mu       sync.Mutex // guards the fields below
-	changed  chan struct{}
-	wanted   bool      // Connect was called; else the link lives while the peer keeps it
-	target   peer.Peer // whom to dial
-	gone     bool      // run has ended; there may be another link to the peer
-	offered  *session  // dialled by the peer, to be used next
-	abandon  context.CancelFunc
-	engaged  bool // this node's attempt has got so far that the peer's is refused
-	cur      *session
-	dialAt   time.Time
-	backoff  time.Duration
-	since    time.Time // of the last change of state
-	reason   string    // why the link is not up
-	failures int       // attempts since the link was last up
-	totals   counters  // of sessions that are over
+	mu      sync.Mutex // guards the fields below
+	changed chan struct{}
+	wanted  bool      // Connect was called; else the link lives while the peer keeps it
+	target  peer.Peer // whom to dial
+	guests  int       // calls of enter without leave
+	offered *session  // dialled by the peer, to be used next
+	abandon context.CancelFunc
+	engaged bool // this node's attempt has got so far that the peer's is refused
+	cur     *session
+	dialAt  time.Time
+	backoff time.Duration
+	since   time.Time // of the last change of state
+	reason  string    // why the link is not up
+	broken  bool      // it was up once, or an attempt has failed
+	totals  counters  // of sessions that are over
 }
 
-// link finds or makes the link to a peer.
-func (e *Endpoint) linkTo(p peer.Peer) (*link, error) {
+// enter finds or makes the link to a peer, which stays at least until leave.
+func (e *Endpoint) enter(p peer.Peer) (*link, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return nil, ErrClosed
 	}
-	if l := e.links[p.ID]; l != nil {
-		return l, nil
+	l := e.links[p.ID]
+	if l == nil {
+		l = &link{e: e, id: p.ID, lower: e.self.ID < p.ID, changed: make(chan struct{}), target: p, since: time.Now(), reason: "not connected yet"}
+		e.links[p.ID] = l
+		e.wg.Go(l.run)
 	}
-	l := &link{e: e, id: p.ID, lower: e.self.ID < p.ID, changed: make(chan struct{}), target: p, since: time.Now(), reason: "not connected yet"}
-	e.links[p.ID] = l
-	e.wg.Go(l.run)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.guests++
 	return l, nil
+}
+
+// leave undoes enter.
+func (l *link) leave() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.guests--
+	l.notify()
 }
 
 // Connect keeps a link to p from now on, until Disconnect. Calling it again
 // with a new address or a later boot of the peer replaces the link.
 func (e *Endpoint) Connect(p peer.Peer) {
-	for {
-		l, err := e.linkTo(p)
-		if err != nil || l.want(p) {
-			return
-		}
+	if l, err := e.enter(p); err == nil {
+		l.want(p)
+		l.leave()
 	}
 }
 
@@ -123,15 +129,12 @@ func (e *Endpoint) session(id peer.ID) (*session, error) {
 	return nil, ErrLinkDown
 }
 
-// want makes p the one to dial. It reports false if the link is gone.
-func (l *link) want(p peer.Peer) bool {
+// want makes p the one to dial.
+func (l *link) want(p peer.Peer) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.gone {
-		return false
-	}
 	if l.wanted && p.Boot < l.target.Boot {
-		return true // old news
+		return // old news
 	}
 	moved := l.wanted && p.Addr != l.target.Addr
 	if !l.wanted || moved || p.Boot > l.target.Boot {
@@ -152,7 +155,6 @@ func (l *link) want(p peer.Peer) bool {
 		l.cur.end(codeDone, "the peer's address has changed")
 	}
 	l.notify()
-	return true
 }
 
 func (l *link) unwant() {
@@ -200,7 +202,7 @@ func (l *link) next() *session {
 			l.mu.Unlock()
 			return s
 		}
-		if l.e.ctx.Err() != nil || !l.wanted && l.offered == nil {
+		if l.e.ctx.Err() != nil || l.idle() {
 			l.mu.Unlock()
 			if l.vanish() {
 				return nil
@@ -209,8 +211,8 @@ func (l *link) next() *session {
 		}
 		changed, wait := l.changed, time.Until(l.dialAt)
 		switch {
-		case l.offered != nil:
-			wait = dialWait // run is woken when the offer is ready or dead
+		case l.offered != nil || !l.wanted:
+			wait = time.Hour // until something changes
 		case wait <= 0:
 			ctx, cancel := context.WithCancel(l.e.ctx)
 			l.abandon = cancel
@@ -236,7 +238,7 @@ func (l *link) next() *session {
 // use makes s the session in use. l.mu is held.
 func (l *link) use(s *session) {
 	l.cur = s
-	l.since, l.reason, l.failures = time.Now(), "", 0
+	l.since, l.reason, l.broken = time.Now(), "", true
 	if l.target.Boot <= s.peer.Boot {
 		addr := l.target.Addr
 		l.target = s.peer
@@ -246,19 +248,19 @@ func (l *link) use(s *session) {
 	}
 }
 
-// vanish removes the link unless somebody has begun to want it.
+// idle reports that nobody keeps the link. l.mu is held.
+func (l *link) idle() bool { return !l.wanted && l.offered == nil && l.guests == 0 }
+
+// vanish removes the link unless somebody has begun to keep it.
 func (l *link) vanish() bool {
 	l.e.mu.Lock()
 	defer l.e.mu.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.e.ctx.Err() == nil && (l.wanted || l.offered != nil) {
+	if l.e.ctx.Err() == nil && !l.idle() {
 		return false
 	}
-	l.gone = true
-	if l.e.links[l.id] == l {
-		delete(l.e.links, l.id)
-	}
+	delete(l.e.links, l.id)
 	return true
 }
 
@@ -272,7 +274,7 @@ func (l *link) dialled(ctx context.Context, s *session, err error) *session {
 	switch {
 	case err != nil:
 		if !abandoned {
-			l.failures++
+			l.broken = true
 			l.reason = err.Error()
 			l.pause()
 		}
@@ -315,8 +317,8 @@ func (l *link) over(s *session) {
 
 // dial makes both connections of a session.
 func (l *link) dial(ctx context.Context, p peer.Peer) (*session, error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	id := rand.Text()
 	var lane dialed
 	var laneErr error
@@ -324,22 +326,22 @@ func (l *link) dial(ctx context.Context, p peer.Peer) (*session, error) {
 	l.e.wg.Go(func() {
 		defer close(done)
 		if lane, laneErr = l.greet(ctx, p, roleLane, id, nil); laneErr != nil {
-			cancel()
+			cancel(laneErr)
 		}
 	})
 	control, err := l.greet(ctx, p, roleControl, id, func() error { return l.engage(ctx) })
 	if err != nil {
-		cancel()
+		cancel(err)
 	}
 	<-done
-	if err == nil && laneErr != nil {
-		l.e.shut(control.conn, codeDone, "the lane's connection failed")
-		err = laneErr
-	} else if err != nil && laneErr == nil {
-		l.e.shut(lane.conn, codeDone, "the control connection failed")
-	}
-	if err != nil {
-		return nil, err
+	if first := context.Cause(ctx); first != nil {
+		if err == nil {
+			l.e.shut(control.conn, codeDone, "the lane's connection failed")
+		}
+		if laneErr == nil {
+			l.e.shut(lane.conn, codeDone, "the control connection failed")
+		}
+		return nil, first
 	}
 	s := newSession(l, id, control.theirs.Peer, true)
 	s.control, s.ctl = control.conn, control.stream
@@ -366,148 +368,4 @@ func (l *link) engage(ctx context.Context) error {
 		l.engaged = true
 	}
 	return ctx.Err()
-}
-
-// admit decides whether the peer's attempt is accepted, and puts s up as the
-// next session if so. The node with the higher ID always yields; the other
-// stands by its own attempt once engaged, and by its session while that lives,
-// unless the peer has restarted since.
-func (l *link) admit(s *session) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.gone {
-		return errGone
-	}
-	if l.wanted && s.peer.Boot < l.target.Boot {
-		return refuse(codeRefused, "boot %d of the node is over", s.peer.Boot)
-	}
-	if l.lower && (l.engaged || l.cur != nil && l.cur.dialled && l.cur.peer.Boot == s.peer.Boot && !l.cur.ended()) {
-		return refuse(codeDuplicate, "there is a link between the two already")
-	}
-	for _, old := range []*session{l.cur, l.offered} {
-		if old != nil {
-			old.end(codeDuplicate, "replaced by a newer connection")
-		}
-	}
-	if l.abandon != nil {
-		l.abandon()
-	}
-	l.offered = s
-	l.notify()
-	return nil
-}
-
-var errGone = fmt.Errorf("%w: the link is gone", ErrLinkDown)
-
-// admitControl takes the first connection of a session that the peer dials,
-// and waits for the second.
-func (e *Endpoint) admitControl(conn *quic.Conn, stream *quic.Stream, theirs Hello) error {
-	var s *session
-	for err := errGone; err == errGone; {
-		l, lerr := e.linkTo(theirs.Peer)
-		if lerr != nil {
-			return refuse(codeLeaving, "the node stops")
-		}
-		s = newSession(l, theirs.Session, theirs.Peer, false)
-		s.control, s.ctl = conn, stream
-		if err = l.admit(s); err != nil && err != errGone {
-			return err
-		}
-	}
-	l := s.link
-	err := writeHello(stream, e.hello(roleControl, s.id))
-	if err == nil {
-		err = l.await(s, conn.Context())
-	}
-	if err != nil {
-		l.withdraw(s)
-		return err
-	}
-	return nil
-}
-
-// admitLane takes the second connection of a session that the peer dials.
-func (e *Endpoint) admitLane(conn *quic.Conn, stream *quic.Stream, theirs Hello) error {
-	l, err := e.linkTo(theirs.Peer)
-	if err != nil {
-		return refuse(codeLeaving, "the node stops")
-	}
-	s, err := l.attach(conn, stream, theirs.Session)
-	if err != nil {
-		return err
-	}
-	if err := writeHello(stream, e.hello(roleLane, s.id)); err != nil {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	s.ready = true
-	l.notify()
-	return nil
-}
-
-// await waits until an offered session has both connections.
-func (l *link) await(s *session, ctx context.Context) error {
-	timer := time.NewTimer(helloWait)
-	defer timer.Stop()
-	for {
-		l.mu.Lock()
-		ready, offered, changed := s.ready, l.offered == s && !s.ended(), l.changed
-		l.mu.Unlock()
-		switch {
-		case ready:
-			return nil
-		case !offered:
-			return refuse(codeDuplicate, "replaced by a newer connection")
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-timer.C:
-			return refuse(codeRefused, "the lane's connection did not come")
-		}
-	}
-}
-
-// attach gives the session of that name its lane. The connection may be here
-// before the control connection, and waits for it then.
-func (l *link) attach(conn *quic.Conn, stream *quic.Stream, id string) (*session, error) {
-	timer := time.NewTimer(helloWait)
-	defer timer.Stop()
-	for {
-		l.mu.Lock()
-		s, changed := l.offered, l.changed
-		if s != nil && s.id == id && s.laneConn == nil && !s.ended() {
-			s.laneConn, s.laneStream = conn, stream
-			l.mu.Unlock()
-			return s, nil
-		}
-		l.mu.Unlock()
-		select {
-		case <-changed:
-		case <-conn.Context().Done():
-			return nil, context.Cause(conn.Context())
-		case <-timer.C:
-			return nil, refuse(codeRefused, "a lane without its control connection")
-		}
-	}
-}
-
-// withdraw drops an offered session that did not get ready.
-func (l *link) withdraw(s *session) {
-	s.end(codeDone, "the session did not get ready")
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.offered == s {
-		l.offered = nil
-	}
-	l.notify()
-}
-
-// address is where the link's peer was last dialled or came from.
-func (l *link) address() netip.AddrPort {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.target.Addr
 }

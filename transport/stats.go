@@ -14,7 +14,7 @@ type State string
 
 const (
 	Up         State = "up"
-	Connecting State = "connecting" // never up so far, or no attempt has failed yet since it was
+	Connecting State = "connecting" // first attempt under way
 	Down       State = "down"
 )
 
@@ -86,7 +86,7 @@ func (l *link) stats() LinkStats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	st := LinkStats{Peer: l.target, State: Connecting, Since: l.since, Reason: l.reason}
-	if l.failures > 0 {
+	if l.broken {
 		st.State = Down
 	}
 	var sum counters

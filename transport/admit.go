@@ -1,0 +1,138 @@
+package transport
+
+import (
+	"context"
+	"time"
+
+	"github.com/quic-go/quic-go"
+)
+
+// admit decides whether the peer's attempt is accepted, and puts s up as the
+// next session if so. The node with the higher ID always yields; the other
+// stands by its own attempt once engaged, and by its session while that lives,
+// unless the peer has restarted since.
+func (l *link) admit(s *session) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.wanted && s.peer.Boot < l.target.Boot {
+		return refuse(codeRefused, "boot %d of the node is over", s.peer.Boot)
+	}
+	if l.lower && (l.engaged || l.cur != nil && l.cur.dialled && l.cur.peer.Boot == s.peer.Boot && !l.cur.ended()) {
+		return refuse(codeDuplicate, "there is a link between the two already")
+	}
+	for _, old := range []*session{l.cur, l.offered} {
+		if old != nil {
+			old.end(codeDuplicate, "replaced by a newer connection")
+		}
+	}
+	if l.abandon != nil {
+		l.abandon()
+	}
+	l.offered = s
+	l.notify()
+	return nil
+}
+
+// admitControl takes the first connection of a session that the peer dials,
+// and waits for the second.
+func (e *Endpoint) admitControl(conn *quic.Conn, stream *quic.Stream, theirs Hello) error {
+	l, err := e.enter(theirs.Peer)
+	if err != nil {
+		return refuse(codeLeaving, "the node stops")
+	}
+	defer l.leave()
+	s := newSession(l, theirs.Session, theirs.Peer, false)
+	s.control, s.ctl = conn, stream
+	if err := l.admit(s); err != nil {
+		return err
+	}
+	err = writeHello(stream, e.hello(roleControl, s.id))
+	if err == nil {
+		err = l.await(s, conn.Context())
+	}
+	if err != nil {
+		l.withdraw(s)
+		return err
+	}
+	return nil
+}
+
+// admitLane takes the second connection of a session that the peer dials.
+func (e *Endpoint) admitLane(conn *quic.Conn, stream *quic.Stream, theirs Hello) error {
+	l, err := e.enter(theirs.Peer)
+	if err != nil {
+		return refuse(codeLeaving, "the node stops")
+	}
+	defer l.leave()
+	s, err := l.attach(conn, stream, theirs.Session)
+	if err != nil {
+		return err
+	}
+	if err := writeHello(stream, e.hello(roleLane, s.id)); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s.ready = true
+	l.notify()
+	return nil
+}
+
+// await waits until an offered session has both connections.
+func (l *link) await(s *session, ctx context.Context) error {
+	timer := time.NewTimer(helloWait)
+	defer timer.Stop()
+	for {
+		l.mu.Lock()
+		ready, offered, changed := s.ready, l.offered == s && !s.ended(), l.changed
+		l.mu.Unlock()
+		switch {
+		case ready:
+			return nil
+		case !offered:
+			return refuse(codeDuplicate, "replaced by a newer connection")
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-timer.C:
+			return refuse(codeRefused, "the lane's connection did not come")
+		}
+	}
+}
+
+// attach gives the session of that name its lane. The connection may be here
+// before the control connection, and waits for it then.
+func (l *link) attach(conn *quic.Conn, stream *quic.Stream, id string) (*session, error) {
+	timer := time.NewTimer(helloWait)
+	defer timer.Stop()
+	for {
+		l.mu.Lock()
+		s, changed := l.offered, l.changed
+		if s != nil && s.id == id && s.laneConn == nil && !s.ended() {
+			s.laneConn, s.laneStream = conn, stream
+			l.mu.Unlock()
+			return s, nil
+		}
+		l.mu.Unlock()
+		select {
+		case <-changed:
+		case <-conn.Context().Done():
+			return nil, context.Cause(conn.Context())
+		case <-timer.C:
+			return nil, refuse(codeRefused, "a lane without its control connection")
+		}
+	}
+}
+
+// withdraw drops an offered session that did not get ready.
+func (l *link) withdraw(s *session) {
+	s.end(codeDone, "the session did not get ready")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.offered == s {
+		l.offered = nil
+	}
+	l.notify()
+}
