@@ -28,8 +28,8 @@ type Config struct {
 	Region      string
 	Incarnation uint64          // counts the starts of Self; must grow with each
 	Topics      map[Topic]Scope // facts on other topics are ignored
-	HashKey     [16]byte        // for the sums; the same on all nodes for the mesh's life, whatever keys are rotated
-	Rand        *rand.Rand      // chooses whom to compare with; required
+	Key         []byte          // of the sums, 16 bytes: the same on all nodes for the mesh's life, whatever keys are rotated
+	Seed        uint64          // of the choice whom to compare with
 
 	Forget   time.Duration // how long facts of a gone owner are kept. Default 10m.
 	Remember time.Duration // how long it is remembered that they were forgotten. Default 24h.
@@ -59,6 +59,12 @@ type Change struct {
 	Forgotten     bool     // the owner is gone for good, and its facts with it
 }
 
+// Rumor is a body for gossip; a later one of the same name replaces it.
+type Rumor struct {
+	Name string
+	Body []byte
+}
+
 // Stats are counters since New, and what is held now.
 type Stats struct {
 	Facts     int    // sets of other owners
@@ -81,9 +87,10 @@ var ErrTooLarge = errors.New("fact: too large")
 // After each input the caller takes Changes, applies them, and only then takes
 // Out: acknowledgements in it say that the changes are applied.
 type Machine struct {
-	cfg Config
-	key hashKey
-	now time.Time
+	cfg  Config
+	key  hashKey
+	rand *rand.Rand
+	now  time.Time // of the last input
 
 	facts map[key]*fact
 	order []*fact // of facts: the same for the same inputs
@@ -95,7 +102,7 @@ type Machine struct {
 
 	dirty   []*fact // to be passed on by Out
 	changes []Change
-	rumors  [][]byte
+	rumors  []Rumor
 	rumored time.Time // when the last one was made
 	gossip  bool      // own facts changed since
 
@@ -130,7 +137,7 @@ func New(cfg Config) *Machine {
 	orDefault(&cfg.Compare, time.Second)
 	orDefault(&cfg.Rumor, 500*time.Millisecond)
 	return &Machine{
-		cfg: cfg, key: newHashKey(cfg.HashKey),
+		cfg: cfg, key: newHashKey(cfg.Key), rand: rand.New(rand.NewPCG(cfg.Seed, cfg.Incarnation)),
 		facts: map[key]*fact{}, links: map[peer.ID]*link{},
 		alive: map[peer.ID]bool{}, tombs: map[key]tomb{}, pulls: map[key]*pull{},
 	}
@@ -185,6 +192,14 @@ func (m *Machine) Complete(t Topic) {
 // Version is the version of this node's facts on a topic.
 func (m *Machine) Version(t Topic) uint64 { return m.own(t).version.ver }
 
+// Entries is what an owner, this node or another, tells on a topic, sorted.
+func (m *Machine) Entries(owner peer.ID, t Topic) []string {
+	if f := m.facts[key{owner, t}]; f != nil {
+		return f.visible()
+	}
+	return nil
+}
+
 // own is this node's fact on a topic.
 func (m *Machine) own(t Topic) *fact {
 	k := key{m.cfg.Self, t}
@@ -236,8 +251,8 @@ func (m *Machine) Out() []Message {
 	return out
 }
 
-// Rumors returns what is to be gossiped. A later one replaces an earlier one.
-func (m *Machine) Rumors() [][]byte {
+// Rumors returns what is to be gossiped.
+func (m *Machine) Rumors() []Rumor {
 	r := m.rumors
 	m.rumors = nil
 	return r

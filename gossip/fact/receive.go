@@ -274,13 +274,14 @@ func (m *Machine) applied(f *fact, h *head, ch Change) {
 	}
 }
 
-// goneSince is when a fact's owner was last seen, by this node or by the teller.
+// goneSince is when a fact's owner was last seen alive, by this node or by the
+// one that tells of it; zero while this node sees it alive.
 func (m *Machine) goneSince(h *head) time.Time {
 	if m.seen(h.owner) {
 		return time.Time{}
 	}
 	at := m.now.Add(-time.Duration(h.gone) * time.Second)
-	if f := m.facts[h.key]; f != nil && !f.gone.IsZero() && f.gone.Before(at) {
+	if f := m.facts[h.key]; f != nil && f.gone.After(at) {
 		at = f.gone
 	}
 	return at

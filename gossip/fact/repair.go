@@ -21,7 +21,7 @@ func (m *Machine) Tick(now time.Time) {
 	m.now = now
 	if m.gossip && now.Sub(m.rumored) >= m.cfg.Rumor {
 		m.gossip, m.rumored = false, now
-		m.rumors = [][]byte{m.rumor()}
+		m.rumors = []Rumor{{Name: "facts", Body: m.rumor()}}
 	}
 	if now.Sub(m.compared) < m.cfg.Compare {
 		return
@@ -57,7 +57,7 @@ func (m *Machine) compare() {
 	}
 	for _, some := range [][]*link{near, far} {
 		if len(some) > 0 {
-			m.digest(some[m.cfg.Rand.IntN(len(some))], flagAnswer)
+			m.digest(some[m.rand.IntN(len(some))], flagAnswer)
 		}
 	}
 }
@@ -185,7 +185,7 @@ func (m *Machine) anyone(k key, but peer.ID) *link {
 	if len(some) == 0 {
 		return nil
 	}
-	return some[m.cfg.Rand.IntN(len(some))]
+	return some[m.rand.IntN(len(some))]
 }
 
 // retry repeats pulls that were not answered, elsewhere.

@@ -12,7 +12,10 @@ type sum uint64
 // hashKey makes hashes that somebody without it cannot force to collide.
 type hashKey struct{ k0, k1 uint64 }
 
-func newHashKey(key [16]byte) hashKey {
+// newHashKey uses the first 16 bytes of key, which may be shorter.
+func newHashKey(secret []byte) hashKey {
+	var key [16]byte
+	copy(key[:], secret)
 	return hashKey{binary.LittleEndian.Uint64(key[:8]), binary.LittleEndian.Uint64(key[8:])}
 }
 
