@@ -1,0 +1,78 @@
+package httpapi
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"time"
+
+	"github.com/skeinmesh/skein/routing/queue"
+	"github.com/skeinmesh/skein/transport/event"
+)
+
+// gaps says what a subscriber is told where it missed events:
+//
+//	            (not given)             events                skip
+//	SSE         event: gap              a dev.skein.gap event nothing
+//	long poll   header Skein-Gap        a dev.skein.gap event nothing
+//	WebSocket   close 1013 with count   a dev.skein.gap event nothing
+//
+// A WebSocket message is a CloudEvent by the binding, so a standard client
+// would take anything else for a broken server, and would take an event that
+// it did not ask for as one of its own. It asks for them, or it is told by the
+// close, or it says that it does not care.
+type gaps uint8
+
+const (
+	gapsNative gaps = iota
+	gapsEvents
+	gapsSkip
+)
+
+func parseGaps(s string) (gaps, error) {
+	switch s {
+	case "":
+		return gapsNative, nil
+	case "events":
+		return gapsEvents, nil
+	case "skip":
+		return gapsSkip, nil
+	}
+	return 0, parameter("gaps", "must be events or skip")
+}
+
+// GapType is the type of the event that stands for a gap.
+const GapType = "dev.skein.gap"
+
+// gapReport is a gap's JSON: how many events of a subscription were lost, why,
+// and when the first and the last of them came.
+type gapReport struct {
+	Count uint64    `json:"count"`
+	Cause string    `json:"cause"`
+	From  time.Time `json:"from"`
+	To    time.Time `json:"to"`
+}
+
+func reportOf(g *queue.Gap) gapReport {
+	return gapReport{Count: g.Count, Cause: string(g.Cause), From: g.From.UTC(), To: g.To.UTC()}
+}
+
+// appendGap writes a gap's JSON, which has no line end.
+func appendGap(dst []byte, g *queue.Gap) []byte {
+	b, err := json.Marshal(reportOf(g))
+	if err != nil { // a year beyond 9999
+		return append(dst, "{}"...)
+	}
+	return append(dst, b...)
+}
+
+// gapEvent is a gap as an event, for subscribers that asked for that.
+func gapEvent(g *queue.Gap) (event.Event, error) {
+	var b event.Builder
+	b.SetString("id", rand.Text())
+	b.Set("source", event.URIRefValue("/skein/subscriptions"))
+	b.SetString("type", GapType)
+	b.SetTime(g.To.UTC())
+	b.SetString("datacontenttype", "application/json")
+	b.SetData(event.BinaryData, appendGap(nil, g))
+	return b.Event()
+}

@@ -1,0 +1,164 @@
+package httpapi
+
+import (
+	"net/http"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/skeinmesh/skein/node"
+)
+
+// Stats are an API's counters since it was made.
+type Stats struct {
+	Requests map[int]uint64 // by status; WebSockets count as 101
+	Accepted uint64         // events taken
+	Sent     uint64         // events and gaps handed to subscribers
+	Streams  int            // Server-Sent Events open now
+	Sockets  int            // WebSockets open now
+	Polls    int            // polls kept now
+}
+
+// counters are an API's Stats while it runs.
+type counters struct {
+	statuses         [600]atomic.Uint64
+	accepted, sent   atomic.Uint64
+	streams, sockets atomic.Int64
+}
+
+func (c *counters) request(status int) {
+	if status > 0 && status < len(c.statuses) {
+		c.statuses[status].Add(1)
+	}
+}
+
+// Stats are the counters now.
+func (a *API) Stats() Stats {
+	s := Stats{
+		Requests: map[int]uint64{}, Accepted: a.count.accepted.Load(), Sent: a.count.sent.Load(),
+		Streams: int(a.count.streams.Load()), Sockets: int(a.count.sockets.Load()), Polls: a.polls.open(),
+	}
+	for status := range a.count.statuses {
+		if n := a.count.statuses[status].Load(); n > 0 {
+			s.Requests[status] = n
+		}
+	}
+	return s
+}
+
+// newMetrics makes the handler of /metrics: a registry of its own with the
+// node's and the API's counters and those of the Go runtime and the process.
+func (a *API) newMetrics(more []prometheus.Collector) http.Handler {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(newCollector(a), collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	reg.MustRegister(more...)
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{MaxRequestsInFlight: 8})
+}
+
+func (a *API) serveMetrics(w *response, r *http.Request, _ string) error {
+	a.metrics.ServeHTTP(w, r)
+	return nil
+}
+
+// collector turns Stats into metrics when it is asked. Events' ids, subjects
+// and data are never labels.
+type collector struct {
+	api *API
+
+	published, delivered, forwarded, received, lost, missed *prometheus.Desc
+	subscriptions, peers, links, ready                      *prometheus.Desc
+	linkBytes, linkEvents, linkRTT, linkLoss                *prometheus.Desc
+	linkQueued, linkDropped, linkUp                         *prometheus.Desc
+	requests, accepted, sent, open                          *prometheus.Desc
+}
+
+func newCollector(a *API) *collector {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("skein_"+name, help, labels, nil)
+	}
+	return &collector{
+		api:           a,
+		published:     desc("published_events_total", "Events accepted from all faces."),
+		delivered:     desc("delivered_events_total", "Events put into the queues of this node's subscribers."),
+		forwarded:     desc("forwarded_records_total", "Event records sent to peers."),
+		received:      desc("received_records_total", "Event records got from peers."),
+		lost:          desc("lost_records_total", "Event records that could not be sent to a peer.", "cause"),
+		missed:        desc("missed_events_total", "Events that slow subscribers missed; each was told in a gap."),
+		subscriptions: desc("subscriptions", "Live subscriptions of this node."),
+		peers:         desc("peers", "Other nodes of the mesh that are alive."),
+		links:         desc("links_up", "Links of this node that are up."),
+		ready:         desc("ready", "1 when the node is part of its mesh."),
+		linkUp:        desc("link_up", "1 when the link is up.", "peer", "name", "region"),
+		linkBytes:     desc("link_bytes_total", "Bytes on a link.", "peer", "name", "region", "direction"),
+		linkEvents:    desc("link_events_total", "Event records on a link.", "peer", "name", "region", "direction"),
+		linkRTT:       desc("link_rtt_seconds", "Smoothed round-trip time of a link.", "peer", "name", "region"),
+		linkLoss:      desc("link_loss_ratio", "Share of packets lost on a link.", "peer", "name", "region"),
+		linkQueued:    desc("link_queued_bytes", "Bytes waiting for a link.", "peer", "name", "region"),
+		linkDropped:   desc("link_dropped_total", "Event records dropped for lack of room towards a peer.", "peer", "name", "region"),
+		requests:      desc("http_requests_total", "HTTP requests by the status of their answer.", "status"),
+		accepted:      desc("http_accepted_events_total", "Events taken over HTTP and WebSocket."),
+		sent:          desc("http_sent_events_total", "Events and gaps handed to subscribers over HTTP and WebSocket."),
+		open:          desc("http_subscriptions", "Subscriptions open over HTTP now.", "face"),
+	}
+}
+
+// Describe names no metric: the set depends on the links there are.
+func (c *collector) Describe(chan<- *prometheus.Desc) {}
+
+// Collect reads all Stats.
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	counter := func(d *prometheus.Desc, v uint64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.CounterValue, float64(v), labels...)
+	}
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	n := c.api.inspect.Stats()
+	counter(c.published, n.Published)
+	counter(c.delivered, n.Delivered)
+	counter(c.forwarded, n.Forwarded)
+	counter(c.received, n.Received)
+	counter(c.missed, n.Gaps)
+	for cause, v := range n.Lost {
+		counter(c.lost, v, cause)
+	}
+	gauge(c.subscriptions, float64(n.Subscribers))
+	gauge(c.peers, float64(n.Peers))
+	gauge(c.links, float64(n.LinksUp))
+	gauge(c.ready, truth(c.api.broker.Ready() == nil))
+	for _, l := range c.api.inspect.LinkViews() {
+		c.collectLink(&l, counter, gauge)
+	}
+	s := c.api.Stats()
+	for status, v := range s.Requests {
+		counter(c.requests, v, strconv.Itoa(status))
+	}
+	counter(c.accepted, s.Accepted)
+	counter(c.sent, s.Sent)
+	gauge(c.open, float64(s.Streams), "sse")
+	gauge(c.open, float64(s.Sockets), "websocket")
+	gauge(c.open, float64(s.Polls), "poll")
+}
+
+func (c *collector) collectLink(l *node.LinkView, counter func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {
+	to, name, region := string(l.To), l.ToName, l.ToRegion
+	counter(c.linkBytes, l.BytesIn, to, name, region, "in")
+	counter(c.linkBytes, l.BytesOut, to, name, region, "out")
+	counter(c.linkEvents, l.EventsIn, to, name, region, "in")
+	counter(c.linkEvents, l.EventsOut, to, name, region, "out")
+	counter(c.linkDropped, l.Dropped, to, name, region)
+	gauge(c.linkRTT, l.RTTMs/1000, to, name, region)
+	gauge(c.linkLoss, l.Loss, to, name, region)
+	gauge(c.linkQueued, float64(l.QueuedBytes), to, name, region)
+	gauge(c.linkUp, truth(l.State == "up"), to, name, region)
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,146 @@
+package httpapi
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"unicode"
+
+	"github.com/skeinmesh/skein/node"
+	"github.com/skeinmesh/skein/transport/event"
+)
+
+// Problem is an RFC 9457 problem document: the body of every answer of 400 and
+// above. It is an error, so that handlers return it.
+type Problem struct {
+	Title  string         `json:"title"`
+	Status int            `json:"status"`
+	Detail string         `json:"detail"`
+	Errors []ProblemError `json:"errors,omitempty"`
+
+	header http.Header // beside the document; nil when there is none
+}
+
+// ProblemError is one thing that is wrong with a request.
+type ProblemError struct {
+	Attribute string `json:"attribute,omitempty"` // of the event; "data"; or a query parameter
+	Reason    string `json:"reason"`              // without more than 120 characters of input
+	Index     *int   `json:"index,omitempty"`     // of the event in its batch, from 0
+	Position  *int   `json:"position,omitempty"`  // in the parameter, in characters from 0
+}
+
+// Error is the detail.
+func (p *Problem) Error() string { return p.Detail }
+
+// problemf makes a problem; its detail is a sentence for people.
+func problemf(status int, format string, args ...any) *Problem {
+	return &Problem{Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...)}
+}
+
+// with adds a header to the answer.
+func (p *Problem) with(name, value string) *Problem {
+	if p.header == nil {
+		p.header = http.Header{}
+	}
+	p.header.Set(name, value)
+	return p
+}
+
+// parameter is the problem of a query parameter.
+func parameter(name, format string, args ...any) *Problem {
+	reason := fmt.Sprintf(format, args...)
+	p := problemf(http.StatusBadRequest, "the parameter %s %s", name, reason)
+	p.Errors = []ProblemError{{Attribute: name, Reason: reason}}
+	return p
+}
+
+// unavailable is a 503: worth another try after some seconds.
+func unavailable(reason string) *Problem {
+	return problemf(http.StatusServiceUnavailable, "%s", reason).with("Retry-After", "1")
+}
+
+// problemOf is the problem that an error is to a client. Nil for an error that
+// no input can cause: a bug.
+func problemOf(err error) *Problem {
+	var (
+		problem *Problem
+		batch   *event.InvalidBatchError
+		invalid *event.InvalidError
+	)
+	switch {
+	case errors.As(err, &problem):
+		return problem
+	case errors.As(err, &batch):
+		p := problemf(http.StatusBadRequest, "%d of the batch's events are invalid, so none was taken", batch.Total)
+		for _, e := range batch.Events {
+			p.Errors = append(p.Errors, invalidErrors(e)...)
+		}
+		return p
+	case errors.As(err, &invalid):
+		p := problemf(http.StatusBadRequest, "%s", strings.TrimPrefix(invalid.Error(), "event: "))
+		p.Errors = invalidErrors(invalid)
+		return p
+	case errors.Is(err, event.ErrTooLarge):
+		return problemf(http.StatusRequestEntityTooLarge, "%s", strings.TrimPrefix(err.Error(), "event: "))
+	case errors.Is(err, node.ErrNamespace):
+		return problemf(http.StatusNotFound, "%s", strings.TrimPrefix(err.Error(), "node: "))
+	case errors.Is(err, node.ErrNotReady), errors.Is(err, node.ErrBusy), errors.Is(err, node.ErrClosed):
+		return unavailable(strings.TrimPrefix(err.Error(), "node: "))
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return unavailable("the request ended before the node was done with it")
+	}
+	return nil
+}
+
+func invalidErrors(e *event.InvalidError) []ProblemError {
+	list := make([]ProblemError, len(e.Problems))
+	for i, p := range e.Problems {
+		list[i] = ProblemError{Attribute: p.Attr, Reason: p.Reason}
+		if e.Index >= 0 {
+			list[i].Index = &e.Index
+		}
+	}
+	return list
+}
+
+// refuse answers with an error's problem document.
+func (a *API) refuse(w *response, r *http.Request, err error) {
+	p := problemOf(err)
+	if p == nil {
+		a.log.Error("a request met a bug", "method", r.Method, "path", excerpt(r.URL.Path), "err", err)
+		p = problemf(http.StatusInternalServerError, "a bug in this node; its log has the details")
+	}
+	body, err := json.Marshal(p)
+	if err != nil {
+		a.log.Error("a problem document cannot be written", "err", err)
+	}
+	h := w.Header()
+	for name, values := range p.header {
+		h[name] = values
+	}
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(p.Status)
+	if _, err := w.Write(append(body, '\n')); err != nil {
+		a.log.Debug("an answer did not reach its client", "err", err)
+	}
+}
+
+// excerpt is input as it may be repeated: at most 80 characters, printable.
+func excerpt(s string) string {
+	var b strings.Builder
+	for i, r := range []rune(s[:min(len(s), 400)]) {
+		if i == 80 {
+			b.WriteString("…")
+			break
+		}
+		if !unicode.IsPrint(r) {
+			r = '?'
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
+}

@@ -1,0 +1,166 @@
+package httpapi
+
+import (
+	"math"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/skeinmesh/skein/transport/event"
+)
+
+// mode is how a request carries events: the content modes and formats of the
+// CloudEvents HTTP binding.
+type mode uint8
+
+const (
+	binaryMode mode = iota
+	jsonMode
+	protoMode
+	jsonBatch
+	protoBatch
+)
+
+// Media types of the structured and batch modes.
+const (
+	mediaJSON       = "application/cloudevents+json"
+	mediaProto      = "application/cloudevents+protobuf"
+	mediaJSONBatch  = "application/cloudevents-batch+json"
+	mediaProtoBatch = "application/cloudevents-batch+protobuf"
+	acceptPost      = mediaJSON + ", " + mediaProto + ", " + mediaJSONBatch + ", " + mediaProtoBatch + ", */*"
+)
+
+// publish takes the events of a POST: all of them, or none.
+func (a *API) publish(w *response, r *http.Request, namespace string) error {
+	m, err := modeOf(r.Header)
+	if err != nil {
+		return err
+	}
+	s := a.scratch.Get().(*scratch)
+	defer a.release(s)
+	body, err := s.read(r, a.bodyLimit(m))
+	if err != nil {
+		return err
+	}
+	events, err := a.decode(s, m, r.Header, body)
+	if err != nil {
+		return err
+	}
+	if err := a.take(r, namespace, events); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// take publishes decoded events within the quota. An empty batch is taken at
+// any time.
+func (a *API) take(r *http.Request, namespace string, events []event.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	if err := a.withinQuota(len(events)); err != nil {
+		return err
+	}
+	if err := a.broker.Publish(r.Context(), namespace, events); err != nil {
+		return err
+	}
+	a.count.accepted.Add(uint64(len(events)))
+	return nil
+}
+
+// withinQuota takes n events from the quota. A batch larger than a second's
+// worth counts as a second's worth: it could never pass otherwise.
+func (a *API) withinQuota(n int) error {
+	if a.quota == nil {
+		return nil
+	}
+	now := time.Now()
+	res := a.quota.ReserveN(now, min(n, a.quota.Burst()))
+	wait := res.DelayFrom(now)
+	if wait == 0 {
+		return nil
+	}
+	res.CancelAt(now)
+	return problemf(http.StatusTooManyRequests, "this node takes %v events a second over HTTP", a.quota.Limit()).
+		with("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
+}
+
+// modeOf reads the mode from the headers, the longer media type first. A
+// request that is no event at all gets 415.
+func modeOf(h http.Header) (mode, error) {
+	if enc := h.Get("Content-Encoding"); enc != "" && !strings.EqualFold(enc, "identity") {
+		return 0, problemf(http.StatusUnsupportedMediaType, "the content encoding %s is not taken: send the body as it is", excerpt(enc)).
+			with("Accept-Encoding", "identity")
+	}
+	types := h["Content-Type"]
+	if len(types) > 1 {
+		p := problemf(http.StatusBadRequest, "the request has %d Content-Type headers", len(types))
+		p.Errors = []ProblemError{{Attribute: "datacontenttype", Reason: "has more than one Content-Type header"}}
+		return 0, p
+	}
+	const prefix = "application/cloudevents"
+	if len(types) == 1 && len(types[0]) >= len(prefix) && strings.EqualFold(types[0][:len(prefix)], prefix) {
+		return structuredMode(types[0])
+	}
+	if !event.HasHTTP(h) {
+		return 0, unsupported("this is no CloudEvent: it has neither a CloudEvents Content-Type nor any ce- header")
+	}
+	return binaryMode, nil
+}
+
+func structuredMode(contentType string) (mode, error) {
+	media, _, _ := strings.Cut(contentType, ";")
+	media = strings.TrimSpace(media)
+	switch {
+	case strings.EqualFold(media, mediaJSON):
+		return jsonMode, nil
+	case strings.EqualFold(media, mediaProto):
+		return protoMode, nil
+	case strings.EqualFold(media, mediaJSONBatch):
+		return jsonBatch, nil
+	case strings.EqualFold(media, mediaProtoBatch):
+		return protoBatch, nil
+	}
+	return 0, unsupported("the format " + excerpt(media) + " is not taken")
+}
+
+func unsupported(detail string) *Problem {
+	return problemf(http.StatusUnsupportedMediaType, "%s", detail).with("Accept", acceptPost)
+}
+
+// bodyLimit bounds a body in bytes. The limit on an event is on its envelope,
+// which the decoder holds; text forms of it are larger: Base64 by a third,
+// escapes by more.
+func (a *API) bodyLimit(m mode) int {
+	switch m {
+	case binaryMode:
+		return a.maxEvent
+	case jsonMode, protoMode:
+		return 2*a.maxEvent + 64<<10
+	}
+	return a.maxBatch
+}
+
+// decode makes events of a body. Single events live in s until its release,
+// but their envelope is their own.
+func (a *API) decode(s *scratch, m mode, h http.Header, body []byte) (_ []event.Event, err error) {
+	d := event.Decoder{MaxEvent: a.maxEvent}
+	switch m {
+	case jsonBatch:
+		return d.DecodeJSONBatch(body)
+	case protoBatch:
+		return d.DecodeProtoBatch(body)
+	case jsonMode:
+		s.envelope, err = d.AppendFromJSON(s.envelope[:0], body)
+	case protoMode:
+		s.envelope, err = d.AppendFromProto(s.envelope[:0], body)
+	default:
+		s.envelope, err = d.AppendHTTP(s.envelope[:0], h, body)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return s.single()
+}
