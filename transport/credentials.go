@@ -46,7 +46,7 @@ func (c *credentials) certificate() (*tls.Certificate, error) {
 	defer c.mu.Unlock()
 	now := time.Now()
 	if c.leaf == nil || now.Sub(c.issued) > leafLife/2 || c.identity.pki != nil {
-		leaf, err := c.identity.issue(c.who, now)
+		leaf, err := c.identity.issue(c.who)
 		if err != nil {
 			return nil, err
 		}

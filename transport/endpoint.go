@@ -91,6 +91,7 @@ type Endpoint struct {
 	socket     *socket
 	listener   *quic.Listener
 	clients    *clients
+	batches    *sync.Pool    // of *batch
 	visits     chan struct{} // a token for each incoming call or layer stream outside of links
 
 	ctx    context.Context
@@ -132,6 +133,7 @@ func Open(cfg Config) (*Endpoint, error) {
 		creds:      &credentials{identity: cfg.Identity, protocol: cfg.protocol},
 		complaints: complaints{log: cfg.Log},
 		socket:     newSocket(cfg.Conn),
+		batches:    newBatchPool(),
 		visits:     make(chan struct{}, maxVisits),
 		self:       cfg.Self,
 		mesh:       cfg.MeshID,

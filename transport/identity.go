@@ -23,7 +23,8 @@ type Identity struct {
 	keys  []Key
 	cas   []authority // one for each key
 	roots *x509.CertPool
-	pki   *outside // nil: certificates come from the keys
+	pki   *outside         // nil: certificates come from the keys
+	clock func() time.Time // what certificates are issued by; time.Now but in tests
 }
 
 // authority is the certificate authority that follows from a key. Everybody
@@ -47,7 +48,7 @@ func NewIdentity(keys []Key, pki *PKI) (*Identity, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("transport: an identity needs a mesh key")
 	}
-	id := &Identity{keys: keys, roots: x509.NewCertPool()}
+	id := &Identity{keys: keys, roots: x509.NewCertPool(), clock: time.Now}
 	for _, k := range keys {
 		ca, err := newAuthority(k)
 		if err != nil {
@@ -163,7 +164,8 @@ func parseSubject(u *url.URL) (subject, bool) {
 }
 
 // issue makes a certificate for s that is good around now, and its key.
-func (id *Identity) issue(s subject, now time.Time) (*tls.Certificate, error) {
+func (id *Identity) issue(s subject) (*tls.Certificate, error) {
+	now := id.clock()
 	if id.pki != nil {
 		return id.pki.certificate()
 	}

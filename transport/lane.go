@@ -18,6 +18,7 @@ const (
 	countRoom  = 3
 	lengthRoom = 4
 	batchHead  = 1 + lengthRoom + countRoom
+	batchRoom  = batchSize + 8<<10 // what a batch's memory begins with
 
 	laneBuffer = 32 << 10 // bytes read ahead of the frame at hand
 )
@@ -75,10 +76,11 @@ func (s *session) fits(rec *wire.Record) error {
 // an idle lane sends a record at once, and a busy one sends full batches.
 type laneQueue struct {
 	limit int           // bytes
+	pool  *sync.Pool    // of *batch, the endpoint's
 	wake  chan struct{} // holds a token while there is something to do
 
 	mu      sync.Mutex // guards the fields below
-	batches []batch
+	batches []*batch
 	size    int // bytes of batches
 	closed  bool
 	room    chan struct{} // closed when there is room again; nil if nobody waits
@@ -90,8 +92,8 @@ type batch struct {
 	count int
 }
 
-func newLaneQueue(limit int) *laneQueue {
-	return &laneQueue{limit: limit, wake: make(chan struct{}, 1)}
+func newLaneQueue(limit int, pool *sync.Pool) *laneQueue {
+	return &laneQueue{limit: limit, pool: pool, wake: make(chan struct{}, 1)}
 }
 
 // put appends rec. If there is no room it returns ErrLinkFull and, on request,
@@ -115,10 +117,10 @@ func (q *laneQueue) put(rec *wire.Record, wait bool) (room <-chan struct{}, err 
 	}
 	last := len(q.batches) - 1
 	if last < 0 || len(q.batches[last].buf) >= batchSize {
-		q.batches = append(q.batches, batch{buf: newBatchBuf()})
+		q.batches = append(q.batches, q.pool.Get().(*batch))
 		last++
 	}
-	b := &q.batches[last]
+	b := q.batches[last]
 	before := len(b.buf)
 	b.buf = wire.AppendRecord(b.buf, rec)
 	b.count++
@@ -133,7 +135,7 @@ func (q *laneQueue) put(rec *wire.Record, wait bool) (room <-chan struct{}, err 
 
 // take is all that waits, in exchange for a slice to go on with; false once
 // the queue is closed. It waits for nothing.
-func (q *laneQueue) take(spare []batch) ([]batch, bool) {
+func (q *laneQueue) take(spare []*batch) ([]*batch, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	full := q.batches
@@ -141,8 +143,13 @@ func (q *laneQueue) take(spare []batch) ([]batch, bool) {
 	return full, !q.closed
 }
 
-// sent gives back the room of a batch that was taken.
-func (q *laneQueue) sent(size int) {
+// sent gives back a batch that was taken, and its room.
+func (q *laneQueue) sent(b *batch) {
+	size := len(b.buf) - batchHead
+	if cap(b.buf) <= batchRoom { // one big event must not be paid for ever
+		*b = batch{buf: b.buf[:batchHead]}
+		q.pool.Put(b)
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.size -= size
@@ -182,8 +189,8 @@ func (q *laneQueue) signal() {
 	}
 }
 
-func newBatchBuf() []byte {
-	return make([]byte, batchHead, batchSize+4<<10)
+func newBatchPool() *sync.Pool {
+	return &sync.Pool{New: func() any { return &batch{buf: make([]byte, batchHead, batchRoom)} }}
 }
 
 // frame completes the batch's head and returns its bytes on the wire.
@@ -196,14 +203,13 @@ func (b *batch) frame() []byte {
 
 // writeLane writes the queued batches, in order.
 func (s *session) writeLane() {
-	var spare []batch
+	var spare []*batch
 	for range s.lane.wake {
 		batches, open := s.lane.take(spare)
 		if !open {
 			return
 		}
-		for i := range batches {
-			b := &batches[i]
+		for i, b := range batches {
 			frame := b.frame()
 			if _, err := s.laneStream.Write(frame); err != nil {
 				for _, lost := range batches[i:] {
@@ -214,9 +220,9 @@ func (s *session) writeLane() {
 			}
 			s.counters.eventsOut.Add(uint64(b.count))
 			s.counters.bytesOut.Add(uint64(len(frame)))
-			s.lane.sent(len(frame) - batchHead)
-			*b = batch{}
+			s.lane.sent(b)
 		}
+		clear(batches)
 		spare = batches
 	}
 }

@@ -49,7 +49,7 @@ func newSession(l *link, id string, p peer.Peer, dialled bool) *session {
 		peer:    p,
 		dialled: dialled,
 		out:     newFrameQueue(),
-		lane:    newLaneQueue(l.e.cfg.LaneQueue),
+		lane:    newLaneQueue(l.e.cfg.LaneQueue, l.e.batches),
 		calls:   make(chan struct{}, maxCallsPerLink),
 		begun:   time.Now(),
 		done:    make(chan struct{}),
