@@ -58,7 +58,7 @@ type Handler interface {
 
 const defaultLaneQueue = 64 << 20
 
-// linkConfig is the configuration of every QUIC connection between nodes. The
+// linkConfig is the configuration of a link's QUIC connections. The
 // receive windows are for a link of 100 ms at 100 MB/s; they grow to that only
 // while the receiver keeps up.
 var linkConfig = &quic.Config{
@@ -73,9 +73,10 @@ var linkConfig = &quic.Config{
 	MaxIncomingUniStreams:          -1,
 }
 
-// visitConfig is linkConfig for a connection that ends by itself when it has
-// been idle: closing it at once could lose what it was for.
-var visitConfig = func() *quic.Config {
+// quietConfig is linkConfig for the side that does not keep the connection
+// alive: that is up to the dialer, and it does so for links only. A visit ends
+// by itself when it has been idle: closing it at once could lose what it was for.
+var quietConfig = func() *quic.Config {
 	c := linkConfig.Clone()
 	c.KeepAlivePeriod = 0
 	return c
@@ -157,7 +158,7 @@ func Open(cfg Config) (*Endpoint, error) {
 	e.socket.quic.VerifySourceAddress = e.suspicious
 
 	var err error
-	if e.listener, err = e.socket.quic.Listen(e.creds.listening(noteHello), linkConfig); err != nil {
+	if e.listener, err = e.socket.quic.Listen(e.creds.listening(noteHello), quietConfig); err != nil {
 		e.cancel()
 		return nil, errors.Join(fmt.Errorf("transport: listen on %s: %w", cfg.Conn.LocalAddr(), err), cfg.Conn.Close())
 	}

@@ -31,7 +31,7 @@ type recorder struct {
 	frames  []string // "<id> <kind> <body>"
 	records []string // "<id> <envelope>"
 	bytes   int
-	answer  func(ctx context.Context, from peer.Peer, kind wire.Kind, body []byte) ([]byte, error)
+	onCall  func(ctx context.Context, from peer.Peer, kind wire.Kind, body []byte) ([]byte, error)
 	hold    chan struct{} // HandleBatch waits for it when set
 }
 
@@ -77,8 +77,8 @@ func (r *recorder) HandleControl(from peer.ID, kind wire.Kind, body []byte) {
 }
 
 func (r *recorder) HandleCall(ctx context.Context, from peer.Peer, kind wire.Kind, body []byte) ([]byte, error) {
-	if r.answer != nil {
-		return r.answer(ctx, from, kind, body)
+	if r.onCall != nil {
+		return r.onCall(ctx, from, kind, body)
 	}
 	if string(body) == "fail" {
 		return nil, errors.New("as you wish")

@@ -18,6 +18,8 @@ type Builder struct {
 type attr struct {
 	name  string
 	value Value
+	plain bool // the value is known to be printable ASCII
+	known bool // the name is known to be one of the core's or an extension's
 }
 
 // Reset empties the builder.
@@ -43,7 +45,7 @@ func (b *Builder) Set(name string, v Value) *Builder {
 				return b
 			}
 		}
-		b.attrs = append(b.attrs, attr{name, v})
+		b.attrs = append(b.attrs, attr{name: name, value: v})
 	}
 	return b
 }
@@ -116,7 +118,7 @@ func (b *Builder) load(e *Event) error {
 			continue
 		}
 		v, _ := decodeValue(val)
-		b.attrs = append(b.attrs, attr{text(key), v})
+		b.attrs = append(b.attrs, attr{name: text(key), value: v})
 	}
 	return nil
 }

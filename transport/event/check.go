@@ -161,11 +161,11 @@ func (b *Builder) check(bad *InvalidError) error {
 	sortAttrs(b.attrs)
 	for i := range b.attrs {
 		a := &b.attrs[i]
-		if r := reasonName(a.name); r != "" {
+		if r := a.reasonName(); r != "" {
 			bad = bad.add(a.name, r)
 		} else if i > 0 && b.attrs[i-1].name == a.name {
 			bad = bad.add(a.name, reasonTwice)
-		} else if r := reasonValue(a.name, &a.value); r != "" {
+		} else if r := a.reasonValue(); r != "" {
 			bad = bad.add(a.name, r)
 		}
 	}
@@ -194,6 +194,29 @@ func reasonRequired(s string) string {
 		return reasonMissing
 	}
 	return reasonText(s)
+}
+
+func (a *attr) reasonName() string {
+	if a.known {
+		return ""
+	}
+	return reasonName(a.name)
+}
+
+func (a *attr) reasonValue() string {
+	if a.plain && !hasSyntax(a.name) {
+		return ""
+	}
+	return reasonValue(a.name, &a.value)
+}
+
+// hasSyntax says whether an attribute's value must be more than a string.
+func hasSyntax(name string) bool {
+	switch name {
+	case "subject", "time", "dataschema", "datacontenttype":
+		return true
+	}
+	return false
 }
 
 // reasonName is why a name is none for an optional attribute, or "".

@@ -40,17 +40,17 @@ func (d Decoder) AppendHTTP(dst []byte, h http.Header, body []byte) ([]byte, err
 				bad = bad.add("datacontenttype", "has two Content-Type headers")
 				continue
 			}
-			b.attrs = append(b.attrs, attr{"datacontenttype", StringValue(values[0])})
+			b.attrs = append(b.attrs, attr{name: "datacontenttype", value: StringValue(values[0])})
 			continue
 		}
-		name := attrName(key[len("ce-"):])
+		name, known := attrName(key[len("ce-"):])
 		if len(values) != 1 {
 			if len(values) > 1 {
 				bad = bad.add(name, reasonTwice)
 			}
 			continue
 		}
-		value, reason := headerValue(values[0])
+		value, plain, reason := headerValue(values[0])
 		if reason != "" {
 			bad = bad.add(name, reason)
 			continue
@@ -68,10 +68,10 @@ func (d Decoder) AppendHTTP(dst []byte, h http.Header, body []byte) ([]byte, err
 			bad = bad.add(name, "must be in Content-Type, not in ce-datacontenttype")
 			continue
 		case "dataschema":
-			b.attrs = append(b.attrs, attr{name, URIValue(value)})
+			b.attrs = append(b.attrs, attr{name: name, value: URIValue(value)})
 			continue
 		default:
-			b.attrs = append(b.attrs, attr{name, StringValue(value)})
+			b.attrs = append(b.attrs, attr{name, StringValue(value), plain, known})
 			continue
 		}
 		if *into != "" { // the same name in another case
@@ -90,40 +90,40 @@ func (d Decoder) AppendHTTP(dst []byte, h http.Header, body []byte) ([]byte, err
 
 // attrName is a header's name in lower case. For the names of the core and of
 // documented extensions, as net/http writes them, it allocates nothing.
-func attrName(s string) string {
+func attrName(s string) (name string, known bool) {
 	switch s {
 	case "Id":
-		return "id"
+		return "id", true
 	case "Source":
-		return "source"
+		return "source", true
 	case "Type":
-		return "type"
+		return "type", true
 	case "Specversion":
-		return "specversion"
+		return "specversion", true
 	case "Time":
-		return "time"
+		return "time", true
 	case "Subject":
-		return "subject"
+		return "subject", true
 	case "Dataschema":
-		return "dataschema"
+		return "dataschema", true
 	case "Partitionkey":
-		return "partitionkey"
+		return "partitionkey", true
 	case "Traceparent":
-		return "traceparent"
+		return "traceparent", true
 	case "Tracestate":
-		return "tracestate"
+		return "tracestate", true
 	case "Sequence":
-		return "sequence"
+		return "sequence", true
 	case "Dataref":
-		return "dataref"
+		return "dataref", true
 	case "Correlationid":
-		return "correlationid"
+		return "correlationid", true
 	case "Causationid":
-		return "causationid"
+		return "causationid", true
 	case "Expirytime":
-		return "expirytime"
+		return "expirytime", true
 	case "Recordedtime":
-		return "recordedtime"
+		return "recordedtime", true
 	}
 	b := []byte(s)
 	for i, c := range b {
@@ -131,25 +131,26 @@ func attrName(s string) string {
 			b[i] = c | 0x20
 		}
 	}
-	return text(b)
+	return text(b), false
 }
 
 // headerValue decodes a header's value: quoting first, then one round of
-// percent-decoding. It returns s itself when there is neither.
-func headerValue(s string) (value, reason string) {
+// percent-decoding. It returns s itself when there is neither; plain says that
+// it is printable ASCII then.
+func headerValue(s string) (value string, plain bool, reason string) {
 	if plainHeader(s) {
-		return s, ""
+		return s, true, ""
 	}
 	if strings.IndexByte(s, '"') >= 0 {
 		var ok bool
 		if s, ok = unquote(s); !ok {
-			return "", "has a quote that never closes"
+			return "", false, "has a quote that never closes"
 		}
 	}
 	if strings.IndexByte(s, '%') >= 0 {
 		s = unescape(s)
 	}
-	return s, reasonText(s)
+	return s, false, reasonText(s)
 }
 
 // unquote removes the quoting of RFC 9110 wherever in the value it stands.

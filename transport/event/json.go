@@ -172,7 +172,7 @@ func (m *members) read(t *tokens, b *Builder, name string) (problem, reason stri
 	if name == "dataschema" && v.kind == String {
 		v.kind = URI
 	}
-	b.attrs = append(b.attrs, attr{name, v}) // null as well: it counts when the name appears twice
+	b.attrs = append(b.attrs, attr{name: name, value: v}) // null as well: it counts when the name appears twice
 	return problem, ""
 }
 

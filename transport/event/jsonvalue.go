@@ -90,7 +90,7 @@ func (m *members) setData(b *Builder) (problem string) {
 		b.SetData(BinaryData, []byte(m.str))
 	case m.hasData:
 		if media < 0 {
-			b.attrs = append(b.attrs, attr{"datacontenttype", StringValue("application/json")})
+			b.attrs = append(b.attrs, attr{name: "datacontenttype", value: StringValue("application/json")})
 		}
 		b.SetData(BinaryData, m.raw)
 	}

@@ -67,7 +67,7 @@ func (e *Event) AppendProto(dst []byte) []byte {
 		return append(dst, e.raw...)
 	}
 	dst = append(dst, e.raw[:at]...)
-	dst = appendAttr(dst, &attr{"time", ts})
+	dst = appendAttr(dst, &attr{name: "time", value: ts})
 	return append(dst, e.raw[at+n:]...)
 }
 
