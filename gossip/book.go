@@ -1,0 +1,112 @@
+package gossip
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// Book is the file in which a node keeps the peers it has seen, so that it
+// finds the mesh again when its seeds are gone: peers.json in the data
+// directory, a JSON array of {"peer": …, "seen": time}.
+//
+// It is not safe for concurrent use by itself; an Observer's calls never
+// overlap.
+type Book struct {
+	path  string
+	pages map[peer.ID]page
+}
+
+type page struct {
+	Peer peer.Peer `json:"peer"`
+	Seen time.Time `json:"seen"`
+}
+
+// Bounds of a book.
+const (
+	MaxBook = 10_000
+	BookAge = 24 * time.Hour // after which a peer that was not seen is left out
+)
+
+// OpenBook reads the book of a data directory. A book that is missing is empty;
+// one that is damaged is empty, too, and the error says so: it is only a memory.
+func OpenBook(dir string) (*Book, error) {
+	b := &Book{path: filepath.Join(dir, "peers.json"), pages: map[peer.ID]page{}}
+	data, err := os.ReadFile(b.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return b, nil
+	}
+	var pages []page
+	if err == nil {
+		err = json.Unmarshal(data, &pages)
+	}
+	if err != nil {
+		return b, fmt.Errorf("gossip: read %s: %w", b.path, err)
+	}
+	for _, p := range pages[:min(len(pages), MaxBook)] {
+		if p.Peer.ID != "" && p.Peer.Addr.IsValid() {
+			b.pages[p.Peer.ID] = p
+		}
+	}
+	return b, nil
+}
+
+// See notes that a peer was seen alive.
+func (b *Book) See(p peer.Peer, at time.Time) { b.pages[p.ID] = page{p, at.UTC()} }
+
+// Drop forgets a peer, because it left.
+func (b *Book) Drop(id peer.ID) { delete(b.pages, id) }
+
+// Peers returns those seen in the last BookAge, the latest first.
+func (b *Book) Peers(now time.Time) []peer.Peer {
+	var list []peer.Peer
+	for _, p := range b.current(now) {
+		list = append(list, p.Peer)
+	}
+	return list
+}
+
+// Save writes the book so that a crash leaves the old one or the new one.
+func (b *Book) Save(now time.Time) (err error) {
+	data, err := json.MarshalIndent(b.current(now), "", "  ")
+	if err != nil {
+		return fmt.Errorf("gossip: save peers: %w", err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(b.path), "peers.json.*")
+	if err != nil {
+		return fmt.Errorf("gossip: save peers: %w", err)
+	}
+	defer os.Remove(f.Name()) // gone already after a successful rename
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), b.path)
+	}
+	if err != nil {
+		return fmt.Errorf("gossip: save peers: %w", err)
+	}
+	return nil
+}
+
+// current is what is worth keeping, the latest first.
+func (b *Book) current(now time.Time) []page {
+	list := make([]page, 0, len(b.pages))
+	for id, p := range b.pages {
+		if now.Sub(p.Seen) > BookAge {
+			delete(b.pages, id)
+			continue
+		}
+		list = append(list, p)
+	}
+	slices.SortFunc(list, func(x, y page) int {
+		return cmp.Or(y.Seen.Compare(x.Seen), cmp.Compare(x.Peer.ID, y.Peer.ID))
+	})
+	return list[:min(len(list), MaxBook)]
+}
