@@ -2,7 +2,7 @@
 // mesh and spreads small rumors in it; what rumors mean is not its business.
 //
 // It says who exists, never who is reachable now: that is for links to say. A
-// crash is seen by all of fifty nodes in about ten seconds, a departure at once.
+// crash is known to twenty nodes in 10 to 20 s, a departure in a fraction of one.
 //
 // Members are known to memberlist as "id#boot": each start of a node is a
 // member of its own, so a node comes back under another address without waiting
