@@ -45,7 +45,7 @@ const (
 
 // odd has a bit for bytes outside 0x20-0x7e. A byte may be marked wrongly, but
 // only behind one that is marked rightly.
-func odd(w uint64) uint64 { return (w | w - 0x20*eachLow | w + eachLow) & eachHigh }
+func odd(w uint64) uint64 { return (w | (w - 0x20*eachLow) | (w + eachLow)) & eachHigh }
 
 // zero has a bit for bytes that are 0, with the same reserve.
 func zero(w uint64) uint64 { return (w - eachLow) & ^w & eachHigh }
