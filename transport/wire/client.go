@@ -74,6 +74,13 @@ const (
 	maxCode    = 32
 )
 
+// Silence. A side that had nothing to send for PingEvery sends a Ping; one that
+// heard nothing for DeadAfter ends the connection.
+const (
+	PingEvery = 5 * time.Second
+	DeadAfter = 20 * time.Second
+)
+
 // Code says, for programs, why something was refused or ended.
 type Code string
 
@@ -141,13 +148,16 @@ func (r *Refusal) Error() string {
 	return fmt.Sprintf("%s (%s)", r.Reason, r.Code)
 }
 
-// AppendJSON appends a frame whose body is v in JSON, for Greet.
-func AppendJSON(dst []byte, kind Kind, v any) []byte {
-	body, err := json.Marshal(v)
-	if err != nil { // only for types that JSON cannot express; ours it can
+// AppendGreeting appends a greet frame.
+func AppendGreeting(dst []byte, g Greeting) []byte { return AppendFrame(dst, Greet, mustJSON(g)) }
+
+// mustJSON encodes what JSON can express, as all that is given to it here.
+func mustJSON(v any) []byte {
+	b, err := json.Marshal(v)
+	if err != nil {
 		panic(fmt.Sprintf("wire: encode a %T: %v", v, err))
 	}
-	return AppendFrame(dst, kind, body)
+	return b
 }
 
 // ReadGreeting reads the body of a Greet frame.
@@ -260,13 +270,9 @@ func AppendEnded(dst []byte, sid uint64, why *Refusal) []byte {
 // AppendBye appends a bye frame.
 func AppendBye(dst []byte, why *Refusal) []byte { return appendRefusal(dst, Bye, nil, why) }
 
-// AppendSubscribe appends a subscribe frame.
-func AppendSubscribe(dst []byte, sid uint64, req *Request) ([]byte, error) {
-	body, err := json.Marshal(req)
-	if err != nil {
-		return dst, fmt.Errorf("wire: encode a subscription: %w", err)
-	}
-	return AppendFrame(dst, Subscribe, append(binary.AppendUvarint(nil, sid), body...)), nil
+// AppendSubscribe appends a subscribe frame. The request's filter must be JSON.
+func AppendSubscribe(dst []byte, sid uint64, req *Request) []byte {
+	return AppendFrame(dst, Subscribe, append(binary.AppendUvarint(nil, sid), mustJSON(req)...))
 }
 
 // ReadSubscribe reads the body of a subscribe frame. When only the request is

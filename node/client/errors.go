@@ -1,0 +1,75 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/skeinmesh/skein/transport/wire"
+)
+
+// Errors. Those that a node gave are wrapped in a *RefusedError.
+var (
+	// ErrClosed is returned by what was waiting, and by what is called, when the
+	// client is closed, or its connection broke and is not to be made again.
+	ErrClosed = errors.New("client: closed")
+	// ErrUnknownOutcome ends a publish whose connection broke before the
+	// acknowledgement came: the event may have been routed or not.
+	ErrUnknownOutcome = errors.New("client: the connection broke before the acknowledgement: outcome unknown")
+	// ErrTooLarge means that an event exceeds what the node takes.
+	ErrTooLarge = errors.New("client: event is too large")
+
+	ErrDenied       = errors.New("client: denied")                      // token or certificate missing or wrong
+	ErrVersion      = errors.New("client: protocol version not spoken") // client and node are of different times
+	ErrNotReady     = errors.New("client: node is not ready")           // try again later, or elsewhere
+	ErrInvalidEvent = errors.New("client: not a valid CloudEvent")      // never try again
+	ErrBadFilter    = errors.New("client: filter does not parse")       // position and reason are in the text
+	ErrBadNamespace = errors.New("client: bad namespace")               //
+	ErrTooMany      = errors.New("client: too many subscriptions")      // of one client
+)
+
+// RefusedError is a node's no. errors.Is finds the error of this package that
+// belongs to its code.
+type RefusedError struct {
+	Code   string // for programs, see wire.Code
+	Reason string // for people
+}
+
+// Error is the reason and the code.
+func (e *RefusedError) Error() string {
+	if e.Reason == "" {
+		return "client: refused by the node: " + e.Code
+	}
+	return fmt.Sprintf("client: refused by the node: %s (%s)", e.Reason, e.Code)
+}
+
+// Unwrap is the error that belongs to the code, or nil.
+func (e *RefusedError) Unwrap() error {
+	switch wire.Code(e.Code) {
+	case wire.CodeVersion:
+		return ErrVersion
+	case wire.CodeDenied:
+		return ErrDenied
+	case wire.CodeNotReady, wire.CodeClosing:
+		return ErrNotReady
+	case wire.CodeInvalid:
+		return ErrInvalidEvent
+	case wire.CodeTooLarge:
+		return ErrTooLarge
+	case wire.CodeFilter:
+		return ErrBadFilter
+	case wire.CodeNamespace:
+		return ErrBadNamespace
+	case wire.CodeTooMany:
+		return ErrTooMany
+	}
+	return nil
+}
+
+func refused(why *wire.Refusal) error {
+	return &RefusedError{Code: string(why.Code), Reason: why.Reason}
+}
+
+// final reports whether connecting again cannot help.
+func final(err error) bool {
+	return errors.Is(err, ErrVersion) || errors.Is(err, ErrDenied)
+}

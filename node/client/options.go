@@ -1,0 +1,107 @@
+package client
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/skeinmesh/skein/transport"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// Option changes a Client's settings.
+type Option func(*settings) error
+
+type settings struct {
+	token       string
+	tls         *tls.Config
+	keyFile     string
+	pki         *transport.PKI
+	namespace   string
+	agent       string
+	events      int // window
+	bytes       int
+	log         *slog.Logger
+	maxPause    time.Duration // between tries to connect again; 0: never again
+	atLeastOnce bool
+}
+
+// Defaults.
+const (
+	DefaultWindowEvents = 16384
+	DefaultWindowBytes  = 8 << 20
+	DefaultMaxPause     = 5 * time.Second
+	DefaultBuffer       = 4 << 20 // bytes a subscription holds for its handler
+)
+
+// WithToken sends a bearer token, as nodes with tokens want it over HTTP.
+func WithToken(token string) Option {
+	return func(s *settings) error { s.token = token; return nil }
+}
+
+// WithTLS sets what is trusted, and how the client names itself, over https.
+func WithTLS(config *tls.Config) Option {
+	return func(s *settings) error { s.tls = config.Clone(); return nil }
+}
+
+// WithKeyFile names the file with the mesh key, which quic addresses need.
+func WithKeyFile(file string) Option {
+	return func(s *settings) error { s.keyFile = file; return nil }
+}
+
+// WithPKI names the files of an outside PKI, for quic addresses of a mesh
+// whose certificates come from there.
+func WithPKI(ca, cert, key string) Option {
+	return func(s *settings) error { s.pki = &transport.PKI{CA: ca, Cert: cert, Key: key}; return nil }
+}
+
+// WithNamespace sets the namespace of the client's events and subscriptions.
+// Default: "default".
+func WithNamespace(name string) Option {
+	return func(s *settings) error {
+		if !peer.ValidName(name) {
+			return fmt.Errorf("client: bad namespace %.80q: want 1 to 63 letters, digits, '-', '_' or '.', beginning with a letter or digit", name)
+		}
+		s.namespace = name
+		return nil
+	}
+}
+
+// WithAgent says who the client is, for people: nodes show it with its
+// subscriptions. Default: the program's name and process id.
+func WithAgent(name string) Option {
+	return func(s *settings) error { s.agent = name; return nil }
+}
+
+// WithWindow bounds what is unacknowledged, in events and in bytes: beyond it
+// publishing waits. Defaults: DefaultWindowEvents, DefaultWindowBytes.
+func WithWindow(events, bytes int) Option {
+	return func(s *settings) error {
+		if events < 1 || bytes < 1 {
+			return fmt.Errorf("client: a window of %d events and %d bytes lets nothing pass", events, bytes)
+		}
+		s.events, s.bytes = events, bytes
+		return nil
+	}
+}
+
+// WithLogger gets lost and new connections, and gaps that no handler takes.
+// Default: slog.Default.
+func WithLogger(log *slog.Logger) Option {
+	return func(s *settings) error { s.log = log; return nil }
+}
+
+// WithReconnect sets the longest pause between tries to connect again; pauses
+// grow up to it, with jitter. 0 turns connecting again off: the client ends
+// with its connection. Default: DefaultMaxPause.
+func WithReconnect(maxPause time.Duration) Option {
+	return func(s *settings) error { s.maxPause = maxPause; return nil }
+}
+
+// WithAtLeastOnce publishes events again that were not acknowledged when the
+// connection broke, in their order, so they may arrive twice. The client keeps
+// a copy of what is in its window.
+func WithAtLeastOnce() Option {
+	return func(s *settings) error { s.atLeastOnce = true; return nil }
+}
