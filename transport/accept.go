@@ -15,10 +15,10 @@ import (
 // Bounds on strangers: connections whose handshake is not over.
 const (
 	maxKnocks        = 1024 // in all
-	maxKnocksPerAddr = 64
+	maxKnocksPerAddr = 256
 	// fewKnocks is how many there may be before an address has to prove that
 	// it is its own, which costs a round trip.
-	fewKnocks = 128
+	fewKnocks = 512
 )
 
 // knocks counts the incoming connections whose handshake is not over.

@@ -48,10 +48,14 @@ func (e *Endpoint) admitControl(conn *quic.Conn, stream *quic.Stream, theirs Hel
 	}
 	err = writeHello(stream, e.hello(roleControl, s.id))
 	if err == nil {
+		l.mu.Lock()
+		s.greeted = true
+		l.notify()
+		l.mu.Unlock()
 		err = l.await(s, conn.Context())
 	}
 	if err != nil {
-		l.withdraw(s)
+		l.withdraw(s, err)
 		return err
 	}
 	return nil
@@ -78,16 +82,20 @@ func (e *Endpoint) admitLane(conn *quic.Conn, stream *quic.Stream, theirs Hello)
 	return nil
 }
 
-// await waits until an offered session has both connections.
+// await waits until an offered session, once it has both connections, is
+// served: until then it may still be replaced.
 func (l *link) await(s *session, ctx context.Context) error {
 	timer := time.NewTimer(helloWait)
 	defer timer.Stop()
 	for {
 		l.mu.Lock()
-		ready, offered, changed := s.ready, l.offered == s && !s.ended(), l.changed
+		taken, offered, late, changed := s.taken, l.offered == s && !s.ended(), timer.C, l.changed
+		if s.ready {
+			late = nil
+		}
 		l.mu.Unlock()
 		switch {
-		case ready:
+		case taken:
 			return nil
 		case !offered:
 			return refuse(codeDuplicate, "replaced by a newer connection")
@@ -96,21 +104,23 @@ func (l *link) await(s *session, ctx context.Context) error {
 		case <-changed:
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case <-timer.C:
+		case <-l.e.ctx.Done():
+			return refuse(codeLeaving, "the node stops")
+		case <-late:
 			return refuse(codeRefused, "the lane's connection did not come")
 		}
 	}
 }
 
 // attach gives the session of that name its lane. The connection may be here
-// before the control connection, and waits for it then.
+// before the control connection, and waits for it and its hello then.
 func (l *link) attach(conn *quic.Conn, stream *quic.Stream, id string) (*session, error) {
 	timer := time.NewTimer(helloWait)
 	defer timer.Stop()
 	for {
 		l.mu.Lock()
 		s, changed := l.offered, l.changed
-		if s != nil && s.id == id && s.laneConn == nil && !s.ended() {
+		if s != nil && s.id == id && s.greeted && s.laneConn == nil && !s.ended() {
 			s.laneConn, s.laneStream = conn, stream
 			l.mu.Unlock()
 			return s, nil
@@ -126,13 +136,18 @@ func (l *link) attach(conn *quic.Conn, stream *quic.Stream, id string) (*session
 	}
 }
 
-// withdraw drops an offered session that did not get ready.
-func (l *link) withdraw(s *session) {
+// withdraw drops an offered session that is not to be served, with what it has
+// of connections.
+func (l *link) withdraw(s *session, err error) {
+	if ref, ok := err.(*refusal); ok {
+		s.end(ref.code, ref.reason)
+	}
 	s.end(codeDone, "the session did not get ready")
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if l.offered == s {
 		l.offered = nil
 	}
 	l.notify()
+	l.mu.Unlock()
+	s.shut()
 }

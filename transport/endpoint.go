@@ -48,8 +48,9 @@ type Handler interface {
 	// HandleControl is called with each frame that the peer sent, in order.
 	// The body is valid during the call. It must not block.
 	HandleControl(from peer.ID, kind wire.Kind, body []byte)
-	// HandleCall answers a call, in a goroutine of its own; ctx ends when the
-	// caller gives up. from is the caller as it says it is; it may be joining.
+	// HandleCall answers a call, in a goroutine of its own. ctx ends when the
+	// caller gives up or the link goes down, whose LinkDown waits for the call:
+	// it must heed ctx. from is the caller as it says it is; it may be joining.
 	HandleCall(ctx context.Context, from peer.Peer, kind wire.Kind, body []byte) ([]byte, error)
 	// HandleBatch is called with each batch of a lane, in order. records is
 	// the callee's from then on. While it blocks, the lane stands still.

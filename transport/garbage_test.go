@@ -66,7 +66,7 @@ func TestAPeerThatSendsGarbageIsClosedAndNobodyElseNotices(t *testing.T) {
 					t.Errorf("a was told %v, want %q", cause, test.want)
 				}
 				if log := c.history(); len(log) != 1 {
-					t.Errorf("c noticed: %q", log)
+					t.Errorf("c noticed: %q\n%s\n%s", log, b.logs, c.logs)
 				}
 				s.end(codeDone, "")
 				s.shut()

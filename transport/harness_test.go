@@ -248,8 +248,8 @@ func newNetwork(t *testing.T, latency time.Duration, n int) (*network, []net.Pac
 func (w *network) attach(addr netip.AddrPort) net.PacketConn {
 	link := &simnet.SimulatedLink{Latency: w.latency, UploadPacket: w}
 	conn := simnet.NewBlockingSimConn(udpAddr(addr), link)
-	w.AddNode(udpAddr(addr), link)
 	link.Start()
+	w.AddNode(udpAddr(addr), link)
 	w.t.Cleanup(func() { link.Close() })
 	return conn
 }

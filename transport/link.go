@@ -197,8 +197,9 @@ func (l *link) next() *session {
 	for {
 		l.mu.Lock()
 		if s := l.offered; s != nil && s.ready {
-			l.offered = nil
+			l.offered, s.taken = nil, true
 			l.use(s)
+			l.notify()
 			l.mu.Unlock()
 			return s
 		}
@@ -267,25 +268,27 @@ func (l *link) vanish() bool {
 // dialled notes how an attempt ended, and returns its session if it is to be used.
 func (l *link) dialled(ctx context.Context, s *session, err error) *session {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	abandoned := ctx.Err() != nil
 	l.abandon()
 	l.abandon, l.engaged = nil, false
 	switch {
-	case err != nil:
-		if !abandoned {
-			l.broken = true
-			l.reason = err.Error()
-			l.pause()
+	case err != nil && !abandoned:
+		if !l.broken {
+			l.e.log.Warn("no link yet", "peer", l.id, "name", l.target.Name, "addr", l.target.Addr, "cause", err)
 		}
-		return nil
-	case l.offered != nil || !l.wanted:
-		s.end(codeDuplicate, "another connection was made meanwhile")
-		s.shut()
-		return nil
+		l.broken, l.reason = true, err.Error()
+		l.pause()
+	case err == nil && l.offered == nil && l.wanted:
+		l.use(s)
+		l.mu.Unlock()
+		return s
 	}
-	l.use(s)
-	return s
+	l.mu.Unlock()
+	if err == nil {
+		s.end(codeDuplicate, "another connection was made meanwhile, or none is wanted")
+		s.shut()
+	}
+	return nil
 }
 
 // pause puts the next attempt off, longer each time. l.mu is held.

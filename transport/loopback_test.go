@@ -9,10 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/skeinmesh/skein/transport/wire"
 )
 
 func TestTwoNodesLinkOverRealSockets(t *testing.T) {
+	t.Cleanup(func() { goleak.VerifyNone(t) }) // runs last
 	a, b := open(t, loopback(t), "a"), open(t, loopback(t), "b")
 	a.Connect(b.peer)
 	b.Connect(a.peer)
@@ -92,7 +95,7 @@ func TestALayerCarriesStreamsAndPackets(t *testing.T) {
 	}
 	conn.Close()
 
-	const burst = 1000
+	const burst = 100 // more than quic-go would keep
 	for i := range burst {
 		if err := la.WritePacket(fmt.Appendf(nil, "p%d", i), b.peer.Addr); err != nil {
 			t.Fatal(err)
@@ -103,6 +106,53 @@ func TestALayerCarriesStreamsAndPackets(t *testing.T) {
 		if want := fmt.Sprintf("p%d", i); err != nil || string(buf[:n]) != want || from != a.peer.Addr {
 			t.Fatalf("packet %q from %s, %v; want %q", buf[:n], from, err, want)
 		}
+	}
+}
+
+func TestPacketsPassBesideABusyLane(t *testing.T) {
+	a, b := open(t, loopback(t), "a"), open(t, loopback(t), "b")
+	linkUp(a, b)
+	la, lb := a.Layer("gossip"), b.Layer("gossip")
+	const packets, records = 2000, 50_000
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		rec := &wire.Record{How: wire.Deliver, Envelope: make([]byte, 500)}
+		for range records {
+			if err := a.Forward(t.Context(), "b", rec); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	// The kernel may drop packets, we must not: so they are sent until enough
+	// have come.
+	enough := make(chan struct{})
+	defer close(enough)
+	go func() {
+		for tick := time.NewTicker(50 * time.Microsecond); ; {
+			select {
+			case <-enough:
+				tick.Stop()
+				return
+			case <-tick.C:
+				la.WritePacket([]byte("packet"), b.peer.Addr)
+			}
+		}
+	}()
+	buf := make([]byte, 2000)
+	for range packets {
+		if n, _, err := lb.ReadPacket(buf); err != nil || string(buf[:n]) != "packet" {
+			t.Fatalf("packet %q, %v", buf[:n], err)
+		}
+	}
+	<-done
+	b.wait("records", func() bool { return len(b.records) == records })
+	if n := b.Stats().PacketsDropped; n != 0 {
+		t.Errorf("%d packets dropped", n)
+	}
+	if err := la.WritePacket(make([]byte, maxPacket+1), b.peer.Addr); err != ErrTooLarge {
+		t.Errorf("WritePacket of too much: %v", err)
 	}
 }
 

@@ -109,7 +109,7 @@ func (c *credentials) cause(err error, theirKey string) error {
 	case errors.As(err, &transport) && transport.Remote && transport.ErrorCode == quic.ConnectionRefused:
 		return fmt.Errorf("%w: it takes no more connections", ErrBusy)
 	case errors.As(err, &reset):
-		return fmt.Errorf("%w: it has restarted", ErrRefused)
+		return fmt.Errorf("%w: it has restarted", ErrUnreachable)
 	case errors.As(err, &silent), errors.As(err, &mute):
 		return ErrUnreachable
 	}

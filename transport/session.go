@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +27,9 @@ type session struct {
 	ctl        *quic.Stream // the control connection's hellos, then its frames
 	laneConn   *quic.Conn
 	laneStream *quic.Stream // the lane's hellos, then its batches
-	ready      bool         // both connections are there; guarded by link.mu
+	greeted    bool         // our hello on ctl is out; guarded by link.mu, as are
+	ready      bool         // both connections are there, and greeted
+	taken      bool         // run serves it, or has
 
 	out      *frameQueue
 	lane     *laneQueue
@@ -99,6 +102,8 @@ func (s *session) fail(conn *quic.Conn, err error) {
 	var ref *refusal
 	var remote *quic.ApplicationError
 	switch {
+	case s.link.e.ctx.Err() != nil:
+		s.end(codeLeaving, "the node stops")
 	case errors.As(err, &ref):
 		s.end(ref.code, ref.reason)
 	case errors.As(err, &remote) && remote.Remote:
@@ -106,7 +111,7 @@ func (s *session) fail(conn *quic.Conn, err error) {
 	case errors.Is(err, io.EOF):
 		s.end(codeProtocol, "the peer ended a stream of the link")
 	default:
-		s.end(codeDone, s.link.e.creds.cause(err, "").Error())
+		s.end(codeDone, strings.TrimPrefix(s.link.e.creds.cause(err, "").Error(), "transport: "))
 	}
 }
 
