@@ -188,7 +188,8 @@ func (m *Machine) takeDelta(l *link, d *delta) {
 		a.add(m.key, d.adds)
 		m.replace(l, a)
 		if f := m.facts[d.key]; f != nil && f.version == d.version {
-			f.remember(step{ver: d.version.ver, adds: d.adds})
+			// A peer at a version between may need the removes that meant nothing here.
+			f.remember(step{ver: d.version.ver, adds: d.adds, removes: d.removes})
 		}
 	default:
 		m.ask(d.key, d.version, l)

@@ -36,6 +36,9 @@ func (m *Machine) Tick(now time.Time) {
 func (m *Machine) compare() {
 	owes := map[peer.ID]bool{}
 	for _, f := range m.order {
+		if len(f.marks) == 0 {
+			continue
+		}
 		for _, l := range m.line {
 			if mk := f.marks[l.ID]; mk != nil && m.unanswered(f, l, mk) && m.now.Sub(mk.at) >= m.cfg.Compare {
 				owes[l.ID] = true
