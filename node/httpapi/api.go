@@ -34,6 +34,8 @@ type Config struct {
 	MaxEvent int
 	// MaxBatch bounds the body of a batch in bytes. Default 16 MiB.
 	MaxBatch int
+	// QueueBytes bounds the queue of a subscriber. Default: the node's.
+	QueueBytes int
 	// EventsPerSecond bounds what is taken over HTTP from all senders together;
 	// what is over it is answered 429. Default: no bound.
 	EventsPerSecond int
@@ -58,6 +60,7 @@ type API struct {
 
 	maxEvent int
 	maxBatch int
+	queue    int           // bytes
 	quota    *rate.Limiter // nil: no bound
 	tokens   tokens
 	paths    map[string]*resource
@@ -93,7 +96,7 @@ func New(cfg Config) *API {
 	a := &API{
 		broker: cfg.Broker, inspect: cfg.Inspector, native: cfg.Native, log: cfg.Log,
 		maxEvent: cfg.MaxEvent, maxBatch: max(cfg.MaxBatch, cfg.MaxEvent),
-		tokens: newTokens(cfg.Tokens),
+		queue: cfg.QueueBytes, tokens: newTokens(cfg.Tokens),
 	}
 	if n := cfg.EventsPerSecond; n > 0 {
 		a.quota = rate.NewLimiter(rate.Limit(n), n)

@@ -158,6 +158,7 @@ func parseWait(s string) (time.Duration, error) {
 // open subscribes, and notes the regions that have not confirmed in the
 // answer's header.
 func (a *API) open(ctx context.Context, w http.ResponseWriter, q *query) (*node.Subscription, error) {
+	q.request.QueueBytes = a.queue
 	sub, err := a.broker.Subscribe(ctx, q.request)
 	if err != nil {
 		return nil, err

@@ -186,6 +186,8 @@ func (s *socket) read(ctx context.Context) (websocket.StatusCode, string) {
 	for {
 		kind, message, err := s.conn.Reader(ctx)
 		switch {
+		case err != nil && strings.Contains(err.Error(), "unmasked frame"):
+			return websocket.StatusProtocolError, "a client masks its frames" // the one error that the library does not answer
 		case err != nil:
 			return 0, ""
 		case !s.publishes:
