@@ -91,3 +91,45 @@ func BenchmarkCall(b *testing.B) {
 		}
 	}
 }
+
+// echo is a Handler that sends batches back.
+type echo struct {
+	sink
+	back func(records []byte)
+}
+
+func (h *echo) HandleBatch(_ peer.ID, records []byte) { h.back(records) }
+
+// BenchmarkLaneRoundTrip is one event there and one back, nothing else going on.
+func BenchmarkLaneRoundTrip(b *testing.B) {
+	identity := mustIdentity(b, testKey)
+	var ends [2]*Endpoint
+	home := make(chan struct{})
+	handlers := [2]*echo{{back: func([]byte) { home <- struct{}{} }}, {}}
+	rec := &wire.Record{How: wire.Deliver, Envelope: make([]byte, 256)}
+	handlers[1].back = func([]byte) {
+		if err := ends[1].Forward(context.Background(), "a", rec); err != nil {
+			b.Error(err)
+		}
+	}
+	for i, id := range []peer.ID{"a", "b"} {
+		conn := loopback(b)
+		handlers[i].sink.up = make(chan struct{}, 1)
+		e, err := Open(Config{Conn: conn, Self: peer.Peer{ID: id, Region: "eu", Addr: addrPort(conn.LocalAddr())}, MeshID: "m", Identity: identity, Handler: handlers[i]})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { e.Close() })
+		ends[i] = e
+	}
+	ends[0].Connect(ends[1].self)
+	<-handlers[0].sink.up
+	<-handlers[1].sink.up
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := ends[0].Forward(b.Context(), "b", rec); err != nil {
+			b.Fatal(err)
+		}
+		<-home
+	}
+}
