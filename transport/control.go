@@ -135,8 +135,6 @@ func (s *session) handle(kind wire.Kind, body []byte) error {
 		if len(body) > 2*pingSize {
 			return refuse(codeProtocol, "heartbeat of %d bytes", len(body))
 		}
-		s.out.put(wire.Pong, body) // a full queue loses it: an echo less
-	case kind == wire.Pong:
 		s.echo(body)
 	default:
 		return refuse(codeProtocol, "frame of unknown kind %#x", kind)
@@ -150,15 +148,13 @@ func (s *session) beat() {
 	defer tick.Stop()
 	overdue := time.NewTimer(silence)
 	defer overdue.Stop()
-	ping := make([]byte, pingSize)
-	s.out.put(wire.Ping, ping) // stamped with the very beginning
+	s.out.put(wire.Ping, s.ping())
 	for {
 		select {
 		case <-s.done:
 			return
 		case <-tick.C:
-			binary.BigEndian.PutUint64(ping, uint64(time.Since(s.begun)))
-			s.out.put(wire.Ping, ping)
+			s.out.put(wire.Ping, s.ping())
 		case <-overdue.C:
 			left := silence - (time.Since(s.begun) - time.Duration(s.heard.Load()))
 			if left <= 0 {
@@ -181,14 +177,38 @@ func garbage(err error) error {
 	return err
 }
 
-// echo takes the round trip time from a heartbeat that came back.
+// ping is a heartbeat's body: when it was made, then the peer's last one's
+// time and for how long that was kept, all in nanoseconds of who made them.
+// The peer learns the round trip time from it without an answer.
+func (s *session) ping() []byte {
+	now := uint64(time.Since(s.begun))
+	body := make([]byte, 0, pingSize)
+	body = binary.BigEndian.AppendUint64(body, now)
+	if last := s.pinged.Load(); last != nil {
+		body = binary.BigEndian.AppendUint64(body, last.stamp)
+		body = binary.BigEndian.AppendUint64(body, now-uint64(last.came))
+	}
+	return body[:pingSize]
+}
+
+// pinged is the peer's last heartbeat: its time by the peer's clock, and when
+// it came by ours.
+type pinged struct {
+	stamp uint64
+	came  time.Duration
+}
+
+// echo takes the peer's time, and the round trip time, from its heartbeat.
 func (s *session) echo(ping []byte) {
-	if len(ping) < 8 {
+	if len(ping) < 24 {
 		return
 	}
-	sample := time.Since(s.begun) - time.Duration(binary.BigEndian.Uint64(ping))
-	if sample < 0 || sample > time.Minute {
-		return // not a heartbeat of ours
+	now := time.Since(s.begun)
+	s.pinged.Store(&pinged{binary.BigEndian.Uint64(ping), now})
+	ours, kept := binary.BigEndian.Uint64(ping[8:]), binary.BigEndian.Uint64(ping[16:])
+	sample := now - time.Duration(ours) - time.Duration(kept)
+	if ours == 0 || sample < 0 || sample > time.Minute {
+		return // none of ours has arrived yet, or nonsense
 	}
 	if old := s.rtt.Load(); old != 0 {
 		sample = time.Duration(old + (int64(sample)-old)/8)

@@ -33,9 +33,10 @@ type session struct {
 
 	out      *frameQueue
 	lane     *laneQueue
-	calls    chan struct{} // a token for each call of the peer's that is being answered
-	rtt      atomic.Int64  // smoothed, nanoseconds; 0 before the first echo
-	heard    atomic.Int64  // when a frame last came, nanoseconds since begun
+	calls    chan struct{}          // a token for each call of the peer's that is being answered
+	rtt      atomic.Int64           // smoothed, nanoseconds; 0 before the first echo
+	heard    atomic.Int64           // when a frame last came, nanoseconds since begun
+	pinged   atomic.Pointer[pinged] // nil before the first
 	begun    time.Time
 	counters counters
 
