@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -74,8 +75,8 @@ func (e *Endpoint) call(ctx context.Context, conn *quic.Conn, to peer.ID, kind w
 		return nil, said
 	case err != nil && ctx.Err() != nil:
 		err = context.Cause(ctx)
-	case err != nil && context.Cause(conn.Context()) != nil:
-		err = fmt.Errorf("%w: %w", ErrLinkDown, e.creds.cause(context.Cause(conn.Context()), ""))
+	case errors.Is(err, net.ErrClosed): // what all errors of a connection are
+		err = fmt.Errorf("%w: %w", ErrLinkDown, e.creds.cause(err, ""))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("transport: call %#x to %s: %w", kind, to.Short(), err)

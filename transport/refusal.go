@@ -94,6 +94,8 @@ func (c *credentials) cause(err error, theirKey string) error {
 	switch {
 	case errors.As(err, &application) && application.Remote:
 		return fmt.Errorf("%w: it says: %s", sentinel(application.ErrorCode), application.ErrorMessage)
+	case errors.As(err, &application):
+		return errors.New(application.ErrorMessage)
 	case errors.As(err, &transport) && transport.ErrorCode.IsCryptoError():
 		if transport.Remote {
 			return c.alerted(tls.AlertError(transport.ErrorCode-0x100), theirKey)
