@@ -29,6 +29,7 @@ const (
 	kindDigest
 	kindPull
 	kindAck
+	kindStamp
 )
 
 // Flags of a digest and of a head.
@@ -179,6 +180,15 @@ func (r *reader) uvarint() uint64 {
 	return v
 }
 
+// number is 8 bytes.
+func (r *reader) number() uint64 {
+	b := r.bytes(8)
+	if len(b) < 8 {
+		return 0
+	}
+	return binary.BigEndian.Uint64(b)
+}
+
 func (r *reader) bytes(n uint64) []byte {
 	if n > uint64(len(r.b)) {
 		r.fail("ends in the middle")
@@ -219,9 +229,7 @@ func (r *reader) head() (h head) {
 	h.topic = Topic(r.byte())
 	h.version.inc = r.uvarint()
 	h.version.ver = r.uvarint()
-	if b := r.bytes(8); b != nil {
-		h.sum = sum(binary.BigEndian.Uint64(b))
-	}
+	h.sum = sum(r.number())
 	h.complete = r.byte()&flagComplete != 0
 	h.gone = r.uvarint()
 	if r.err == nil && h.owner == "" {

@@ -19,9 +19,10 @@
 //     peer that gets a Mesh fact from outside its region relays it to the peers
 //     of its own region.
 //   - When a link comes up, both sides send a digest: what they have, in which
-//     version. Whoever is behind pulls. Every second a node does the same with
-//     one random linked peer of its region and one of the others, and with
-//     every link on which something is not acknowledged.
+//     version. Whoever is behind pulls. A node does the same every second with
+//     every link on which something is not acknowledged. And every second it
+//     compares with one random linked peer of its region and one of the others,
+//     by a stamp of all that the digest would say; digests follow if it differs.
 //   - A rumor, spread by gossip, carries version, sum and, while it is small,
 //     the delta of the owner's facts. Whoever is behind pulls from the owner or
 //     from another linked peer.
@@ -57,6 +58,8 @@
 //	pull   4: owner | topic (1) | incarnation | version
 //	          asks for what is newer than this
 //	ack    5: owner | topic (1) | incarnation | version | spread
+//	stamp  6: sum (8, big endian) of the keyed hashes of the digest's heads, each
+//	          without region, flags and gone
 //
 //	head:    owner | region | topic (1) | incarnation | version | sum (8, big endian)
 //	         | flags (1: bit 0 = complete) | gone for (seconds, 0 = it is alive)

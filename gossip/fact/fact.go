@@ -25,6 +25,10 @@ type fact struct {
 	old      map[string]struct{} // told by an earlier incarnation, visible until this one is complete
 	size     int                 // bytes of set
 
+	stamp   sum // of what the next two say
+	stamped version
+	stampOf sum
+
 	steps     []step // the latest changes, the last one ends at version
 	stepBytes int
 
@@ -131,6 +135,15 @@ func (f *fact) replace(h *head, set map[string]struct{}, size int) {
 	f.region, f.version, f.sum, f.complete = h.region, h.version, h.sum, h.complete
 	f.set, f.size = set, size
 	f.steps, f.stepBytes = nil, 0
+}
+
+// state is a hash of which state of which fact this is.
+func (f *fact) state(k hashKey) sum {
+	if f.stamped != f.version || f.stampOf != f.sum {
+		h := head{key: f.key, version: f.version, sum: f.sum}
+		f.stamp, f.stamped, f.stampOf = k.hash(string(appendHead(nil, &h))), f.version, f.sum
+	}
+	return f.stamp
 }
 
 // visible is what readers see, sorted.

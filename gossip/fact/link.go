@@ -68,6 +68,9 @@ func (m *Machine) LinkDown(now time.Time, id peer.ID) {
 // Alive says that a node is a member of the mesh, linked or not.
 func (m *Machine) Alive(now time.Time, id peer.ID) {
 	m.now = now
+	if m.alive[id] {
+		return
+	}
 	m.alive[id] = true
 	for _, f := range m.order {
 		if f.owner == id {
@@ -81,11 +84,15 @@ func (m *Machine) Alive(now time.Time, id peer.ID) {
 func (m *Machine) Gone(now time.Time, id peer.ID, left bool) {
 	m.now = now
 	delete(m.alive, id)
-	for _, f := range slices.Clone(m.order) {
-		switch {
-		case f.owner != id || id == m.cfg.Self:
+	if id == m.cfg.Self {
+		return
+	}
+	for i := 0; i < len(m.order); i++ {
+		switch f := m.order[i]; {
+		case f.owner != id:
 		case left:
-			m.forget(f)
+			m.forget(f) // takes it out of the order
+			i--
 		case m.links[id] == nil && f.gone.IsZero():
 			f.gone = now
 		}

@@ -297,6 +297,7 @@ func FuzzReceive(f *testing.F) {
 	f.Add(appendRecord(body, kindPull, appendPull(nil, h.key, version{1, 0})))
 	f.Add(appendRecord(body, kindAck, appendAck(nil, &ack{key: h.key, inc: 1, ver: 1, spread: 1})))
 	_ = b
+	f.Add(appendRecord(body, kindStamp, make([]byte, 8)))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		m := New(Config{Self: "b", Region: "us", Incarnation: 1, Topics: simTopics, Key: []byte("0123456789abcdef")})
 		if err := m.Set(wide, []string{"mine"}, nil); err != nil {

@@ -80,6 +80,8 @@ func (m *Machine) handle(l *link, k kind, r *reader) {
 		}
 	case kindDigest:
 		m.takeDigest(l, r)
+	case kindStamp:
+		m.takeStamp(l, r)
 	case kindPull:
 		if k, have := r.pull(); r.err == nil {
 			m.takePull(l, k, have)

@@ -1,6 +1,7 @@
 package fact
 
 import (
+	"encoding/binary"
 	"time"
 
 	"github.com/skeinmesh/skein/transport/peer"
@@ -8,6 +9,10 @@ import (
 
 // maxTries is how often a pull is repeated before it is left to the digests.
 const maxTries = 3
+
+// wholeEvery is how many comparisons there are for one that sends the digest
+// itself, which says also which owners are alive.
+const wholeEvery = 32
 
 // maxRumor bounds a rumor, in bytes; maxInline the deltas in it.
 const (
@@ -32,15 +37,16 @@ func (m *Machine) Tick(now time.Time) {
 	m.expire()
 }
 
-// compare sends digests: to links that owe an answer, and to two random ones.
+// compare sends digests to links that owe an answer, and compares with two random
+// ones: by the stamp of what a digest would say, since most often it is the same.
 func (m *Machine) compare() {
 	owes := map[peer.ID]bool{}
 	for _, f := range m.order {
-		if len(f.marks) == 0 {
+		if f.owner != m.cfg.Self && !f.relayed {
 			continue
 		}
 		for _, l := range m.line {
-			if mk := f.marks[l.ID]; mk != nil && m.unanswered(f, l, mk) && m.now.Sub(mk.at) >= m.cfg.Compare {
+			if l.heard && m.pushes(f, l) && m.unanswered(f, l, f.mark(l.ID)) {
 				owes[l.ID] = true
 			}
 		}
@@ -59,16 +65,39 @@ func (m *Machine) compare() {
 		}
 	}
 	for _, some := range [][]*link{near, far} {
-		if len(some) > 0 {
+		switch {
+		case len(some) == 0:
+		case m.rand.IntN(wholeEvery) == 0:
 			m.digest(some[m.rand.IntN(len(some))], flagAnswer)
+		default:
+			l := some[m.rand.IntN(len(some))]
+			m.append(l, kindStamp, binary.BigEndian.AppendUint64(nil, uint64(m.stamp(l))))
 		}
 	}
 }
 
-// unanswered reports whether a peer was sent something that it has not
-// acknowledged.
+// stamp is a hash of all that a digest for a peer would say of states.
+func (m *Machine) stamp(l *link) (s sum) {
+	for _, f := range m.order {
+		if f.version.ver > 0 && m.inScope(f, l) {
+			s += f.state(m.key)
+		}
+	}
+	return s
+}
+
+// takeStamp answers with a digest if a peer has other states than this node.
+func (m *Machine) takeStamp(l *link, r *reader) {
+	if s := sum(r.number()); r.err == nil && s != m.stamp(l) {
+		m.digest(l, flagAnswer)
+	}
+}
+
+// unanswered reports whether a peer should have acknowledged by now what it has
+// not.
 func (m *Machine) unanswered(f *fact, l *link, mk *mark) bool {
-	return mk.have < mk.sent || f.owner == m.cfg.Self && l.Region != m.cfg.Region && mk.spread < mk.sent
+	far := f.owner == m.cfg.Self && l.Region != m.cfg.Region
+	return m.now.Sub(mk.at) >= m.cfg.Compare && (mk.have < f.version.ver || far && mk.spread < f.version.ver)
 }
 
 // takeDigest compares what a peer has with what is here.
@@ -92,14 +121,18 @@ func (m *Machine) takeDigest(l *link, r *reader) {
 		return
 	}
 	l.heard = true
-	// What it lacks of ours it will see in our digest and pull: only what comes
-	// after that is pushed.
+	// What it lacks it will see in the answer and pull: only what comes after that
+	// is pushed. If there is no answer, what came after our digest is pushed now.
 	for _, f := range m.order {
-		if m.pushes(f, l) && f.version.ver > 0 {
-			mk := f.mark(l.ID)
-			if mk.sent < f.version.ver && flags&flagAnswer != 0 {
-				mk.sent, mk.at = f.version.ver, m.now
-			}
+		if !m.pushes(f, l) || f.version.ver == 0 {
+			continue
+		}
+		switch mk := f.mark(l.ID); {
+		case max(mk.have, mk.sent) >= f.version.ver:
+		case flags&flagAnswer != 0:
+			mk.sent, mk.at = f.version.ver, m.now
+		default:
+			m.touch(f)
 		}
 	}
 	if flags&flagAnswer == 0 {
