@@ -38,6 +38,7 @@ type Kind uint8
 const (
 	Hello   Kind = 0x01 // both ways, first on every connection: who is there
 	Ping    Kind = 0x02 // a heartbeat, drawn at session.ping in package transport
+	Pong    Kind = 0x03 // native protocol only: returns a Ping's body
 	Batch   Kind = 0x04 // a lane's records
 	Call    Kind = 0x05 // kind (1) | timeout in ms (uvarint) | request
 	Reply   Kind = 0x06 // the answer to a Call
