@@ -237,7 +237,7 @@ func (c *Client) restore(k *connection, since time.Time) {
 		c.subscribe(sid, s, credit)
 	}
 	for _, b := range c.window.flight {
-		k.out.AppendNow(func(dst []byte) []byte { return append(dst, b.frame...) })
+		c.send(k, func(dst []byte) []byte { return append(dst, b.frame...) })
 	}
 	c.notify()
 }
@@ -246,7 +246,7 @@ func (c *Client) restore(k *connection, since time.Time) {
 func (c *Client) subscribe(sid uint64, s *Subscription, credit int) {
 	req := s.request
 	req.Credit = credit
-	c.conn.out.AppendNow(func(dst []byte) []byte { return wire.AppendSubscribe(dst, sid, &req) })
+	c.send(c.conn, func(dst []byte) []byte { return wire.AppendSubscribe(dst, sid, &req) })
 }
 
 // subscription is the one with that id; nil when it has ended.

@@ -56,9 +56,9 @@ func (c *Client) serve(k *connection) error {
 	return context.Cause(ctx)
 }
 
-// write writes what is in the outbox, and pings when there is nothing.
+// write writes what is in the outbox, and says so when there is nothing.
 func (c *Client) write(ctx context.Context, k *connection) error {
-	clock := time.NewTicker(wire.PingEvery)
+	clock := time.NewTicker(wire.AliveEvery)
 	defer clock.Stop()
 	idle := false
 	for {
@@ -67,7 +67,9 @@ func (c *Client) write(ctx context.Context, k *connection) error {
 			idle = false
 		case <-clock.C:
 			if idle {
-				k.out.AppendNow(func(dst []byte) []byte { return wire.AppendFrame(dst, wire.Ping, nil) })
+				c.mu.Lock()
+				c.send(k, func(dst []byte) []byte { return wire.AppendFrame(dst, wire.Alive, nil) })
+				c.mu.Unlock()
 			}
 			idle = true
 			continue
@@ -83,6 +85,14 @@ func (c *Client) write(ctx context.Context, k *connection) error {
 			return fmt.Errorf("client: write to the node: %w", err)
 		}
 	}
+}
+
+// send puts a frame that is no publish into the outbox. No event may join the
+// batch before it any more: that frame is not the outbox's last. The lock is
+// held.
+func (c *Client) send(k *connection, f func(dst []byte) []byte) {
+	c.window.open = nil
+	k.out.AppendNow(f)
 }
 
 // take empties the outbox.
@@ -168,9 +178,7 @@ func (c *Client) handle(k *connection, kind wire.Kind, body []byte) error {
 			return err
 		}
 		return c.ended(sid, refused(why))
-	case wire.Ping:
-		k.out.AppendNow(func(dst []byte) []byte { return wire.AppendFrame(dst, wire.Pong, body) })
-	case wire.Pong:
+	case wire.Alive:
 	case wire.Bye:
 		why, err := wire.ReadBye(body)
 		if err != nil {

@@ -223,7 +223,7 @@ func (s *Subscription) Close() error {
 	delete(c.subs, s.sid)
 	s.end(ErrClosed)
 	if c.conn != nil {
-		c.conn.out.AppendNow(func(dst []byte) []byte { return wire.AppendUnsubscribe(dst, s.sid) })
+		c.send(c.conn, func(dst []byte) []byte { return wire.AppendUnsubscribe(dst, s.sid) })
 	}
 	return nil
 }
@@ -296,7 +296,7 @@ func (s *Subscription) handled(size int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conn != nil && c.subs[s.sid] == s {
-		c.conn.out.AppendNow(func(dst []byte) []byte { return wire.AppendCredit(dst, s.sid, credit) })
+		c.send(c.conn, func(dst []byte) []byte { return wire.AppendCredit(dst, s.sid, credit) })
 	}
 }
 

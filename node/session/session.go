@@ -194,9 +194,7 @@ func (x *session) handle(kind wire.Kind, body []byte) error {
 		if sub := x.subscriber(sid); sub != nil {
 			sub.grant(bytes)
 		}
-	case wire.Ping:
-		x.send(func(dst []byte) []byte { return wire.AppendFrame(dst, wire.Pong, body) })
-	case wire.Pong:
+	case wire.Alive:
 	case wire.Bye:
 		return errDone
 	default:
@@ -209,10 +207,10 @@ func (x *session) handle(kind wire.Kind, body []byte) error {
 // read is not read from.
 func (x *session) send(f func(dst []byte) []byte) { x.out.Append(f) }
 
-// write writes the outbox until the session closes, and pings when there is
-// nothing to write.
+// write writes the outbox until the session closes, and says that the
+// session lives when there is nothing else to say.
 func (x *session) write() {
-	clock := time.NewTicker(wire.PingEvery)
+	clock := time.NewTicker(wire.AliveEvery)
 	defer clock.Stop()
 	idle := false
 	for closing := false; !closing; {
@@ -221,7 +219,7 @@ func (x *session) write() {
 			idle = false
 		case <-clock.C:
 			if idle {
-				x.out.AppendNow(func(dst []byte) []byte { return wire.AppendFrame(dst, wire.Ping, nil) })
+				x.out.AppendNow(func(dst []byte) []byte { return wire.AppendFrame(dst, wire.Alive, nil) })
 			}
 			idle = true
 			continue

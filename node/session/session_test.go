@@ -7,6 +7,8 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -132,10 +134,46 @@ func TestABusyBrokerSlowsThePublisherDown(t *testing.T) {
 	}
 }
 
+// Credit and subscribe frames leave between events that are being published:
+// they must not end up within a publish frame that still grows.
+func TestOtherFramesDoNotDisturbABatch(t *testing.T) {
+	p := serve(t, &hub{}, "127.0.0.1:0")
+	c := dial(t, p.addr)
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			s, err := c.SubscribeRaw(t.Context(), client.Everything(), func(event.Event) {}, client.WithBuffer(1))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			s.Close()
+		}
+	})
+	for i := range 20000 {
+		if _, err := c.PublishAsync(t.Context(), newEvent(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Flush(t.Context()); err != nil {
+		t.Error(err)
+	}
+	close(stop)
+	wg.Wait()
+}
+
 func TestASlowSubscriberGetsAGapAndSlowsNobody(t *testing.T) {
 	p := serve(t, &hub{}, "127.0.0.1:0")
 	c := dial(t, p.addr) // both on one connection
 	release, gap := make(chan struct{}), make(chan client.Gap, 100)
+	let := sync.OnceFunc(func() { close(release) })
+	t.Cleanup(let)
 	slow, slowSeen := 0, make(chan int, 1)
 	const n = 20000
 	_, err := c.SubscribeRaw(t.Context(), client.Everything(), func(ev event.Event) {
@@ -148,9 +186,9 @@ func TestASlowSubscriberGetsAGapAndSlowsNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	fast := make(chan struct{})
-	seen := 0
+	var seen atomic.Int64
 	if _, err := c.SubscribeRaw(t.Context(), client.Everything(), func(event.Event) {
-		if seen++; seen == n {
+		if seen.Add(1) == n {
 			close(fast)
 		}
 	}); err != nil {
@@ -167,9 +205,9 @@ func TestASlowSubscriberGetsAGapAndSlowsNobody(t *testing.T) {
 	select {
 	case <-fast:
 	case <-time.After(10 * time.Second):
-		t.Fatal("the fast subscriber waits for the slow one")
+		t.Fatalf("the fast subscriber waits for the slow one: it has %d of %d events", seen.Load(), n)
 	}
-	close(release)
+	let()
 	got := <-slowSeen
 	lost := 0
 	for len(gap) > 0 {

@@ -24,6 +24,7 @@ import (
 //	credit:      sid | bytes (uvarint)                           client → node
 //	unsubscribe: sid                                             client → node
 //	ended:       sid | code | reason                             node → client
+//	alive:       nothing                                         both ways
 //	bye:         code | reason                                   both ways, last
 //
 //	event:       length (uvarint) | envelope
@@ -42,8 +43,8 @@ import (
 // the bodies of its events frames; the last frame may overdraw it. So a slow
 // reader fills its own queue at the node and nothing else.
 //
-// Either side sends a Ping when it had nothing to send for a while, and takes
-// the other for dead when nothing came for longer. A Pong returns its body.
+// Either side sends an alive, which has no answer, when it had nothing to send
+// for AliveEvery, and takes the other for dead when nothing came for DeadAfter.
 const (
 	Greet       Kind = 0x40
 	Publish     Kind = 0x41
@@ -57,6 +58,7 @@ const (
 	Unsubscribe Kind = 0x49
 	Ended       Kind = 0x4a
 	Bye         Kind = 0x4b
+	Alive       Kind = 0x4c
 )
 
 // ClientVersion is the version of the native client protocol, ClientProtocol
@@ -74,11 +76,10 @@ const (
 	maxCode    = 32
 )
 
-// Silence. A side that had nothing to send for PingEvery sends a Ping; one that
-// heard nothing for DeadAfter ends the connection.
+// Silence: when to send an Alive, and when to end the connection.
 const (
-	PingEvery = 5 * time.Second
-	DeadAfter = 20 * time.Second
+	AliveEvery = 5 * time.Second
+	DeadAfter  = 20 * time.Second
 )
 
 // Code says, for programs, why something was refused or ended.
