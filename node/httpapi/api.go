@@ -75,7 +75,7 @@ type API struct {
 	cancel context.CancelFunc
 	polls  *polls
 
-	starting sync.Mutex // no goroutine starts once ctx has ended
+	starting sync.Mutex // nothing is added to wg once ctx has ended
 	wg       sync.WaitGroup
 }
 
@@ -112,8 +112,8 @@ func New(cfg Config) *API {
 }
 
 // Close ends the subscriptions that the API serves: WebSockets are told that
-// the node goes away, streams and polls end. It returns when the API's own
-// goroutines have ended. Requests that come later are answered 503.
+// the node goes away, streams and polls end. It returns when the WebSockets and
+// the API's own goroutines have ended. Requests that come later are answered 503.
 func (a *API) Close() error {
 	a.starting.Lock()
 	a.cancel()
@@ -123,14 +123,14 @@ func (a *API) Close() error {
 	return nil
 }
 
-// start runs f in a goroutine that Close awaits, unless Close was called.
-func (a *API) start(f func()) error {
+// hold makes Close wait for a.wg.Done, unless Close was called.
+func (a *API) hold() error {
 	a.starting.Lock()
 	defer a.starting.Unlock()
 	if a.ctx.Err() != nil {
 		return node.ErrClosed
 	}
-	a.wg.Go(f)
+	a.wg.Add(1)
 	return nil
 }
 

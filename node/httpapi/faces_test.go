@@ -131,7 +131,7 @@ func genEvent(rt *rapid.T) *event.Event {
 		b.SetString("subject", text.Draw(rt, "subject"))
 	}
 	if rapid.Bool().Draw(rt, "time?") {
-		b.SetString("time", rapid.StringMatching(`20[0-9]{2}-0[1-9]-[12][0-9]T1[0-9]:[0-5][0-9]:[0-5][0-9](\.[0-9]{5}[1-9])?Z`).Draw(rt, "time"))
+		b.SetString("time", rapid.StringMatching(`20[0-9]{2}-0[1-9]-[12][0-8]T1[0-9]:[0-5][0-9]:[0-5][0-9](\.[0-9]{5}[1-9])?Z`).Draw(rt, "time"))
 	}
 	for name, v := range rapid.MapOfN(rapid.StringMatching(`x[a-z0-9]{1,20}`), text, 0, 4).Draw(rt, "strings") {
 		b.SetString(name, v)

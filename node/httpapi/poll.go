@@ -59,13 +59,11 @@ type poll struct {
 type answer struct {
 	media string
 	body  []byte
-	gaps  []string
+	gaps  []string // as Skein-Gap has them
+	items int      // events and gaps
 }
 
 func newPolls(limit int) *polls { return &polls{limit: limit, byID: map[string]*poll{}} }
-
-// errPollsFull means that as many polls are kept as may be.
-var errPollsFull = unavailable("too many polls are open at this node")
 
 // add keeps a new subscription, asked for by its caller.
 func (ps *polls) add(namespace string, sub *node.Subscription) (*poll, error) {
@@ -77,7 +75,7 @@ func (ps *polls) add(namespace string, sub *node.Subscription) (*poll, error) {
 		return nil, node.ErrClosed
 	}
 	if len(ps.byID) >= ps.limit {
-		return nil, errPollsFull
+		return nil, unavailable("too many polls are open at this node")
 	}
 	ps.byID[p.id] = p
 	return p, nil
@@ -175,7 +173,7 @@ func (a *API) poll(w *response, r *http.Request, namespace, media string) error 
 		if p.last, err = p.wait(ctx, deadline, q, media); err != nil {
 			return err
 		}
-		a.count.sent.Add(uint64(q.max))
+		a.count.sent.Add(uint64(p.last.items))
 	}
 	if err := rc.SetWriteDeadline(time.Now().Add(writeWait)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
@@ -265,8 +263,7 @@ func (p *poll) wait(ctx context.Context, deadline time.Time, q *query, media str
 			events = append(events, ev)
 		}
 	}
-	p.rest = items[taken:]
-	q.max = taken
+	p.rest, ans.items = items[taken:], taken
 	if media == mediaProtoBatch {
 		ans.body = event.AppendProtoBatch(nil, events)
 	} else {

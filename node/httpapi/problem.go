@@ -29,7 +29,6 @@ type ProblemError struct {
 	Attribute string `json:"attribute,omitempty"` // of the event; "data"; or a query parameter
 	Reason    string `json:"reason"`              // without more than 120 characters of input
 	Index     *int   `json:"index,omitempty"`     // of the event in its batch, from 0
-	Position  *int   `json:"position,omitempty"`  // in the parameter, in characters from 0
 }
 
 // Error is the detail.

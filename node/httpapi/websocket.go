@@ -58,6 +58,10 @@ func (a *API) webSocket(w *response, r *http.Request, namespace string) error {
 	if !hasToken(r.Header, "Sec-WebSocket-Protocol", subJSON) && !hasToken(r.Header, "Sec-WebSocket-Protocol", subProto) {
 		return problemf(http.StatusBadRequest, "offer %s or %s in Sec-WebSocket-Protocol", subJSON, subProto)
 	}
+	if err := a.hold(); err != nil {
+		return err
+	}
+	defer a.wg.Done()
 	s := &socket{api: a, request: r, namespace: namespace, gaps: q.gaps, publishes: q.mode != "subscribe"}
 	s.publishes = s.publishes && a.tokens.allow(r, Publish, namespace) == nil
 	if q.mode != "publish" {
@@ -118,13 +122,9 @@ type socket struct {
 func (s *socket) run() {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	defer s.conn.CloseNow() //nolint:errcheck // closed already, in most cases
-	for _, f := range []func(context.Context){s.write, s.ping} {
-		if err := s.api.start(func() { s.guard(func() { f(ctx) }) }); err != nil {
-			s.close(websocket.StatusGoingAway, goesAway)
-			return
-		}
-	}
+	defer s.conn.CloseNow()                                  //nolint:errcheck // closed already, in most cases
+	s.api.wg.Go(func() { s.guard(func() { s.write(ctx) }) }) // webSocket holds the API open
+	s.api.wg.Go(func() { s.guard(func() { s.ping(ctx) }) })
 	code, reason := s.read(ctx)
 	if code != 0 {
 		s.close(code, reason)
