@@ -23,6 +23,8 @@ type recorder struct {
 	got   map[string][]event.Event
 	fail  error
 	panic any
+	nodes []node.NodeView
+	asked *event.Event // by Route
 }
 
 func (b *recorder) Publish(_ context.Context, namespace string, evs []event.Event) error {
@@ -49,12 +51,20 @@ func (b *recorder) Ready() error {
 }
 
 func (b *recorder) Topology(context.Context) node.Topology { return node.Topology{} }
-func (b *recorder) NodeViews() []node.NodeView             { return nil }
+func (b *recorder) NodeViews() []node.NodeView             { return b.nodes }
 func (b *recorder) LinkViews() []node.LinkView             { return nil }
 func (b *recorder) InterestViews() []node.InterestView     { return nil }
 func (b *recorder) Stats() node.Stats                      { return node.Stats{} }
-func (b *recorder) Route(string, *event.Event) (node.RouteReport, error) {
-	return node.RouteReport{}, nil
+func (b *recorder) Route(namespace string, ev *event.Event) (node.RouteReport, error) {
+	b.asked = ev
+	return node.RouteReport{Namespace: namespace}, nil
+}
+
+// failWith makes Publish fail, or panic; with nil, nil it works again.
+func (b *recorder) failWith(err error, p any) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fail, b.panic = err, p
 }
 
 // take returns what was published since the last call.

@@ -129,7 +129,7 @@ func TestC28_202ForOneForABatchAndForAnEmptyBatch(t *testing.T) {
 
 func TestC28_202OnlyAfterTheNodeHasIt(t *testing.T) {
 	f := serveRecorder(t)
-	f.broker.fail = fmt.Errorf("%w: no room", node.ErrBusy)
+	f.broker.failWith(fmt.Errorf("%w: no room", node.ErrBusy), nil)
 	f.wantStatus(f.do("POST", "/events", "", ceHeaders()...), 503)
 }
 
@@ -203,7 +203,7 @@ func TestC28_404UnknownPathsAndNamespaces(t *testing.T) {
 	for _, path := range []string{"/event", "/events/", "/namespaces/a", "/namespaces//events", "/namespaces/a/b/events", "/namespaces/a%2Fb/events", "/native", "//events"} {
 		f.wantStatus(f.do("POST", path, "", ceHeaders()...), 404)
 	}
-	f.broker.fail = fmt.Errorf("%w \"%s\"", node.ErrNamespace, "-")
+	f.broker.failWith(fmt.Errorf("%w \"%s\"", node.ErrNamespace, "-"), nil)
 	f.wantStatus(f.do("POST", "/namespaces/-/events", "", ceHeaders()...), 404)
 }
 
@@ -246,7 +246,7 @@ func TestC28_429OverTheQuotaWithRetryAfter(t *testing.T) {
 func TestC28_503WhileTheNodeCannot(t *testing.T) {
 	for _, cause := range []error{node.ErrNotReady, node.ErrBusy, node.ErrClosed} {
 		f := serveRecorder(t)
-		f.broker.fail = fmt.Errorf("%w: reason in words", cause)
+		f.broker.failWith(fmt.Errorf("%w: reason in words", cause), nil)
 		a := f.do("POST", "/events", "", ceHeaders()...)
 		f.wantStatus(a, 503)
 		if a.Header.Get("Retry-After") == "" || !strings.Contains(a.problem.Detail, "reason in words") {
@@ -257,16 +257,16 @@ func TestC28_503WhileTheNodeCannot(t *testing.T) {
 
 func TestC28_500OnlyForABugWhichIsContained(t *testing.T) {
 	f := serveRecorder(t)
-	f.broker.panic = "a bug"
+	f.broker.failWith(nil, "a bug")
 	a := f.do("POST", "/events", "", ceHeaders()...)
 	f.wantStatus(a, 500)
 	if strings.Contains(a.body, "a bug\"") {
 		t.Errorf("the bug's text got out: %s", a.body)
 	}
-	f.broker.panic = nil
-	f.broker.fail = errors.New("unforeseen")
+	f.broker.failWith(nil, nil)
+	f.broker.failWith(errors.New("unforeseen"), nil)
 	f.wantStatus(f.do("POST", "/events", "", ceHeaders()...), 500)
-	f.broker.fail = nil
+	f.broker.failWith(nil, nil)
 	f.wantStatus(f.do("POST", "/events", "", ceHeaders()...), 202)
 }
 

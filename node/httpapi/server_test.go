@@ -66,7 +66,7 @@ func TestServersListenOnUnixSockets(t *testing.T) {
 func TestReadyzGivesTheReason(t *testing.T) {
 	f := serveRecorder(t)
 	f.wantStatus(f.do("GET", "/readyz", ""), 200)
-	f.broker.fail = context.DeadlineExceeded
+	f.broker.failWith(context.DeadlineExceeded, nil)
 	if a := f.do("GET", "/readyz", ""); a.StatusCode != 503 || !strings.Contains(a.problem.Detail, "deadline") {
 		t.Errorf("%d %s", a.StatusCode, a.body)
 	}

@@ -214,7 +214,7 @@ func TestH65_CloseCodes(t *testing.T) {
 
 func TestH65_1013WhileTheNodeCannotAnd1008WithoutTheRight(t *testing.T) {
 	f := serveRecorder(t)
-	f.broker.fail = fmt.Errorf("%w: no room", node.ErrBusy)
+	f.broker.failWith(fmt.Errorf("%w: no room", node.ErrBusy), nil)
 	w := f.openWS("/events", "mode=publish", subJSON)
 	defer w.close()
 	if err := w.Write(w.ctx, websocket.MessageText, []byte(okJSON)); err != nil {
@@ -238,7 +238,7 @@ func TestH65_1013WhileTheNodeCannotAnd1008WithoutTheRight(t *testing.T) {
 
 func TestH65_APanicEndsItsWebSocketOnly(t *testing.T) {
 	f := serveRecorder(t)
-	f.broker.panic = "a bug"
+	f.broker.failWith(nil, "a bug")
 	w := f.openWS("/events", "mode=publish", subJSON)
 	defer w.close()
 	if err := w.Write(w.ctx, websocket.MessageText, []byte(okJSON)); err != nil {
@@ -247,7 +247,7 @@ func TestH65_APanicEndsItsWebSocketOnly(t *testing.T) {
 	if _, _, err := w.Read(w.ctx); err == nil {
 		t.Error("it goes on")
 	}
-	f.broker.panic = nil
+	f.broker.failWith(nil, nil)
 	f.wantStatus(f.do("POST", "/events", "", ceHeaders()...), 202)
 }
 
