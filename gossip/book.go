@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/skeinmesh/skein/transport/peer"
@@ -18,11 +19,13 @@ import (
 // finds the mesh again when its seeds are gone: peers.json in the data
 // directory, a JSON array of {"peer": …, "seen": time}.
 //
-// It is not safe for concurrent use by itself; an Observer's calls never
-// overlap.
+// Its methods may be called concurrently.
 type Book struct {
-	path  string
-	pages map[peer.ID]page
+	path string
+
+	mu      sync.Mutex // guards the fields below
+	pages   map[peer.ID]page
+	changed bool // since the last Save
 }
 
 type page struct {
@@ -60,13 +63,34 @@ func OpenBook(dir string) (*Book, error) {
 }
 
 // See notes that a peer was seen alive.
-func (b *Book) See(p peer.Peer, at time.Time) { b.pages[p.ID] = page{p, at.UTC()} }
+func (b *Book) See(p peer.Peer, at time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.changed = b.changed || b.pages[p.ID].Peer != p
+	b.pages[p.ID] = page{p, at.UTC()}
+}
+
+// Changed reports whether other peers were seen or dropped than Save wrote.
+func (b *Book) Changed() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.changed
+}
 
 // Drop forgets a peer, because it left.
-func (b *Book) Drop(id peer.ID) { delete(b.pages, id) }
+func (b *Book) Drop(id peer.ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, has := b.pages[id]; has {
+		delete(b.pages, id)
+		b.changed = true
+	}
+}
 
 // Peers returns those seen in the last BookAge, the latest first.
 func (b *Book) Peers(now time.Time) []peer.Peer {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	var list []peer.Peer
 	for _, p := range b.current(now) {
 		list = append(list, p.Peer)
@@ -76,6 +100,9 @@ func (b *Book) Peers(now time.Time) []peer.Peer {
 
 // Save writes the book so that a crash leaves the old one or the new one.
 func (b *Book) Save(now time.Time) (err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	defer func() { b.changed = b.changed && err != nil }()
 	data, err := json.MarshalIndent(b.current(now), "", "  ")
 	if err != nil {
 		return fmt.Errorf("gossip: save peers: %w", err)

@@ -150,9 +150,9 @@ func TestFiltersAreWrittenAsTheSubscriptionsAPIHasThem(t *testing.T) {
 		filter Filter
 		want   string
 	}{
-		{Filter{}, `{"all":[]}`},
-		{All(), `{"all":[]}`},
-		{Any(Source("/a"), Everything()), `{"all":[]}`},
+		{Filter{}, `{"pattern":{"type":">"}}`},
+		{All(), `{"pattern":{"type":">"}}`},
+		{Any(Source("/a"), Everything()), `{"pattern":{"type":">"}}`},
 		{ByType("a.*.>"), `{"pattern":{"type":"a.*.\u003e"}}`},
 		{Source("/a"), `{"exact":{"source":"/a"}}`},
 		{All(ByType("a"), Everything()), `{"pattern":{"type":"a"}}`},

@@ -78,7 +78,7 @@ func ParseFilter(data []byte) (Filter, error) {
 // MarshalJSON writes the filter as the Subscriptions API has it.
 func (f Filter) MarshalJSON() ([]byte, error) {
 	if f.dialect == nil {
-		return []byte(`{"all":[]}`), nil
+		return []byte(`{"pattern":{"type":">"}}`), nil
 	}
 	return json.Marshal(f.dialect)
 }

@@ -208,6 +208,21 @@ func (g *Graph) Linked(region string) []peer.ID {
 	return list
 }
 
+// Reaching lists the linked nodes of this region that say they reach other
+// regions, sorted.
+func (g *Graph) Reaching() []peer.ID {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var list []peer.ID
+	for id, regions := range g.reach {
+		if g.linked[id] && len(regions) > 0 {
+			list = append(list, id)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
 // Gateways are the nodes of a region that keep links to other regions: the
 // first by rendezvous rank, as this node knows the region.
 func (g *Graph) Gateways(region string) []peer.ID {

@@ -1,0 +1,149 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/skeinmesh/skein/gossip/fact"
+	"github.com/skeinmesh/skein/transport/peer"
+	"github.com/skeinmesh/skein/transport/wire"
+)
+
+// Control frames and calls between nodes. The values are part of the protocol.
+const (
+	kindFact     = wire.FirstControl + iota // a message of gossip/fact
+	kindJoin                                // call: how do I join? → joinAnswer
+	kindRegister                            // call to the registrar: found this region → replication.Region
+	kindBarrier                             // call to a gateway: has the mesh my interest? → barrierAnswer
+	kindLinks                               // call: your links → []LinkView
+)
+
+// handler receives what peers send; transport calls it.
+type handler Node
+
+// LinkUp is called when a link's handshake is done.
+func (h *handler) LinkUp(p peer.Peer) {
+	n := (*Node)(h)
+	n.graph.SetLinked(p, true)
+	n.spread.linkUp(p)
+	n.log.Info("link up", "peer", p.Name, "id", p.ID.Short(), "region", p.Region)
+}
+
+// LinkDown is called when a link broke or was closed.
+func (h *handler) LinkDown(id peer.ID, reason string) {
+	n := (*Node)(h)
+	p, _ := n.graph.Peer(id)
+	p.ID = id
+	n.graph.SetLinked(p, false)
+	if !n.alive(id) {
+		n.graph.DropPeer(id) // gossip has said so before
+		n.net.Disconnect(id)
+	}
+	n.spread.linkDown(id)
+	n.log.Warn("link down", "peer", p.Name, "id", id.Short(), "region", p.Region, "reason", reason)
+}
+
+// alive reports whether gossip takes a node for alive, or cannot tell yet.
+func (n *Node) alive(id peer.ID) bool {
+	g := n.gossip.Load()
+	return g == nil || slices.ContainsFunc(g.Peers(), func(p peer.Peer) bool { return p.ID == id })
+}
+
+// HandleControl is called with each control frame, in order per peer.
+func (h *handler) HandleControl(from peer.ID, kind wire.Kind, body []byte) {
+	n := (*Node)(h)
+	if kind != kindFact {
+		n.log.Warn("a peer sent a control frame of an unknown kind", "peer", from, "kind", kind)
+		return
+	}
+	n.spread.receive(from, body)
+}
+
+// HandleBatch is called with each batch of a lane, in order; records are ours.
+func (h *handler) HandleBatch(from peer.ID, records []byte) { (*Node)(h).receive(from, records) }
+
+// HandleCall answers a peer's question in a goroutine of its own.
+func (h *handler) HandleCall(ctx context.Context, from peer.Peer, kind wire.Kind, body []byte) ([]byte, error) {
+	n := (*Node)(h)
+	switch kind {
+	case kindJoin:
+		m := n.belongs.Load()
+		if m == nil {
+			return nil, errors.New("this node is itself still joining")
+		}
+		return json.Marshal(joinAnswer{Registrar: m.registrar, Regions: n.graph.Regions()})
+	case kindRegister:
+		if n.register == nil {
+			return nil, errors.New("this node does not keep the register of regions")
+		}
+		g, err := n.register.Found(string(body), from.ID, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(g)
+	case kindBarrier:
+		return n.answerBarrier(ctx, from.ID, body)
+	case kindLinks:
+		return n.answerLinks(ctx, inspectScope(body))
+	}
+	return nil, fmt.Errorf("unknown call %#x: is this node older than the caller?", kind)
+}
+
+// observer hears from gossip who exists.
+type observer Node
+
+// PeerAlive is called when a node is found or has changed.
+func (o *observer) PeerAlive(p peer.Peer) {
+	n := (*Node)(o)
+	n.book.See(p, time.Now())
+	n.graph.SetPeer(p)
+	n.spread.do(func(m *fact.Machine, now time.Time) { m.Alive(now, p.ID) })
+	n.relink()
+}
+
+// PeerGone is called when a node left or is taken for dead. The link to a node
+// that is taken for dead is kept while its heartbeats come: gossip says who
+// exists, links say who is reachable.
+func (o *observer) PeerGone(id peer.ID, left bool) {
+	n := (*Node)(o)
+	if left {
+		n.book.Drop(id)
+	}
+	if left || !n.net.Linked(id) {
+		n.graph.DropPeer(id)
+		n.net.Disconnect(id)
+	}
+	n.spread.do(func(m *fact.Machine, now time.Time) { m.Gone(now, id, left) })
+	n.relink()
+}
+
+// Rumor is called with what other nodes' spreaders gave to gossip.
+func (o *observer) Rumor(_ peer.ID, body []byte) { (*Node)(o).spread.rumor(body) }
+
+// relink has transport keep a link to every peer that should have one.
+func (n *Node) relink() {
+	for _, p := range n.graph.Wanted() {
+		n.net.Connect(p)
+	}
+}
+
+// remember writes the peers to disk when they have changed, so that the node
+// finds its mesh again.
+func (n *Node) remember() {
+	for n.sleep(rememberEvery) {
+		n.saveBook()
+	}
+}
+
+func (n *Node) saveBook() {
+	if !n.book.Changed() {
+		return
+	}
+	if err := n.book.Save(time.Now()); err != nil {
+		n.log.Error("the peers cannot be written down; after a restart the seeds must answer", "err", err)
+	}
+}

@@ -1,0 +1,243 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/skeinmesh/skein/routing"
+	"github.com/skeinmesh/skein/transport"
+	"github.com/skeinmesh/skein/transport/event"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// Topology is the mesh as this node sees it, with the links that the other
+// nodes report: those of its own region are asked directly, those of other
+// regions through one of their nodes. Who does not answer within a second is
+// missing with its links, not with itself.
+func (n *Node) Topology(ctx context.Context) Topology {
+	top := Topology{Mesh: n.Mesh(), Node: n.self.ID, Region: n.self.Region, At: time.Now().UTC()}
+	for _, region := range n.graph.Regions() {
+		top.Regions = append(top.Regions, RegionView{Name: region, Gateways: n.graph.Gateways(region)})
+	}
+	for _, v := range n.NodeViews() {
+		i := slices.IndexFunc(top.Regions, func(r RegionView) bool { return r.Name == v.Region })
+		top.Regions[i].Nodes = append(top.Regions[i].Nodes, v)
+	}
+	top.Links = mergeLinks(append(n.LinkViews(), n.collectLinks(ctx, true)...))
+	return top
+}
+
+// NodeViews lists the nodes of the mesh as this one sees them.
+func (n *Node) NodeViews() []NodeView {
+	var views []NodeView
+	wanted := map[peer.ID]bool{}
+	for _, p := range n.graph.Wanted() {
+		wanted[p.ID] = true
+	}
+	for _, p := range append([]peer.Peer{n.self}, n.graph.Peers()...) {
+		v := NodeView{
+			ID: p.ID, Name: p.Name, Region: p.Region, Addr: p.Addr.String(), HTTP: p.HTTP, Boot: p.Boot,
+			State: "alive", Gateway: slices.Contains(n.graph.Gateways(p.Region), p.ID),
+		}
+		switch {
+		case p.ID == n.self.ID:
+			v.State = "self"
+		case n.net.Linked(p.ID):
+			v.State = "up"
+		case wanted[p.ID]:
+			v.State = "down"
+		}
+		views = append(views, v)
+	}
+	slices.SortFunc(views, func(a, b NodeView) int {
+		if c := strings.Compare(a.Region, b.Region); c != 0 {
+			return c
+		}
+		if c := strings.Compare(a.Name, b.Name); c != 0 {
+			return c
+		}
+		return strings.Compare(string(a.ID), string(b.ID))
+	})
+	return views
+}
+
+// LinkViews lists this node's own links.
+func (n *Node) LinkViews() []LinkView {
+	var views []LinkView
+	for _, l := range n.net.Links() {
+		views = append(views, LinkView{
+			From: n.self.ID, FromName: n.self.Name, FromRegion: n.self.Region,
+			To: l.Peer.ID, ToName: l.Peer.Name, ToRegion: l.Peer.Region,
+			State: string(l.State), Since: l.Since.UTC(), Reason: l.Reason,
+			RTTMs: float64(l.RTT) / float64(time.Millisecond), Loss: l.Loss, Lanes: l.Lanes,
+			BytesIn: l.BytesIn, BytesOut: l.BytesOut, EventsIn: l.EventsIn, EventsOut: l.EventsOut,
+			QueuedBytes: l.Queued, Dropped: l.Dropped,
+		})
+	}
+	return views
+}
+
+// collectLinks asks other nodes for their links: all linked ones of this
+// region and, with abroad, one of every other region for its region's.
+func (n *Node) collectLinks(ctx context.Context, abroad bool) []LinkView {
+	ctx, cancel := context.WithTimeout(ctx, collectWithin)
+	defer cancel()
+	var (
+		wg  sync.WaitGroup
+		mu  sync.Mutex // guards all
+		all []LinkView
+	)
+	ask := func(id peer.ID, scope inspectScope) {
+		wg.Go(func() {
+			body, err := n.net.Call(ctx, id, kindLinks, []byte(scope))
+			var views []LinkView
+			if err != nil || json.Unmarshal(body, &views) != nil {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			all = append(all, views...)
+		})
+	}
+	for _, id := range n.graph.Linked(n.self.Region) {
+		ask(id, scopeNode)
+	}
+	if abroad {
+		for _, region := range n.graph.Regions() {
+			hop := n.graph.Hop(region, 0)
+			switch {
+			case region == n.self.Region:
+			case hop.Entry != "":
+				ask(hop.Entry, scopeRegion)
+			case hop.Via != "":
+				ask(hop.Via, inspectScope(region))
+			}
+		}
+	}
+	wg.Wait()
+	return all
+}
+
+// inspectScope says whose links are asked for: the node's own, its region's,
+// or those of another region that it can reach (the region's name).
+type inspectScope string
+
+const (
+	scopeNode   inspectScope = "."
+	scopeRegion inspectScope = ".."
+)
+
+// answerLinks answers another node's question for links.
+func (n *Node) answerLinks(ctx context.Context, scope inspectScope) ([]byte, error) {
+	views := []LinkView{}
+	switch scope {
+	case scopeNode:
+		views = n.LinkViews()
+	case scopeRegion:
+		views = append(n.LinkViews(), n.collectLinks(ctx, false)...)
+	default:
+		if hop := n.graph.Hop(string(scope), 0); hop.Entry != "" {
+			return n.net.Call(ctx, hop.Entry, kindLinks, []byte(scopeRegion))
+		}
+	}
+	return json.Marshal(views)
+}
+
+// mergeLinks keeps one view of each link: that of the end with the lower ID,
+// where it reported, and sorts them.
+func mergeLinks(views []LinkView) []LinkView {
+	slices.SortStableFunc(views, func(a, b LinkView) int {
+		return strings.Compare(linkKey(a), linkKey(b))
+	})
+	merged := []LinkView{}
+	for _, v := range views {
+		if last := len(merged) - 1; last < 0 || pair(merged[last]) != pair(v) {
+			merged = append(merged, v)
+		}
+	}
+	slices.SortStableFunc(merged, func(a, b LinkView) int {
+		return strings.Compare(a.FromRegion+" "+a.FromName+" "+a.ToRegion+" "+a.ToName, b.FromRegion+" "+b.FromName+" "+b.ToRegion+" "+b.ToName)
+	})
+	return merged
+}
+
+func pair(v LinkView) string { return string(min(v.From, v.To)) + " " + string(max(v.From, v.To)) }
+
+// linkKey sorts a link's views together, the lower end's first.
+func linkKey(v LinkView) string { return pair(v) + " " + string(v.From) }
+
+// InterestViews lists who wants what, as this node knows it: its own
+// subscriptions, the nodes of its region, and the other regions' summaries.
+func (n *Node) InterestViews() []InterestView {
+	views := []InterestView{}
+	for _, in := range n.table.Interests() {
+		v := InterestView{
+			Scope: string(in.Scope), Namespace: in.Namespace, Filter: in.Filter,
+			Region: in.Region, Node: in.Node, Label: in.Label, Count: in.Count,
+		}
+		if v.Region == "" {
+			v.Region = n.self.Region
+		}
+		if p, ok := n.graph.Peer(in.Node); ok {
+			v.NodeName = p.Name
+		}
+		views = append(views, v)
+	}
+	return views
+}
+
+// Route says where an event would go now if it were published here.
+func (n *Node) Route(namespace string, ev *event.Event) (RouteReport, error) {
+	ns, err := namespaceOf(namespace)
+	if err != nil {
+		return RouteReport{}, err
+	}
+	var m routing.Match
+	n.table.Match(ns, ev, &m)
+	lane := routing.Lane(ev.Key())
+	r := RouteReport{
+		At: n.self.ID, AtName: n.self.Name, Region: n.self.Region, Namespace: ns,
+		Lane: int(lane), Local: len(m.Local), Nodes: []RouteNode{}, Targets: []RouteHop{},
+	}
+	for _, id := range m.Nodes {
+		r.Nodes = append(r.Nodes, RouteNode{ID: id, Name: n.nameOf(id)})
+	}
+	for _, region := range m.Regions {
+		hop := n.graph.Hop(region, lane)
+		t := RouteHop{Region: region, Via: hop.Via, Entry: hop.Entry, ViaName: n.nameOf(hop.Via), EntryName: n.nameOf(hop.Entry)}
+		if hop.Via == "" && hop.Entry == "" {
+			t.Problem = "no link of this node or of its region's gateways leads there"
+		}
+		r.Targets = append(r.Targets, t)
+	}
+	slices.SortFunc(r.Targets, func(a, b RouteHop) int { return strings.Compare(a.Region, b.Region) })
+	return r, nil
+}
+
+func (n *Node) nameOf(id peer.ID) string {
+	p, _ := n.graph.Peer(id)
+	return p.Name
+}
+
+// Stats are the node's counters.
+func (n *Node) Stats() Stats {
+	s := Stats{
+		Published: n.count.published.Load(), Delivered: n.count.delivered.Load(),
+		Forwarded: n.count.forwarded.Load(), Received: n.count.received.Load(),
+		Lost: map[string]uint64{}, Peers: len(n.graph.Peers()),
+	}
+	for i, name := range causeNames {
+		s.Lost[name] = n.count.losses[i].Load()
+	}
+	for _, l := range n.net.Links() {
+		if l.State == transport.Up {
+			s.LinksUp++
+		}
+	}
+	s.Subscribers = n.table.Subscribers()
+	return s
+}

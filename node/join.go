@@ -1,0 +1,294 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/skeinmesh/skein/gossip"
+	"github.com/skeinmesh/skein/replication"
+	"github.com/skeinmesh/skein/transport"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// registrar says, once and for good, who founded a region.
+type registrar interface {
+	Found(ctx context.Context, region string) (replication.Region, error)
+}
+
+var (
+	_ registrar = ownRegister{}
+	_ registrar = remoteRegister{}
+)
+
+// joinAnswer is what a node of the mesh tells one that joins.
+type joinAnswer struct {
+	Registrar peer.Peer `json:"registrar"`
+	Regions   []string  `json:"regions"` // that exist: they need no founding
+}
+
+// enter brings the node into its mesh: as its founder, as who it was before,
+// or as a newcomer through its seeds, in the background.
+func (n *Node) enter(ctx context.Context) error {
+	switch {
+	case n.state.Mesh != "":
+		n.belongs.Store(&membership{n.state.Mesh, n.state.Registrar})
+		if n.state.Registrar.ID == n.self.ID {
+			if err := n.openRegister(); err != nil {
+				return err
+			}
+		}
+		if n.state.Region != n.cfg.Region {
+			return fmt.Errorf("node: %s was of region %q and cannot become one of %q: give the new node a data directory of its own",
+				n.cfg.DataDir, n.state.Region, n.cfg.Region)
+		}
+		if err := n.openGossip(); err != nil {
+			return err
+		}
+		n.wg.Go(n.settle)
+	case len(n.cfg.Seeds) == 0:
+		return n.found(ctx)
+	default:
+		n.setReady(fmt.Errorf("joining the mesh through %v", n.cfg.Seeds))
+		n.wg.Go(n.join)
+	}
+	return nil
+}
+
+// found makes a new mesh of this one node.
+func (n *Node) found(ctx context.Context) error {
+	if err := n.openRegister(); err != nil {
+		return err
+	}
+	if _, err := (ownRegister{n}).Found(ctx, n.cfg.Region); err != nil {
+		return err
+	}
+	if err := n.belong(randomHex(8), n.self); err != nil {
+		return err
+	}
+	n.founded = true
+	if err := n.openGossip(); err != nil {
+		return err
+	}
+	n.log.Info("founded a mesh", "mesh", n.state.Mesh, "region", n.cfg.Region, "key", n.KeyFile())
+	n.admit()
+	return nil
+}
+
+// join tries the seeds, again and again, until one lets the node in.
+func (n *Node) join() {
+	var last string
+	for pause := joinRetry; ; pause = min(pause*2, joinRetryMax) {
+		err := n.tryJoin()
+		if err == nil {
+			break
+		}
+		if n.ctx.Err() != nil {
+			return
+		}
+		n.setReady(err)
+		if text := err.Error(); text != last { // say what changed, not every try
+			n.log.Warn("cannot join the mesh yet; trying on", "err", err)
+			last = text
+		}
+		if !n.sleep(pause + rand.N(pause/2)) {
+			return
+		}
+	}
+	n.settle()
+}
+
+// tryJoin asks each seed once.
+func (n *Node) tryJoin() error {
+	var errs []error
+	for _, seed := range n.cfg.Seeds {
+		addrs, err := n.resolve(seed)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		for _, addr := range addrs {
+			if err = n.joinThrough(addr); err == nil {
+				return nil
+			}
+			errs = append(errs, fmt.Errorf("seed %s: %w", seed, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// resolve looks a seed's addresses up anew each time: they may have moved.
+func (n *Node) resolve(seed string) ([]netip.AddrPort, error) {
+	if ap, err := netip.ParseAddrPort(seed); err == nil {
+		return []netip.AddrPort{ap}, nil
+	}
+	host, service, err := net.SplitHostPort(seed)
+	if err != nil {
+		return nil, fmt.Errorf("seed %s: %w", seed, err)
+	}
+	port, err := strconv.ParseUint(service, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("seed %s: the port must be a number from 0 to 65535", seed)
+	}
+	ctx, cancel := context.WithTimeout(n.ctx, joinTimeout)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, fmt.Errorf("seed %s: %w", seed, err)
+	}
+	var addrs []netip.AddrPort
+	for _, ip := range ips {
+		addrs = append(addrs, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
+	}
+	return addrs, nil
+}
+
+// joinThrough enters the mesh of whoever answers at an address.
+func (n *Node) joinThrough(addr netip.AddrPort) error {
+	if addr == n.self.Addr {
+		return errors.New("that is this node itself")
+	}
+	ctx, cancel := context.WithTimeout(n.ctx, joinTimeout)
+	defer cancel()
+	there, err := n.net.Probe(ctx, addr)
+	if err != nil {
+		return err
+	}
+	if there.Mesh == "" {
+		return fmt.Errorf("node %s is itself still joining", there.Peer.Name)
+	}
+	body, err := n.net.CallAddr(ctx, addr, kindJoin, nil)
+	if err != nil {
+		return fmt.Errorf("ask node %s to join: %w", there.Peer.Name, err)
+	}
+	var answer joinAnswer
+	if err := json.Unmarshal(body, &answer); err != nil {
+		return fmt.Errorf("answer of node %s: %w", there.Peer.Name, err)
+	}
+	if !slices.Contains(answer.Regions, n.cfg.Region) {
+		registrar := remoteRegister{n.net, answer.Registrar.Addr}
+		if _, err := registrar.Found(ctx, n.cfg.Region); err != nil {
+			return fmt.Errorf("register region %q with the registrar, node %s at %s: %w",
+				n.cfg.Region, answer.Registrar.Name, answer.Registrar.Addr, err)
+		}
+	}
+	if err := n.belong(there.Mesh, answer.Registrar); err != nil {
+		return err
+	}
+	return n.openGossip()
+}
+
+// belong makes the node, for good, one of a mesh.
+func (n *Node) belong(mesh string, registrar peer.Peer) error {
+	n.net.SetMesh(mesh)
+	n.state.Mesh, n.state.Registrar, n.state.Region = mesh, registrar, n.cfg.Region
+	n.belongs.Store(&membership{mesh, registrar})
+	return n.state.save()
+}
+
+// settle waits until the node knows what its neighbours want, which is when it
+// may take publishes: every peer it should have a link to is linked and has
+// exchanged its facts, or has had the time for it.
+func (n *Node) settle() {
+	start := time.Now()
+	for {
+		waiting := n.unsettled()
+		alone := len(n.graph.Peers()) == 0 && n.expectsPeers()
+		if len(waiting) == 0 && !alone {
+			break
+		}
+		if time.Since(start) > syncGrace {
+			n.log.Warn("starting without peers that do not answer", "peers", waiting)
+			break
+		}
+		if alone {
+			n.setReady(errors.New("looking for the peers of before"))
+		} else {
+			n.setReady(fmt.Errorf("learning what %d peers want", len(waiting)))
+		}
+		if !n.sleep(20 * time.Millisecond) {
+			return
+		}
+	}
+	if n.ctx.Err() == nil {
+		n.log.Info("entered the mesh", "mesh", n.state.Mesh, "region", n.cfg.Region, "peers", len(n.graph.Peers()))
+		n.admit()
+	}
+}
+
+// unsettled names the peers that should be linked and in step but are not.
+func (n *Node) unsettled() []string {
+	var list []string
+	for _, p := range n.graph.Wanted() {
+		if !n.net.Linked(p.ID) || !n.spread.synced(p.ID) {
+			list = append(list, p.Name)
+		}
+	}
+	return list
+}
+
+// expectsPeers reports whether there are others: seeds, or peers of before.
+func (n *Node) expectsPeers() bool {
+	return len(n.cfg.Seeds) > 0 || len(n.book.Peers(time.Now())) > 0
+}
+
+// sleep waits, or says false when the node closes.
+func (n *Node) sleep(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-n.ctx.Done():
+		return false
+	}
+}
+
+// openGossip starts membership: the node is in the mesh from here on.
+func (n *Node) openGossip() error {
+	g, err := gossip.Open(gossip.Config{
+		Self: n.self, MeshID: n.state.Mesh, Network: n.net.Layer("gossip"), Keys: n.identity.GossipKeys(),
+		Seeds: n.cfg.Seeds, Known: n.book.Peers(time.Now()), Observer: (*observer)(n), Log: n.log,
+	})
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	n.gossip.Store(g)
+	return nil
+}
+
+func (n *Node) openRegister() (err error) {
+	if n.register, err = replication.OpenRegister(n.cfg.DataDir); err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	return nil
+}
+
+// ownRegister is the register on the registrar itself, remoteRegister the one
+// that a newcomer asks.
+type ownRegister struct{ n *Node }
+
+func (r ownRegister) Found(_ context.Context, region string) (replication.Region, error) {
+	return r.n.register.Found(region, r.n.self.ID, time.Now())
+}
+
+type remoteRegister struct {
+	net  *transport.Endpoint
+	addr netip.AddrPort
+}
+
+func (r remoteRegister) Found(ctx context.Context, region string) (replication.Region, error) {
+	var g replication.Region
+	body, err := r.net.CallAddr(ctx, r.addr, kindRegister, []byte(region))
+	if err == nil {
+		err = json.Unmarshal(body, &g)
+	}
+	return g, err
+}

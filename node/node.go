@@ -1,0 +1,288 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/skeinmesh/skein/gossip"
+	"github.com/skeinmesh/skein/replication"
+	"github.com/skeinmesh/skein/routing"
+	"github.com/skeinmesh/skein/routing/graph"
+	"github.com/skeinmesh/skein/routing/queue"
+	"github.com/skeinmesh/skein/transport"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// Node is a running broker.
+type Node struct {
+	cfg      Config
+	log      *slog.Logger
+	state    *state
+	self     peer.Peer
+	identity *transport.Identity
+	founded  bool
+
+	net      *transport.Endpoint
+	table    *routing.Table
+	graph    *graph.Graph
+	spread   *spread
+	book     *gossip.Book
+	gossip   atomic.Pointer[gossip.Gossip] // nil until the mesh is known
+	register *replication.Register         // on the registrar, else nil
+
+	belongs atomic.Pointer[membership] // nil until the mesh is known
+
+	matches sync.Pool // of *routing.Match
+	count   counters
+	notice  atomic.Pointer[error] // why the node is not ready; nil when it is
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	close  []func() error // in opening order
+	closed sync.Once
+}
+
+// membership is what a node belongs to, once it does.
+type membership struct {
+	mesh      string
+	registrar peer.Peer // who keeps the register of regions
+}
+
+// Open starts a node: it founds a mesh, or begins to join the one that its
+// seeds or its own memory name. It returns when the node can be asked; Ready
+// says when it has entered its mesh. ctx bounds the opening only.
+func Open(ctx context.Context, cfg Config) (n *Node, err error) {
+	conn := cfg.Conn
+	if cfg, err = cfg.withDefaults(); err != nil {
+		if conn != nil {
+			conn.Close()
+		}
+		return nil, err
+	}
+	n = &Node{cfg: cfg, log: cfg.Log}
+	n.matches.New = func() any { return new(routing.Match) }
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.setReady(errors.New("starting"))
+	n.opened(func() error { n.cancel(); n.wg.Wait(); return nil })
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.Close())
+			n = nil
+		}
+	}()
+
+	if n.state, err = openState(cfg.DataDir, time.Now()); err != nil {
+		conn.Close()
+		return n, err
+	}
+	n.opened(n.state.close)
+	if n.identity, err = n.openIdentity(); err != nil {
+		conn.Close()
+		return n, err
+	}
+	if n.book, err = gossip.OpenBook(cfg.DataDir); err != nil {
+		n.log.Warn("the peers of before are forgotten", "err", err)
+		err = nil
+	}
+	n.opened(func() error { n.saveBook(); return nil })
+	n.self = peer.Peer{
+		ID: n.state.ID, Name: cfg.Name, Region: cfg.Region,
+		Addr: cfg.Advertise, HTTP: cfg.HTTP, Boot: n.state.Boot,
+	}
+	n.table = routing.New(n.self.ID, n.self.Region)
+	n.graph = graph.New(n.self)
+	n.spread = newSpread(n)
+
+	n.net, err = transport.Open(transport.Config{
+		Conn: conn, Self: n.self, Identity: n.identity, MeshID: n.state.Mesh,
+		Handler: (*handler)(n), LaneQueue: cfg.LaneQueue, Log: n.log,
+	})
+	if err != nil {
+		return n, fmt.Errorf("node: mesh port: %w", err)
+	}
+	// Gossip, edges and timers above it are closed before the socket: peers
+	// must hear that we leave.
+	n.opened(n.net.Close)
+	n.opened(n.closeGossip)
+	n.wg.Go(n.tick)
+	n.wg.Go(n.remember)
+	return n, n.enter(ctx)
+}
+
+// opened pushes what Close has to undo.
+func (n *Node) opened(undo func() error) { n.close = append(n.close, undo) }
+
+// Close stops the node without a word to its peers, which will find out, and
+// waits until nothing of it is left. Leave first to go politely.
+func (n *Node) Close() (err error) {
+	n.closed.Do(func() {
+		n.setReady(ErrClosed)
+		n.cancel()
+		for i := len(n.close) - 1; i >= 0; i-- {
+			err = errors.Join(err, n.close[i]())
+		}
+	})
+	return err
+}
+
+// Leave tells the mesh that this node goes: no new publishes are taken, what
+// is queued is sent while ctx lives, and peers forget the node at once. Close
+// must follow.
+func (n *Node) Leave(ctx context.Context) error {
+	n.setReady(errors.New("leaving the mesh"))
+	err := n.drain(ctx)
+	if g := n.gossip.Load(); g != nil {
+		err = errors.Join(err, g.Leave(ctx))
+	}
+	if err != nil {
+		return fmt.Errorf("node: leave: %w", err)
+	}
+	return nil
+}
+
+// drain waits until nothing is queued towards a peer that is up.
+func (n *Node) drain(ctx context.Context) error {
+	for {
+		queued := 0
+		for _, l := range n.net.Links() {
+			if l.State == transport.Up {
+				queued += l.Queued
+			}
+		}
+		if queued == 0 {
+			return nil
+		}
+		select {
+		case <-time.After(drainPoll):
+		case <-ctx.Done():
+			return fmt.Errorf("%d bytes are still queued: %w", queued, ctx.Err())
+		}
+	}
+}
+
+func (n *Node) closeGossip() error {
+	if g := n.gossip.Swap(nil); g != nil {
+		return g.Close()
+	}
+	return nil
+}
+
+// Self is this node as others know it.
+func (n *Node) Self() peer.Peer { return n.self }
+
+// Mesh is the mesh's id, empty until the node has joined.
+func (n *Node) Mesh() string {
+	if m := n.belongs.Load(); m != nil {
+		return m.mesh
+	}
+	return ""
+}
+
+// Founded reports whether this start founded a mesh, and KeyFile where the
+// mesh's key is: the next node needs both key and address.
+func (n *Node) Founded() bool { return n.founded }
+
+// KeyFile is the path of the mesh key this node uses.
+func (n *Node) KeyFile() string {
+	if n.cfg.KeyFile != "" {
+		return n.cfg.KeyFile
+	}
+	return n.state.path("mesh.key")
+}
+
+// Identity is what native clients over QUIC are checked against.
+func (n *Node) Identity() *transport.Identity { return n.identity }
+
+// Clients accepts the streams of native clients that come to the mesh port.
+func (n *Node) Clients() net.Listener { return n.net.Clients() }
+
+// Ready is nil when the node has entered its mesh and takes publishes; else
+// the error wraps ErrNotReady and says what is missing.
+func (n *Node) Ready() error {
+	if why := n.notice.Load(); why != nil {
+		return *why
+	}
+	return nil
+}
+
+// admit makes the node one that takes publishes: it has said all that it has
+// to say, and what an earlier start of it said is void.
+func (n *Node) admit() {
+	n.spread.complete()
+	n.setReady(nil)
+}
+
+// setReady records why the node is not ready; nil says that it is. Once the
+// node closes, nothing makes it ready again.
+func (n *Node) setReady(why error) {
+	if why == nil {
+		n.notice.Store(nil)
+		return
+	}
+	err := fmt.Errorf("%w: %w", ErrNotReady, why)
+	n.notice.Store(&err)
+}
+
+// openIdentity loads the mesh key, or makes one where this node founds a mesh.
+func (n *Node) openIdentity() (*transport.Identity, error) {
+	path := n.KeyFile()
+	keys, err := transport.LoadKeys(path)
+	switch {
+	case err == nil:
+	case n.cfg.KeyFile != "" || !errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("node: %w", err)
+	case len(n.cfg.Seeds) > 0:
+		return nil, errors.New("node: a node that joins a mesh needs its key: --key-file with a copy of the founding node's mesh.key")
+	default:
+		if err := os.WriteFile(path, []byte(transport.NewKey()), 0o600); err != nil {
+			return nil, fmt.Errorf("node: keep a new mesh key: %w", err)
+		}
+		if keys, err = transport.LoadKeys(path); err != nil {
+			return nil, fmt.Errorf("node: %w", err)
+		}
+	}
+	id, err := transport.NewIdentity(keys, n.cfg.TLS)
+	if err != nil {
+		return nil, fmt.Errorf("node: %w", err)
+	}
+	return id, nil
+}
+
+// Subscribe registers an interest and waits until it has spread as far as the
+// barrier says, or the time for that is over: then the subscription stands all
+// the same and Missing names the regions that have not confirmed. Any number
+// of goroutines may call it.
+func (n *Node) Subscribe(ctx context.Context, req SubscribeRequest) (*Subscription, error) {
+	ns, err := namespaceOf(req.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	if req.Barrier == "" {
+		req.Barrier = BarrierMesh
+	}
+	if req.Wait <= 0 {
+		req.Wait = DefaultWait
+	}
+	if req.QueueBytes <= 0 {
+		req.QueueBytes = DefaultQueueBytes
+	}
+	if err := n.ctx.Err(); err != nil {
+		return nil, ErrClosed
+	}
+	s := &Subscription{node: n, queue: queue.New(min(req.QueueBytes, MaxQueueBytes))}
+	s.sub = n.table.Subscribe(ns, req.Filter, receiver{s.queue}, req.Label)
+	n.spread.poke()
+	if s.missing, err = n.barrier(ctx, req.Barrier, min(req.Wait, MaxWait)); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}

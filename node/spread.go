@@ -1,0 +1,229 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"sync"
+	"time"
+
+	"github.com/skeinmesh/skein/gossip/fact"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// Topics of the facts that nodes tell about themselves. The values are part of
+// the protocol.
+const (
+	topicInterest fact.Topic = 1 // to the region: what this node wants
+	topicSummary  fact.Topic = 2 // to the mesh: what this region wants, as this gateway knows it
+	topicReach    fact.Topic = 3 // to the region: the regions this node has links into
+)
+
+// spread runs the fact machine: it takes what peers, links and gossip say,
+// applies what changed to the routing table, tells the machine what this node
+// has to say now, and only then lets messages out. An acknowledgement thus
+// never leaves before the table knows what it acknowledges.
+type spread struct {
+	n *Node
+
+	mu      sync.Mutex // guards the fields below, and keeps messages in order
+	machine *fact.Machine
+	moved   chan struct{} // closed and replaced when something may have been acknowledged
+}
+
+func newSpread(n *Node) *spread {
+	// The same for all nodes and for ever: the sums find defects, versions and
+	// mTLS keep out who does not belong.
+	sumKey := sha256.Sum256([]byte("skein: sums of facts"))
+	return &spread{
+		n: n,
+		machine: fact.New(fact.Config{
+			Self: n.self.ID, Region: n.self.Region, Incarnation: n.self.Boot,
+			Key: sumKey[:16],
+			Topics: map[fact.Topic]fact.Scope{
+				topicInterest: fact.Region, topicSummary: fact.Mesh, topicReach: fact.Region,
+			},
+			Seed: n.self.Boot,
+		}),
+		moved: make(chan struct{}),
+	}
+}
+
+// do feeds the machine and acts on what came of it.
+func (s *spread) do(input func(m *fact.Machine, now time.Time)) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	input(s.machine, now)
+	s.settle(now)
+	close(s.moved)
+	s.moved = make(chan struct{})
+}
+
+// settle applies what changed, says what is new, and sends what is to be sent.
+func (s *spread) settle(now time.Time) {
+	for {
+		changes := s.machine.Changes()
+		for _, c := range changes {
+			s.apply(c)
+		}
+		if !s.speak(now) && len(changes) == 0 {
+			break
+		}
+	}
+	for _, m := range s.machine.Out() {
+		// A message that finds no room or no link is made up for by digests.
+		if err := s.n.net.Send(m.To, kindFact, m.Body); err != nil {
+			s.n.log.Debug("a fact was not sent", "peer", m.To, "err", err)
+		}
+	}
+	if g := s.n.gossip.Load(); g != nil {
+		for _, r := range s.machine.Rumors() {
+			if err := g.Rumor(r.Name, r.Body); err != nil {
+				s.n.log.Debug("a rumor was not spread", "err", err)
+			}
+		}
+	}
+}
+
+// apply hands a peer's facts to whom they concern.
+func (s *spread) apply(c fact.Change) {
+	n := s.n
+	switch c.Topic {
+	case topicInterest:
+		if c.Forgotten {
+			n.table.DropNode(c.Owner)
+		} else if err := n.table.SetNode(c.Owner, c.Adds, c.Removes, c.Full); err != nil {
+			n.log.Error("a node's interest cannot be read", "peer", c.Owner, "err", err)
+		}
+	case topicSummary:
+		switch {
+		case c.Region == n.self.Region: // a fellow gateway's: we have our own
+		case c.Forgotten:
+			n.table.DropGateway(c.Region, c.Owner)
+		default:
+			if err := n.table.SetRegion(c.Region, c.Owner, c.Adds, c.Removes, c.Full); err != nil {
+				n.log.Error("a region's summary cannot be read", "peer", c.Owner, "region", c.Region, "err", err)
+			}
+		}
+	case topicReach:
+		n.graph.SetReach(c.Owner, s.machine.Entries(c.Owner, topicReach))
+	}
+}
+
+// speak tells the machine what this node has to say now; it reports whether
+// that was anything new.
+func (s *spread) speak(now time.Time) bool {
+	n := s.n
+	before := s.machine.Version(topicInterest) + s.machine.Version(topicSummary) + s.machine.Version(topicReach)
+	adds, removes := n.table.InterestChanges(now)
+	s.machine.Set(topicInterest, adds, removes)
+	adds, removes = n.table.SummaryChanges(now)
+	s.machine.Set(topicSummary, adds, removes)
+	adds, removes = difference(n.graph.Reach(), s.machine.Entries(n.self.ID, topicReach))
+	s.machine.Set(topicReach, adds, removes)
+	return before != s.machine.Version(topicInterest)+s.machine.Version(topicSummary)+s.machine.Version(topicReach)
+}
+
+// difference is what must be added to and removed from old to get want; both
+// are sorted.
+func difference(want, old []string) (adds, removes []string) {
+	for len(want) > 0 || len(old) > 0 {
+		switch {
+		case len(old) == 0 || len(want) > 0 && want[0] < old[0]:
+			adds, want = append(adds, want[0]), want[1:]
+		case len(want) == 0 || old[0] < want[0]:
+			removes, old = append(removes, old[0]), old[1:]
+		default:
+			want, old = want[1:], old[1:]
+		}
+	}
+	return adds, removes
+}
+
+// complete says that this node has said all there is: until then its peers
+// keep what its earlier start said, too.
+func (s *spread) complete() {
+	s.do(func(m *fact.Machine, _ time.Time) {
+		m.Complete(topicInterest)
+		m.Complete(topicSummary)
+		m.Complete(topicReach)
+	})
+}
+
+// poke says what is new without an input from outside.
+func (s *spread) poke() { s.do(func(*fact.Machine, time.Time) {}) }
+
+func (s *spread) linkUp(p peer.Peer) {
+	s.do(func(m *fact.Machine, now time.Time) {
+		m.LinkUp(now, fact.Link{ID: p.ID, Region: p.Region})
+	})
+}
+
+func (s *spread) linkDown(id peer.ID) {
+	s.do(func(m *fact.Machine, now time.Time) { m.LinkDown(now, id) })
+}
+
+func (s *spread) receive(from peer.ID, body []byte) {
+	var err error
+	s.do(func(m *fact.Machine, now time.Time) { err = m.Receive(now, from, body) })
+	if err != nil {
+		s.n.log.Error("a peer's facts are malformed", "peer", from, "err", err)
+		s.n.net.Reject(from, "malformed facts: "+err.Error())
+	}
+}
+
+func (s *spread) rumor(body []byte) {
+	s.do(func(m *fact.Machine, now time.Time) {
+		if err := m.Rumor(now, body); err != nil {
+			s.n.log.Debug("a rumor is malformed", "err", err)
+		}
+	})
+}
+
+// tick drives what time drives: digests, removals that lingered, forgetting.
+func (n *Node) tick() {
+	t := time.NewTicker(tickEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			n.spread.do(func(m *fact.Machine, now time.Time) { m.Tick(now) })
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+// version is what this node's facts on a topic are at now.
+func (s *spread) version(t fact.Topic) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.machine.Version(t)
+}
+
+// synced reports whether this node and a linked peer have exchanged what they
+// know since the link came up.
+func (s *spread) synced(id peer.ID) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.machine.Synced(id)
+}
+
+// acked waits until every linked peer in scope has applied a version of this
+// node's facts; when ctx ends first it returns those that have not.
+func (s *spread) acked(ctx context.Context, t fact.Topic, version uint64) []peer.ID {
+	for {
+		s.mu.Lock()
+		waiting := s.machine.Acked(t, version)
+		moved := s.moved
+		s.mu.Unlock()
+		if len(waiting) == 0 {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return waiting
+		}
+	}
+}

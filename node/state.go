@@ -1,0 +1,102 @@
+package node
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/skeinmesh/skein/store"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// state is what a node must remember of itself: node.json in its data
+// directory, held under a lock while the node runs.
+//
+//	lock        one process at a time
+//	node.json   the fields below
+//	mesh.key    the mesh key, if this node founded the mesh without one
+//	peers.json  peers seen, to find the mesh again
+//	regions.json the register of regions, on the registrar only
+type state struct {
+	dir  string
+	lock *os.File
+
+	ID        peer.ID   `json:"id"`
+	Boot      uint64    `json:"boot"`
+	Mesh      string    `json:"mesh,omitempty"`   // empty until a mesh is founded or joined
+	Region    string    `json:"region,omitempty"` // as registered
+	Registrar peer.Peer `json:"registrar"`        // who keeps the register of regions
+	Since     time.Time `json:"since"`
+}
+
+// openState locks a data directory, makes it if need be, reads or begins the
+// state, and counts this start.
+func openState(dir string, now time.Time) (_ *state, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("node: data directory %s cannot be made: %w", dir, err)
+	}
+	s := &state{dir: dir}
+	if s.lock, err = lockDir(dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.close())
+		}
+	}()
+	data, err := os.ReadFile(s.path("node.json"))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		s.ID, s.Since = peer.ID(randomHex(8)), now.UTC()
+	case err != nil:
+		return nil, fmt.Errorf("node: data directory %s cannot be read: %w", dir, err)
+	default:
+		if err := json.Unmarshal(data, s); err != nil {
+			return nil, fmt.Errorf("node: %s is damaged: %w", s.path("node.json"), err)
+		}
+		if s.ID == "" {
+			return nil, fmt.Errorf("node: %s is damaged: no id", s.path("node.json"))
+		}
+	}
+	s.Boot++
+	return s, s.save()
+}
+
+// lockDir takes the directory for this process until the file closes.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("node: data directory %s is not writable: %w", dir, err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("node: data directory %s is in use by another process", dir)
+	}
+	return f, nil
+}
+
+func (s *state) path(name string) string { return filepath.Join(s.dir, name) }
+
+// save writes node.json so that a crash leaves the old one or the new one.
+func (s *state) save() error {
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return fmt.Errorf("node: encode state: %w", err)
+	}
+	return store.ReplaceFile(s.path("node.json"), data)
+}
+
+func (s *state) close() error { return s.lock.Close() }
+
+func randomHex(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) // never fails: see crypto/rand
+	return hex.EncodeToString(b)
+}

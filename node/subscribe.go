@@ -1,0 +1,93 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/skeinmesh/skein/routing"
+	"github.com/skeinmesh/skein/routing/filter"
+	"github.com/skeinmesh/skein/routing/queue"
+	"github.com/skeinmesh/skein/transport/event"
+)
+
+// Barrier says how far an interest must have spread before Subscribe returns.
+type Barrier string
+
+const (
+	BarrierNone   Barrier = "none"   // matched at this node
+	BarrierRegion Barrier = "region" // every linked node of the region has applied it
+	BarrierMesh   Barrier = "mesh"   // every linked region has applied it, too (the default)
+)
+
+// ParseBarrier reads a barrier; the empty string is BarrierMesh.
+func ParseBarrier(s string) (Barrier, error) {
+	switch b := Barrier(s); b {
+	case "":
+		return BarrierMesh, nil
+	case BarrierNone, BarrierRegion, BarrierMesh:
+		return b, nil
+	}
+	return "", fmt.Errorf("barrier %.40q: must be none, region or mesh", s)
+}
+
+// Defaults and bounds of a SubscribeRequest.
+const (
+	DefaultWait       = 2 * time.Second
+	MaxWait           = time.Minute
+	DefaultQueueBytes = 64 << 20
+	MaxQueueBytes     = 1 << 30
+)
+
+// SubscribeRequest says what a subscriber wants and how.
+type SubscribeRequest struct {
+	Namespace  string        // empty is "default"
+	Filter     filter.Filter // filter.Everything() for all events of the namespace
+	Barrier    Barrier       // empty is BarrierMesh
+	Wait       time.Duration // for the barrier; 0 is DefaultWait, more than MaxWait is MaxWait
+	QueueBytes int           // bound of the subscriber's queue; 0 is DefaultQueueBytes
+	Label      string        // who this is, for people: shown by inspection
+}
+
+// Subscription is a live consumer of events. One goroutine may call Next; the
+// other methods may be called by any.
+type Subscription struct {
+	node    *Node
+	sub     *routing.Subscription
+	queue   *queue.Queue
+	missing []string
+}
+
+// receiver is what the routing table calls for a matching event.
+type receiver struct{ q *queue.Queue }
+
+func (r receiver) Deliver(_ string, ev *event.Event) { r.q.Push(*ev) }
+
+// Missing names the regions that had not confirmed the interest when Subscribe
+// returned: events published there may be missed until they have. It is empty
+// when the barrier was complete.
+func (s *Subscription) Missing() []string { return s.missing }
+
+// Next waits for events or gaps and puts them into buf, oldest first; it
+// returns how many. It ends with ctx's error, or with ErrClosed.
+func (s *Subscription) Next(ctx context.Context, buf []queue.Item) (int, error) {
+	for {
+		if n := s.queue.Pop(buf); n > 0 {
+			return n, nil
+		}
+		select {
+		case <-s.queue.Ready():
+		case <-s.queue.Done():
+			return 0, ErrClosed
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// Close ends the subscription and frees its queue. It may be called twice.
+func (s *Subscription) Close() {
+	s.node.table.Unsubscribe(s.sub)
+	s.queue.Close()
+	s.node.spread.poke()
+}

@@ -1,0 +1,116 @@
+package node
+
+import (
+	"time"
+
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// The types below are what inspection answers, here and over HTTP: their JSON
+// names are part of the contract with tools.
+
+// Topology is the mesh as one node sees it now, links of other nodes included
+// as those report them.
+type Topology struct {
+	Mesh    string       `json:"mesh"`
+	Node    peer.ID      `json:"node"`   // who answers
+	Region  string       `json:"region"` // and where it is
+	At      time.Time    `json:"at"`
+	Regions []RegionView `json:"regions"`
+	Links   []LinkView   `json:"links"`
+}
+
+// RegionView is a region and its nodes.
+type RegionView struct {
+	Name     string     `json:"name"`
+	Gateways []peer.ID  `json:"gateways"`
+	Nodes    []NodeView `json:"nodes"`
+}
+
+// NodeView is a node as the answering one sees it.
+type NodeView struct {
+	ID      peer.ID `json:"id"`
+	Name    string  `json:"name"`
+	Region  string  `json:"region"`
+	Addr    string  `json:"addr"`
+	HTTP    string  `json:"http,omitempty"`
+	Boot    uint64  `json:"boot"`
+	State   string  `json:"state"` // self, up, down (a link that should be there is not), alive (known by gossip, no link needed)
+	Gateway bool    `json:"gateway"`
+}
+
+// LinkView is one end's view of a link; a link between two nodes is listed
+// once, by the end with the lower ID when both report it.
+type LinkView struct {
+	From        peer.ID   `json:"from"`
+	FromName    string    `json:"fromName"`
+	FromRegion  string    `json:"fromRegion"`
+	To          peer.ID   `json:"to"`
+	ToName      string    `json:"toName"`
+	ToRegion    string    `json:"toRegion"`
+	State       string    `json:"state"` // up, connecting, down
+	Since       time.Time `json:"since"`
+	Reason      string    `json:"reason,omitempty"` // of the last change
+	RTTMs       float64   `json:"rttMs"`
+	Loss        float64   `json:"loss"` // 0 to 1
+	Lanes       int       `json:"lanes"`
+	BytesIn     uint64    `json:"bytesIn"`
+	BytesOut    uint64    `json:"bytesOut"`
+	EventsIn    uint64    `json:"eventsIn"`
+	EventsOut   uint64    `json:"eventsOut"`
+	QueuedBytes int       `json:"queuedBytes"`
+	Dropped     uint64    `json:"dropped"`
+}
+
+// InterestView is one interest: who wants what.
+type InterestView struct {
+	Scope     string  `json:"scope"` // subscription (of this node), node (of this region), region
+	Namespace string  `json:"namespace"`
+	Filter    string  `json:"filter"` // for people
+	Region    string  `json:"region"`
+	Node      peer.ID `json:"node,omitempty"`
+	NodeName  string  `json:"nodeName,omitempty"`
+	Label     string  `json:"label,omitempty"`
+	Count     int     `json:"count,omitempty"` // subscriptions that share it
+}
+
+// RouteReport says where an event would go now, seen from one node.
+type RouteReport struct {
+	At        peer.ID     `json:"at"`
+	AtName    string      `json:"atName"`
+	Region    string      `json:"region"`
+	Namespace string      `json:"namespace"`
+	Lane      int         `json:"lane"`
+	Local     int         `json:"local"` // subscriptions of this node that match
+	Nodes     []RouteNode `json:"nodes"` // nodes of this region that want it
+	Targets   []RouteHop  `json:"targets"`
+}
+
+// RouteNode is a node of the region that an event would be delivered to.
+type RouteNode struct {
+	ID   peer.ID `json:"id"`
+	Name string  `json:"name"`
+}
+
+// RouteHop is the way to one region.
+type RouteHop struct {
+	Region    string  `json:"region"`
+	Via       peer.ID `json:"via,omitempty"` // gateway of this region that relays; empty when this node sends itself
+	ViaName   string  `json:"viaName,omitempty"`
+	Entry     peer.ID `json:"entry,omitempty"` // empty when the relay chooses it
+	EntryName string  `json:"entryName,omitempty"`
+	Problem   string  `json:"problem,omitempty"` // why it cannot go now
+}
+
+// Stats are counters since the node's start.
+type Stats struct {
+	Published   uint64            `json:"published"`   // events accepted from faces
+	Delivered   uint64            `json:"delivered"`   // events put into local subscribers' queues
+	Forwarded   uint64            `json:"forwarded"`   // records sent to peers
+	Received    uint64            `json:"received"`    // records got from peers
+	Lost        map[string]uint64 `json:"lost"`        // records that could not be sent, by cause
+	Gaps        uint64            `json:"gaps"`        // events that slow subscribers lost
+	Subscribers int               `json:"subscribers"` // live subscriptions
+	Peers       int               `json:"peers"`
+	LinksUp     int               `json:"linksUp"`
+}

@@ -1,0 +1,158 @@
+// Package queue is the bounded queue of one subscriber: events go in without
+// ever waiting, and events and gaps come out in order.
+//
+// When the queue is full the oldest events make room, and a gap takes their
+// place: it says how many were lost, why, and when. Since it is always the
+// oldest that go, the gap is always at the head, and one is enough.
+package queue
+
+import (
+	"sync"
+	"time"
+
+	"github.com/skeinmesh/skein/transport/event"
+)
+
+// Cause says why events were lost.
+type Cause string
+
+// Overflow: the subscriber did not keep up.
+const Overflow Cause = "overflow"
+
+// Gap stands where events were lost.
+type Gap struct {
+	Count    uint64
+	Cause    Cause
+	From, To time.Time // when the first and the last of them were dropped
+}
+
+// Item is an event or, when Gap is not nil, a gap.
+type Item struct {
+	Event event.Event
+	Gap   *Gap
+}
+
+// eventOverhead is what an event costs besides its envelope, in bytes.
+const eventOverhead = 64
+
+// Queue is made by New. Any number of goroutines may push; one may pop.
+type Queue struct {
+	limit int
+	ready chan struct{}
+	done  chan struct{}
+
+	mu     sync.Mutex // guards the fields below
+	ring   []event.Event
+	head   int
+	count  int
+	bytes  int
+	gap    *Gap
+	lost   uint64
+	closed bool
+}
+
+// New makes an empty queue of at most limit bytes: those of the envelopes, and
+// 64 for each event. An event larger than the limit is kept while it is alone.
+func New(limit int) *Queue {
+	return &Queue{limit: limit, ready: make(chan struct{}, 1), done: make(chan struct{})}
+}
+
+// Push adds an event. It never waits; a closed queue drops it.
+func (q *Queue) Push(ev event.Event) {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return
+	}
+	size := len(ev.Bytes()) + eventOverhead
+	for q.count > 0 && q.bytes+size > q.limit {
+		q.drop()
+	}
+	if q.count == len(q.ring) {
+		q.grow()
+	}
+	q.ring[(q.head+q.count)&(len(q.ring)-1)] = ev
+	q.count++
+	q.bytes += size
+	first := q.count == 1
+	q.mu.Unlock()
+	if first {
+		select {
+		case q.ready <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// drop turns the oldest event into a gap.
+func (q *Queue) drop() {
+	q.take()
+	now := time.Now()
+	if q.gap == nil {
+		q.gap = &Gap{Cause: Overflow, From: now}
+	}
+	q.gap.Count++
+	q.gap.To = now
+	q.lost++
+}
+
+// take removes the oldest event.
+func (q *Queue) take() event.Event {
+	ev := q.ring[q.head]
+	q.ring[q.head] = event.Event{} // let its envelope go
+	q.head = (q.head + 1) & (len(q.ring) - 1)
+	q.count--
+	q.bytes -= len(ev.Bytes()) + eventOverhead
+	return ev
+}
+
+// grow doubles the ring; its length is a power of two.
+func (q *Queue) grow() {
+	ring := make([]event.Event, max(16, 2*len(q.ring)))
+	n := copy(ring, q.ring[q.head:])
+	copy(ring[n:], q.ring[:q.head])
+	q.ring, q.head = ring, 0
+}
+
+// Pop moves up to len(buf) items, the oldest first, into buf and says how many;
+// 0 when the queue is empty.
+func (q *Queue) Pop(buf []Item) int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := 0
+	if q.gap != nil && len(buf) > 0 {
+		buf[0] = Item{Gap: q.gap}
+		q.gap = nil
+		n++
+	}
+	for ; n < len(buf) && q.count > 0; n++ {
+		buf[n] = Item{Event: q.take()}
+	}
+	return n
+}
+
+// Ready receives when the queue was empty and is not any more. Pop first: one
+// receive may stand for many events, or for some that are gone already.
+func (q *Queue) Ready() <-chan struct{} { return q.ready }
+
+// Done is closed when the queue is.
+func (q *Queue) Done() <-chan struct{} { return q.done }
+
+// Lost counts the events that were dropped.
+func (q *Queue) Lost() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.lost
+}
+
+// Close drops what is in the queue and what comes later. It may be called twice.
+func (q *Queue) Close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return
+	}
+	q.closed = true
+	q.ring, q.count, q.bytes, q.gap = nil, 0, 0, nil
+	close(q.done)
+}

@@ -1,0 +1,280 @@
+// Package routing decides who gets an event. It moves nothing: node asks, node
+// acts.
+//
+// Three tiers of interest are kept. Subscriptions stay on their node. What they
+// add up to is the node's interest, which goes to its region; the interests of
+// a region's nodes add up to its summary, which goes to all regions. Each tier
+// drops what a single event can be checked for only at the subscriber (a
+// filter's rest) and what something wider says already (see cover). A tier may
+// be wider than the truth, never narrower.
+//
+// Interests are said as entries: opaque strings, in differences since the last
+// time (see announcer). New ones are said at once, those that are over linger.
+//
+// Table is pure: no sockets, no clock, no goroutines. Its methods may be called
+// concurrently. What an update has changed, every Match after it sees.
+package routing
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/skeinmesh/skein/routing/filter"
+	"github.com/skeinmesh/skein/routing/match"
+	"github.com/skeinmesh/skein/transport/event"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// How long an interest that is over is still said: to the region, and to the
+// mesh.
+const (
+	InterestLinger = 10 * time.Second
+	SummaryLinger  = 30 * time.Second
+)
+
+// Receiver gets the events that its subscription's filter accepts. Deliver must
+// not block, and may be called concurrently.
+type Receiver interface {
+	Deliver(ns string, ev *event.Event)
+}
+
+// Subscription is a live one in a Table.
+type Subscription struct {
+	ns       string
+	filter   filter.Filter
+	receiver Receiver
+	label    string
+	ended    bool
+}
+
+// Table is what one node knows of who wants what. Make it with New.
+type Table struct {
+	self   peer.ID
+	region string
+
+	mu       sync.RWMutex // guards the fields below
+	spaces   map[string]*space
+	subs     map[*Subscription]struct{}
+	interest *cover // of this node's subscriptions
+	told     *announcer
+	summary  *cover // of this node's told interest and of the region's nodes'
+	summed   *announcer
+	nodes    map[peer.ID]map[string]bool            // entries by node
+	regions  map[string]map[peer.ID]map[string]bool // entries by region and gateway
+	unions   map[string]map[string]int              // by region: how many gateways say an entry
+}
+
+// space is one namespace's share of the table.
+type space struct {
+	local  *match.Index[*Subscription]
+	remote *match.Index[target]
+}
+
+// target is a node of this region or, when the ID is empty, another region.
+type target struct {
+	node   peer.ID
+	region string
+}
+
+// New makes the table of a node where nobody wants anything.
+func New(self peer.ID, region string) *Table {
+	t := &Table{
+		self: self, region: region,
+		spaces:  map[string]*space{},
+		subs:    map[*Subscription]struct{}{},
+		told:    newAnnouncer(InterestLinger),
+		summed:  newAnnouncer(SummaryLinger),
+		nodes:   map[peer.ID]map[string]bool{},
+		regions: map[string]map[peer.ID]map[string]bool{},
+		unions:  map[string]map[string]int{},
+	}
+	t.interest = newCover(t.told.set)
+	t.summary = newCover(t.summed.set)
+	return t
+}
+
+func (t *Table) space(ns string) *space {
+	s := t.spaces[ns]
+	if s == nil {
+		s = &space{local: match.New[*Subscription](), remote: match.New[target]()}
+		t.spaces[ns] = s
+	}
+	return s
+}
+
+// prune forgets a namespace in which nobody wants anything.
+func (t *Table) prune(ns string) {
+	if s := t.spaces[ns]; s != nil && s.local.Len() == 0 && s.remote.Len() == 0 {
+		delete(t.spaces, ns)
+	}
+}
+
+// Subscribe adds a subscription. The label is for people.
+func (t *Table) Subscribe(ns string, f filter.Filter, r Receiver, label string) *Subscription {
+	s := &Subscription{ns: ns, filter: f, receiver: r, label: label}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.subs[s] = struct{}{}
+	for _, c := range f.Conjuncts {
+		t.space(ns).local.Add(c, s)
+		wide := c.Wider()
+		t.interest.add(EncodeEntry(ns, wide), ns, wide)
+	}
+	return s
+}
+
+// Unsubscribe ends a subscription; again is nothing.
+func (t *Table) Unsubscribe(s *Subscription) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.ended = true
+	delete(t.subs, s)
+	for _, c := range s.filter.Conjuncts {
+		t.space(s.ns).local.Remove(c, s)
+		t.interest.remove(EncodeEntry(s.ns, c.Wider()))
+	}
+	t.prune(s.ns)
+}
+
+// Subscribers counts the live subscriptions.
+func (t *Table) Subscribers() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.subs)
+}
+
+// InterestChanges is what this node must say now, to its region, of what it
+// wants: the difference since the last call.
+func (t *Table) InterestChanges(now time.Time) (adds, removes []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	adds, removes = t.told.drain(now)
+	for _, e := range adds {
+		if ns, c, err := DecodeEntry(e); err == nil { // our own
+			t.summary.add(e, ns, c)
+		}
+	}
+	for _, e := range removes {
+		t.summary.remove(e)
+	}
+	return adds, removes
+}
+
+// SummaryChanges is what this node must say now, to the mesh, of what its
+// region wants: the difference since the last call. Call InterestChanges first.
+func (t *Table) SummaryChanges(now time.Time) (adds, removes []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.summed.drain(now)
+}
+
+// SetNode changes what a node of this region wants; with full, adds is all
+// there is. An entry that cannot be read is left out, and the error names it.
+func (t *Table) SetNode(id peer.ID, adds, removes []string, full bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	have := t.nodes[id]
+	if have == nil {
+		have = map[string]bool{}
+		t.nodes[id] = have
+	}
+	return change(have, adds, removes, full, func(e, ns string, c filter.Conjunct) {
+		t.space(ns).remote.Add(c, target{node: id})
+		t.summary.add(e, ns, c)
+	}, func(e, ns string, c filter.Conjunct) {
+		t.space(ns).remote.Remove(c, target{node: id})
+		t.summary.remove(e)
+		t.prune(ns)
+	})
+}
+
+// DropNode forgets what a node of this region wants.
+func (t *Table) DropNode(id peer.ID) {
+	_ = t.SetNode(id, nil, nil, true) // nothing to read
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.nodes, id)
+}
+
+// SetRegion changes what a gateway of another region says that region wants;
+// with full, adds is all it says. What any of its gateways says counts.
+func (t *Table) SetRegion(region string, gateway peer.ID, adds, removes []string, full bool) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.regions[region] == nil {
+		t.regions[region] = map[peer.ID]map[string]bool{}
+		t.unions[region] = map[string]int{}
+	}
+	have, union := t.regions[region][gateway], t.unions[region]
+	if have == nil {
+		have = map[string]bool{}
+		t.regions[region][gateway] = have
+	}
+	return change(have, adds, removes, full, func(e, ns string, c filter.Conjunct) {
+		if union[e]++; union[e] == 1 {
+			t.space(ns).remote.Add(c, target{region: region})
+		}
+	}, func(e, ns string, c filter.Conjunct) {
+		if union[e]--; union[e] == 0 {
+			delete(union, e)
+			t.space(ns).remote.Remove(c, target{region: region})
+			t.prune(ns)
+		}
+	})
+}
+
+// DropGateway forgets what a gateway said.
+func (t *Table) DropGateway(region string, gateway peer.ID) {
+	_ = t.SetRegion(region, gateway, nil, nil, true) // nothing to read
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.regions[region], gateway)
+	if len(t.regions[region]) == 0 {
+		delete(t.regions, region)
+		delete(t.unions, region)
+	}
+}
+
+// change brings a set of entries up to date and calls on and off for what is
+// new and what is gone: new ones first, so that nothing is narrower meanwhile.
+func change(have map[string]bool, adds, removes []string, full bool, on, off func(e, ns string, c filter.Conjunct)) (err error) {
+	if full {
+		keep := make(map[string]bool, len(adds))
+		for _, e := range adds {
+			keep[e] = true
+		}
+		removes = nil
+		for e := range have {
+			if !keep[e] {
+				removes = append(removes, e)
+			}
+		}
+		slices.Sort(removes)
+	}
+	for _, e := range adds {
+		if have[e] {
+			continue
+		}
+		ns, c, bad := DecodeEntry(e)
+		if bad != nil {
+			err = bad
+			continue
+		}
+		have[e] = true
+		on(e, ns, c)
+	}
+	for _, e := range removes {
+		if !have[e] {
+			continue
+		}
+		delete(have, e)
+		if ns, c, bad := DecodeEntry(e); bad == nil { // it was read before
+			off(e, ns, c)
+		}
+	}
+	return err
+}
