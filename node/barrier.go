@@ -89,7 +89,7 @@ func (n *Node) barrierAbroad(ctx context.Context) (missing []string) {
 	}
 	add(n.confirm(ctx))
 	wg.Wait()
-	for _, r := range n.graph.Regions() {
+	for _, r := range n.knownRegions() {
 		if !confirmed[r] || waiting[r] {
 			missing = append(missing, r)
 		}

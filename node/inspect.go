@@ -20,7 +20,7 @@ import (
 // missing with its links, not with itself.
 func (n *Node) Topology(ctx context.Context) Topology {
 	top := Topology{Mesh: n.Mesh(), Node: n.self.ID, Region: n.self.Region, At: time.Now().UTC()}
-	for _, region := range n.graph.Regions() {
+	for _, region := range n.knownRegions() {
 		top.Regions = append(top.Regions, RegionView{Name: region, Gateways: n.graph.Gateways(region)})
 	}
 	for _, v := range n.NodeViews() {
@@ -53,6 +53,9 @@ func (n *Node) NodeViews() []NodeView {
 		}
 		views = append(views, v)
 	}
+	for _, p := range n.lost() {
+		views = append(views, NodeView{ID: p.ID, Name: p.Name, Region: p.Region, Addr: p.Addr.String(), HTTP: p.HTTP, Boot: p.Boot, State: "lost"})
+	}
 	slices.SortFunc(views, func(a, b NodeView) int {
 		if c := strings.Compare(a.Region, b.Region); c != 0 {
 			return c
@@ -63,6 +66,29 @@ func (n *Node) NodeViews() []NodeView {
 		return strings.Compare(string(a.ID), string(b.ID))
 	})
 	return views
+}
+
+// lost lists the nodes that were there, did not leave, and are taken for dead:
+// gossip looks for them for a day.
+func (n *Node) lost() []peer.Peer {
+	g := n.gossip.Load()
+	if g == nil {
+		return nil
+	}
+	return slices.DeleteFunc(g.Absent(), func(p peer.Peer) bool {
+		_, known := n.graph.Peer(p.ID)
+		return known || p.Region == ""
+	})
+}
+
+// knownRegions lists the regions of all nodes that did not leave, sorted.
+func (n *Node) knownRegions() []string {
+	list := n.graph.Regions()
+	for _, p := range n.lost() {
+		list = append(list, p.Region)
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // LinkViews lists this node's own links.
