@@ -198,11 +198,13 @@ func (s *story) problem(ctx context.Context, from, to string) (string, error) {
 }
 
 // linked objects when between two regions, other than the one that is gone, a
-// link from node to node is missing.
+// link from node to node is missing, or its round trip is not measured yet.
 func linked(t node.Topology, gone string) string {
 	up := map[[2]string]int{}
-	for _, p := range pairRegions(t) {
-		up[way(p.a, p.b)] = p.up
+	for _, l := range t.Links {
+		if l.State == "up" && l.RTTMs > 0 {
+			up[way(l.FromRegion, l.ToRegion)]++
+		}
 	}
 	const all = demoNodesPerRegion * demoNodesPerRegion
 	for i, a := range demoPlan {

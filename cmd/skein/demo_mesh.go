@@ -50,7 +50,7 @@ func (n *demoNode) server() string { return "http://" + n.http }
 
 const (
 	demoReady = 20 * time.Second // how long nodes may take to be ready
-	demoLeave = 10 * time.Second // and to leave
+	demoLeave = 20 * time.Second // and to leave, all of them
 )
 
 // demoPlan is the shape of the demo's mesh: each region, and its nodes.
@@ -210,27 +210,24 @@ func (m *demoMesh) in(region string, i int) *demoNode {
 	panic("demo: no such node") // the plan is ours
 }
 
-// stop makes every node leave, waits for its end, and removes what the demo
-// made. It returns how the nodes ended, where that was not well.
+// stop makes the nodes leave one after the other, each while the rest can hear
+// it, and removes what the demo made. It returns how the nodes ended, where that
+// was not well.
 func (m *demoMesh) stop() error {
 	var errs []error
-	for _, n := range m.nodes {
-		if n.cmd != nil && n.cmd.Process != nil {
-			_ = n.cmd.Process.Signal(syscall.SIGTERM) // one that is gone already is noticed below
-		}
-	}
 	deadline := time.After(demoLeave)
 	for _, n := range m.nodes {
 		if n.cmd == nil || n.cmd.Process == nil {
 			continue
 		}
+		_ = n.cmd.Process.Signal(syscall.SIGTERM) // one that is gone already is noticed below
 		select {
 		case <-n.gone:
 			if n.err != nil {
 				errs = append(errs, fmt.Errorf("%s ended with %w\n%s", n.name, n.err, m.logTail(n)))
 			}
 		case <-deadline:
-			errs = append(errs, fmt.Errorf("%s did not leave within %v\n%s", n.name, demoLeave, m.logTail(n)))
+			errs = append(errs, fmt.Errorf("%s did not leave in time\n%s", n.name, m.logTail(n)))
 			_ = n.cmd.Process.Kill()
 			<-n.gone
 			deadline = time.After(0) // the others have had their time, too

@@ -223,8 +223,13 @@ func (b *broker) close(within time.Duration) error {
 	if b.face != nil {
 		errs = append(errs, b.face.Shutdown(ctx))
 	}
-	errs = append(errs, b.native.Close(), b.node.Leave(ctx), b.node.Close())
-	return errors.Join(errs...)
+	errs = append(errs, b.native.Close())
+	// A mesh that did not hear the farewell, because it leaves as well or is
+	// cut off, finds out by itself: that is no failure of this node.
+	if err := b.node.Leave(ctx); err != nil {
+		b.log.Warn("left, but not everybody may have heard it", "err", err)
+	}
+	return errors.Join(append(errs, b.node.Close())...)
 }
 
 // meshPort opens the UDP socket and resolves what is advertised for it; the

@@ -13,8 +13,8 @@ import (
 
 // The types of events.
 const (
-	typeChanged = "watchdir.entry.changed" // subject is the entry's path; data is its state
-	typeRemoved = "watchdir.entry.removed" // subject is the entry's path
+	typeChanged = "watchdir.entry.changed" // subject is the entry's path, escaped; data is its state
+	typeRemoved = "watchdir.entry.removed" // the same; of the state only the path says something
 	typeListing = "watchdir.listing"       // data is all entries, of a directory that is the source
 	typeWanted  = "watchdir.wanted"        // a mirror asks for listings
 )

@@ -159,22 +159,23 @@ func (w *watcher) tellAll(ctx context.Context) error {
 	return w.send(ctx, typeListing, "", all)
 }
 
-func (w *watcher) send(ctx context.Context, typ, subject string, data any) error {
+func (w *watcher) send(ctx context.Context, typ, path string, data any) error {
 	e := cloudevents.NewEvent()
 	e.SetID(rand.Text())
 	e.SetSource(w.source) // the source is what order is kept by
 	e.SetType(typ)
 	e.SetTime(time.Now().UTC())
-	if subject != "" {
-		e.SetSubject(subject)
+	if path != "" {
+		// File names may hold what an attribute may not.
+		e.SetSubject((&url.URL{Path: path}).EscapedPath())
 	}
 	if err := e.SetData(cloudevents.ApplicationJSON, data); err != nil {
-		return fmt.Errorf("tell of %s: %w", subject, err)
+		return fmt.Errorf("tell of %q: %w", path, err)
 	}
 	// What breaks the connection does not end the watch: mirrors are told of
 	// a gap and ask for the listing.
 	if err := w.client.Publish(ctx, e); err != nil && !errors.Is(err, client.ErrUnknownOutcome) {
-		return fmt.Errorf("tell of %q: %w", subject, err)
+		return fmt.Errorf("tell of %q: %w", path, err)
 	}
 	return nil
 }
