@@ -36,16 +36,6 @@ func newScreen(w io.Writer) *screen {
 // terminal reports whether a person is likely to be reading along.
 func (s *screen) terminal() bool { return s.file != nil }
 
-// width is the terminal's width in columns, 80 when it is not known.
-func (s *screen) width() int {
-	if s.file != nil {
-		if w, _, err := term.GetSize(int(s.file.Fd())); err == nil && w > 0 {
-			return w
-		}
-	}
-	return 80
-}
-
 func (s *screen) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

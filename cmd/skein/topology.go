@@ -101,13 +101,14 @@ func (a *app) watchTopology(ctx context.Context, ask func(context.Context) (node
 }
 
 // redraw puts the picture in place of the one before, without flicker: home,
-// each line cleared behind its end, then the rest of the screen.
+// each line cleared behind its end and cut where the terminal ends, then the
+// rest of the screen.
 func (a *app) redraw(t node.Topology) {
 	var b bytes.Buffer
 	picture := &screen{w: &b, color: a.out.color}
 	drawTopology(picture, t)
 	text := strings.ReplaceAll(b.String(), "\n", "\x1b[K\n")
-	a.out.printf("\x1b[H%s\x1b[2m%s, ctrl-c ends\x1b[0m\x1b[K\n\x1b[J", text, t.At.Local().Format(time.TimeOnly))
+	a.out.printf("\x1b[?7l\x1b[H%s%s\x1b[K\n\x1b[J\x1b[?7h", text, a.out.paint(dim, t.At.Local().Format(time.TimeOnly)+", ctrl-c ends"))
 }
 
 // sameShape tells whether two pictures differ in more than measurements.
