@@ -123,7 +123,7 @@ var testThirdParty = map[string]string{
 	"github.com/cloudevents/sdk-go/binding/format/protobuf/v2": "transport/event node/... test",
 	"google.golang.org/protobuf":                               "transport/event",
 	"github.com/coder/websocket":                               "test",
-	"go.yaml.in/yaml/v3":                                       "routing/filter test",
+	"go.yaml.in/yaml/v3":                                       "routing/filter/... test",
 }
 
 // topLevel is all that may lie at the root, dot-files aside.

@@ -114,7 +114,7 @@ func TestSubscriberChoosesByFilter(t *testing.T) {
 	if got := s.lines(t); len(got) != 1 || got[0]["id"] != "2" {
 		t.Errorf("got %v", got)
 	}
-	skein(t, "sub", "--server", us.HTTP, "--filter", "total >").want(t, exitFailed, "position")
+	skein(t, "sub", "--server", us.HTTP, "--filter", "total >").want(t, exitFailed, "at byte 7")
 	skein(t, "sub", "--server", us.HTTP, "--type", "a..b").want(t, exitFailed)
 }
 
