@@ -222,6 +222,20 @@ func barrierRun(t *testing.T, seed uint64) {
 	}
 }
 
+func TestTheBarrierTakesOneWANRoundTripAndAFewOfTheLAN(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const wan, lan = 40 * time.Millisecond, 500 * time.Microsecond
+		m := simmesh.New(t, simmesh.Config{Regions: []int{3, 3, 3}, WAN: wan, LAN: lan})
+		for i, n := range m.Nodes {
+			start := time.Now()
+			s := subscribe(t, n, fmt.Sprint("type.", i))
+			if took, want := time.Since(start), 2*wan+8*lan; took > want || len(s.Missing()) > 0 {
+				t.Errorf("at node %d it took %v, want %v at most; missing %v", i, took, want, s.Missing())
+			}
+		}
+	})
+}
+
 func TestACutRegionWorksOnAndHealsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := simmesh.New(t, simmesh.Config{Regions: []int{2, 2, 2}})

@@ -1,0 +1,257 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	natsgo "github.com/nats-io/nats.go"
+)
+
+// serverVerb makes this program a NATS server: it comes as a library.
+const serverVerb = "nats-server"
+
+// serveNATS runs a NATS server with a configuration file until a signal.
+func serveNATS(args []string) error {
+	if len(args) != 1 {
+		return errors.New("want a configuration file")
+	}
+	opts, err := server.ProcessConfigFile(args[0])
+	if err != nil {
+		return err
+	}
+	opts.NoSigs = true
+	s, err := server.NewServer(opts)
+	if err != nil {
+		return err
+	}
+	s.ConfigureLogger()
+	s.Start()
+	end := make(chan os.Signal, 1)
+	signal.Notify(end, os.Interrupt, syscall.SIGTERM)
+	<-end
+	s.Shutdown()
+	s.WaitForShutdown()
+	return nil
+}
+
+// nats is a supercluster of one server a region, joined by gateways with TLS.
+type nats struct {
+	processes []*exec.Cmd
+	urls      []string
+}
+
+func startNATS(ctx context.Context, dir string) (system, error) {
+	cert, key, err := selfSigned(dir)
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	ports, err := freePorts(2 * regions)
+	if err != nil {
+		return nil, err
+	}
+	var gateways []string
+	for r := range regions {
+		gateways = append(gateways, fmt.Sprintf(`{name: "r%d", urls: ["nats://127.0.0.1:%s"]}`, r, ports[regions+r]))
+	}
+	s := &nats{}
+	for r := range regions {
+		tls := fmt.Sprintf(`tls {cert_file: %q, key_file: %q, ca_file: %q, verify: true}`, cert, key, cert)
+		config := fmt.Sprintf("listen: \"127.0.0.1:%s\"\nserver_name: \"r%d\"\nmax_pending: 1GB\nwrite_deadline: \"30s\"\ngateway {name: \"r%d\", listen: \"127.0.0.1:%s\", %s, gateways: [%s]}\n",
+			ports[r], r, r, ports[regions+r], tls, strings.Join(gateways, ", "))
+		file := filepath.Join(dir, fmt.Sprintf("nats%d.conf", r))
+		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+			return nil, err
+		}
+		cmd := exec.Command(self, serverVerb, file)
+		if err := cmd.Start(); err != nil {
+			s.close()
+			return nil, err
+		}
+		s.processes = append(s.processes, cmd)
+		s.urls = append(s.urls, "nats://127.0.0.1:"+ports[r])
+	}
+	if err := s.waitGateways(ctx); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// waitGateways waits until a message passes from the first region to each.
+func (s *nats) waitGateways(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for r := 1; r < regions; r++ {
+		if err := s.pass(ctx, r, fmt.Sprint("probe.", r)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pass waits until messages on a topic pass from region 0 to a region.
+func (s *nats) pass(ctx context.Context, region int, topic string) error {
+	for ctx.Err() == nil {
+		got := make(chan struct{}, 16)
+		sub, err := natsgo.Connect(s.urls[region])
+		if err == nil {
+			var pub *natsgo.Conn
+			if pub, err = natsgo.Connect(s.urls[0]); err == nil {
+				if _, err = sub.Subscribe(topic, func(*natsgo.Msg) {
+					select {
+					case got <- struct{}{}:
+					default:
+					}
+				}); err == nil {
+					_ = sub.Flush()
+					for range 20 {
+						_ = pub.Publish(topic, nil)
+						_ = pub.Flush()
+						select {
+						case <-got:
+							pub.Close()
+							sub.Close()
+							return nil
+						case <-time.After(20 * time.Millisecond):
+						}
+					}
+				}
+				pub.Close()
+			}
+			sub.Close()
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return fmt.Errorf("no way from region 0 to %d: %w", region, ctx.Err())
+}
+
+func (s *nats) subscriber(_ context.Context, region int, topic string, got func([]byte)) (func(), error) {
+	c, err := natsgo.Connect(s.urls[region])
+	if err != nil {
+		return nil, err
+	}
+	warm := make(chan struct{}, 1)
+	sub, err := c.Subscribe(topic, func(m *natsgo.Msg) {
+		if len(m.Data) == 0 {
+			select {
+			case warm <- struct{}{}:
+			default:
+			}
+			return
+		}
+		got(m.Data)
+	})
+	if err == nil {
+		err = errors.Join(sub.SetPendingLimits(-1, -1), c.Flush())
+	}
+	if err == nil {
+		err = s.warm(topic, warm)
+	}
+	if err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c.Close, nil
+}
+
+// warm sends empty messages until one arrives: there is no other way to know
+// that a subscription has reached the other regions.
+func (s *nats) warm(topic string, arrived <-chan struct{}) error {
+	c, err := natsgo.Connect(s.urls[0])
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for range 200 {
+		if err := errors.Join(c.Publish(topic, nil), c.Flush()); err != nil {
+			return err
+		}
+		select {
+		case <-arrived:
+			return nil
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+	return errors.New("the subscription did not reach region 0")
+}
+
+func (s *nats) publisher(_ context.Context, topic string) (publisher, error) {
+	c, err := natsgo.Connect(s.urls[0])
+	if err != nil {
+		return nil, err
+	}
+	return &natsPublisher{c, topic}, nil
+}
+
+type natsPublisher struct {
+	c     *natsgo.Conn
+	topic string
+}
+
+func (p *natsPublisher) publish(data []byte) error { return p.c.Publish(p.topic, data) }
+func (p *natsPublisher) flush() error              { return p.c.Flush() }
+func (p *natsPublisher) close()                    { p.c.Close() }
+
+func (s *nats) close() { endAll(s.processes) }
+
+// selfSigned writes a certificate, which is its own authority, and its key.
+func selfSigned(dir string) (cert, key string, err error) {
+	pub, priv, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return "", "", err
+	}
+	now := time.Now()
+	c := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, c, c, pub, priv)
+	if err != nil {
+		return "", "", err
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(priv)
+	if err != nil {
+		return "", "", err
+	}
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	return cert, key, errors.Join(
+		os.WriteFile(cert, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600),
+		os.WriteFile(key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), 0o600))
+}
+
+// freePorts finds ports of the loopback address that are free now, for TCP and
+// UDP alike.
+func freePorts(n int) (ports []string, err error) {
+	for range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			return nil, err
+		}
+		defer l.Close() // all at the end, so that no port comes twice
+		ports = append(ports, strconv.Itoa(l.Addr().(*net.TCPAddr).Port))
+	}
+	return ports, nil
+}
