@@ -2,7 +2,7 @@
 
 GO          ?= go
 FUZZTIME    ?= 10s
-SOAK        ?= 30m
+SOAK        ?= 50
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.1
 
 # Packages that are also tested under the race detector by `make test`: those
@@ -45,7 +45,7 @@ fuzz: ## every fuzz target for FUZZTIME each
 	  $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 	done
 
-soak: ## the tests again, raced and repeated, with SKEIN_SOAK telling long ones how long to run
+soak: ## the tests again, raced, with SOAK times as many seeds and runs
 	SKEIN_SOAK=$(SOAK) $(GO) test -race -count 1 -timeout 6h ./...
 
 clean:
