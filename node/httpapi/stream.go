@@ -60,9 +60,8 @@ func (a *API) stream(w *response, r *http.Request, namespace string) error {
 		s.out = append(append(s.out, "; not yet confirmed by "...), missing...)
 	}
 	s.out = append(s.out, "\n\n"...)
-	if err := s.run(ctx, sub, &a.count); err != nil {
-		a.log.Debug("an event stream ended", "subscriber", q.request.Label, "err", err)
-	}
+	err = s.run(ctx, sub, &a.count) // never nil: it says what ended it
+	a.log.Debug("an event stream ended", "subscriber", q.request.Label, "err", err)
 	return nil
 }
 
