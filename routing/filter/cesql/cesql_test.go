@@ -147,6 +147,51 @@ func TestDeepAndLongExpressionsAreRefused(t *testing.T) {
 	}
 }
 
+// slowLike is LIKE by its definition.
+func slowLike(p []string, s []rune) bool {
+	if len(p) == 0 {
+		return len(s) == 0
+	}
+	switch p[0] {
+	case "%":
+		return slowLike(p[1:], s) || len(s) > 0 && slowLike(p, s[1:])
+	case "_":
+		return len(s) > 0 && slowLike(p[1:], s[1:])
+	}
+	return len(s) > 0 && s[0] == []rune(p[0])[0] && slowLike(p[1:], s[1:])
+}
+
+func TestLikeIsWhatItsDefinitionSays(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		parts := rapid.SliceOfN(rapid.SampledFrom([]string{"%", "_", "a", "b", "ö"}), 0, 8).Draw(t, "pattern")
+		s := rapid.StringOfN(rapid.SampledFrom([]rune("abö")), 0, 10, -1).Draw(t, "text")
+		p, err := parsePattern(strings.Join(parts, ""))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := p.match(s), slowLike(parts, []rune(s)); got != want {
+			t.Fatalf("%q LIKE %q is %v, want %v", s, strings.Join(parts, ""), got, want)
+		}
+	})
+}
+
+func TestP123LikeAndConcatAreBounded(t *testing.T) {
+	ev := eventOf(t, map[string]any{"id": "1", "source": "/s", "type": "t", "big": strings.Repeat("a", 128<<10)})
+	x, err := Parse("big LIKE '%" + strings.Repeat("a", 16000) + "b%'")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if x.Match(&ev) { // seconds, where it is not linear
+		t.Error("it matches")
+	}
+	if x, err = Parse("LENGTH(CONCAT(big" + strings.Repeat(",big", 3000) + ")) > 0"); err != nil || x.Match(&ev) {
+		t.Errorf("a text of 400 MB was made (%v)", err)
+	}
+	if _, err := Parse("big LIKE '%" + strings.Repeat("_", maxWild+1) + "%'"); err == nil {
+		t.Error("a wide part with _ parses")
+	}
+}
+
 // naive is what a shape says by itself.
 func naive(s Shape, ev *event.Event) bool {
 	v, ok := ev.Attr(s.Attr)

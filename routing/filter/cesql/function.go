@@ -112,19 +112,22 @@ func function(name string, args []evaluator) evaluator {
 	}
 }
 
-func concat(args []Value) (Value, Class) {
-	var b strings.Builder
-	for _, a := range args {
-		b.WriteString(a.s)
-	}
-	return text(b.String()), ""
-}
+// maxText bounds what CONCAT and CONCAT_WS make, in bytes: an expression may
+// name a large attribute many times.
+const maxText = 1 << 20
 
-func concatWith(args []Value) (Value, Class) {
+func concat(args []Value) (Value, Class) { return join("", args) }
+
+func concatWith(args []Value) (Value, Class) { return join(args[0].s, args[1:]) }
+
+func join(separator string, args []Value) (Value, Class) {
 	var b strings.Builder
-	for i, a := range args[1:] {
+	for i, a := range args {
+		if b.Len()+len(separator)+len(a.s) > maxText {
+			return text(""), FunctionEvaluation
+		}
 		if i > 0 {
-			b.WriteString(args[0].s)
+			b.WriteString(separator)
 		}
 		b.WriteString(a.s)
 	}

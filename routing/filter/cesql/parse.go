@@ -246,6 +246,9 @@ func (p *parser) like() (*node, error) {
 		if p.tok.kind != tokenText {
 			return nil, p.unexpected("a quoted pattern")
 		}
+		if _, err := parsePattern(p.tok.text); err != nil {
+			return nil, &SyntaxError{p.tok.pos, err.Error()}
+		}
 		n = maybeNot(&node{kind: nodeLike, value: text(p.tok.text), args: []*node{n}}, negate)
 		err = p.advance()
 	}

@@ -46,8 +46,10 @@ func shape(n *node) Shape {
 		}
 	case nodeLike:
 		if n.args[0].kind == nodeAttribute {
-			if prefix, ok := prefixOf(likePattern(n.value.s)); ok {
-				return Shape{Op: Prefix, Attr: n.args[0].name, Values: []string{prefix}}
+			if p, err := parsePattern(n.value.s); err == nil {
+				if prefix, ok := p.prefix(); ok {
+					return Shape{Op: Prefix, Attr: n.args[0].name, Values: []string{prefix}}
+				}
 			}
 		}
 	case nodeIn:
