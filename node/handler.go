@@ -30,11 +30,10 @@ func (h *handler) LinkUp(p peer.Peer) {
 	n := (*Node)(h)
 	n.graph.SetLinked(p, true)
 	n.spread.linkUp(p)
-	n.log.Info("link up", "peer", p.Name, "id", p.ID.Short(), "region", p.Region)
 }
 
 // LinkDown is called when a link broke or was closed.
-func (h *handler) LinkDown(id peer.ID, reason string) {
+func (h *handler) LinkDown(id peer.ID, _ string) {
 	n := (*Node)(h)
 	p, _ := n.graph.Peer(id)
 	p.ID = id
@@ -43,8 +42,10 @@ func (h *handler) LinkDown(id peer.ID, reason string) {
 		n.graph.DropPeer(id) // gossip has said so before
 		n.net.Disconnect(id)
 	}
+	if n.leaving.Load() {
+		n.net.Disconnect(id) // the peer has heard it: do not dial again
+	}
 	n.spread.linkDown(id)
-	n.log.Warn("link down", "peer", p.Name, "id", id.Short(), "region", p.Region, "reason", reason)
 }
 
 // alive reports whether gossip takes a node for alive, or cannot tell yet.
@@ -126,6 +127,9 @@ func (o *observer) Rumor(_ peer.ID, body []byte) { (*Node)(o).spread.rumor(body)
 
 // relink has transport keep a link to every peer that should have one.
 func (n *Node) relink() {
+	if n.leaving.Load() {
+		return
+	}
 	for _, p := range n.graph.Wanted() {
 		n.net.Connect(p)
 	}

@@ -39,7 +39,8 @@ type Node struct {
 
 	belongs atomic.Pointer[membership] // nil until the mesh is known
 
-	matches sync.Pool // of *routing.Match
+	matches sync.Pool   // of *routing.Match
+	leaving atomic.Bool // no new links
 	count   counters
 	notice  atomic.Pointer[error] // why the node is not ready; nil when it is
 
@@ -138,6 +139,7 @@ func (n *Node) Close() (err error) {
 // must follow.
 func (n *Node) Leave(ctx context.Context) error {
 	n.setReady(errors.New("leaving the mesh"))
+	n.leaving.Store(true)
 	err := n.drain(ctx)
 	if g := n.gossip.Load(); g != nil {
 		err = errors.Join(err, g.Leave(ctx))
