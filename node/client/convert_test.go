@@ -150,9 +150,9 @@ func TestFiltersAreWrittenAsTheSubscriptionsAPIHasThem(t *testing.T) {
 		filter Filter
 		want   string
 	}{
-		{Filter{}, `{"pattern":{"type":">"}}`},
-		{All(), `{"pattern":{"type":">"}}`},
-		{Any(Source("/a"), Everything()), `{"pattern":{"type":">"}}`},
+		{Filter{}, `{"pattern":{"type":"\u003e"}}`},
+		{All(), `{"pattern":{"type":"\u003e"}}`},
+		{Any(Source("/a"), Everything()), `{"pattern":{"type":"\u003e"}}`},
 		{ByType("a.*.>"), `{"pattern":{"type":"a.*.\u003e"}}`},
 		{Source("/a"), `{"exact":{"source":"/a"}}`},
 		{All(ByType("a"), Everything()), `{"pattern":{"type":"a"}}`},
