@@ -15,14 +15,15 @@ package match
 import (
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 
 	"github.com/skeinmesh/skein/routing/filter"
 	"github.com/skeinmesh/skein/transport/event"
 )
 
-// maxCached bounds how many types' leaves are remembered.
-const maxCached = 1024
+// maxCached bounds how many types' leaves are remembered; when there are more,
+// remembering begins anew.
+const maxCached = 8192
 
 // Index finds values by the conjuncts they were added with. Any number of
 // goroutines may call Match at a time, but none while Add or Remove runs: the
@@ -31,7 +32,9 @@ type Index[T comparable] struct {
 	root  node[T]
 	any   *leaf[T] // of conjuncts without a pattern
 	count int
-	cache atomic.Pointer[map[string][]*leaf[T]]
+
+	mu    sync.RWMutex // guards the field below, which Match changes
+	cache map[string][]*leaf[T]
 }
 
 // New makes an empty index.
@@ -70,8 +73,7 @@ type class[T comparable] struct {
 // Len is the number of values in the index.
 func (x *Index[T]) Len() int { return x.count }
 
-// Add adds a value for a conjunct; the same pair may be added many times and is
-// then found as often.
+// Add adds a value for a conjunct. The same pair may be added once only.
 func (x *Index[T]) Add(c filter.Conjunct, v T) {
 	lf := x.leaf(c.Type, true)
 	for _, a := range lf.access(c, true) {
@@ -80,7 +82,7 @@ func (x *Index[T]) Add(c filter.Conjunct, v T) {
 	x.count++
 }
 
-// Remove takes away one addition of the pair, if there is one.
+// Remove takes the pair away, if it is there.
 func (x *Index[T]) Remove(c filter.Conjunct, v T) {
 	lf := x.leaf(c.Type, false)
 	if lf == nil {
@@ -94,6 +96,9 @@ func (x *Index[T]) Remove(c filter.Conjunct, v T) {
 	}
 	if removed {
 		x.count--
+		if lf.empty() {
+			x.prune(c.Type)
+		}
 	}
 }
 
@@ -151,24 +156,22 @@ func (c *class[T]) verify(ev *event.Event, dst []T) []T {
 
 // leaves are the leaves that a type leads to.
 func (x *Index[T]) leaves(typ string) []*leaf[T] {
-	cache := x.cache.Load()
-	if cache != nil {
-		if found, ok := (*cache)[typ]; ok {
-			return found
-		}
+	x.mu.RLock()
+	found, ok := x.cache[typ]
+	x.mu.RUnlock()
+	if ok {
+		return found
 	}
-	var found []*leaf[T]
 	if x.any != nil {
 		found = append(found, x.any)
 	}
 	found = x.root.walk(typ, found)
-	next := map[string][]*leaf[T]{strings.Clone(typ): found} // typ is a view of an envelope
-	if cache != nil && len(*cache) < maxCached {
-		for k, v := range *cache {
-			next[k] = v
-		}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.cache == nil || len(x.cache) >= maxCached {
+		x.cache = map[string][]*leaf[T]{}
 	}
-	x.cache.CompareAndSwap(cache, &next) // who loses a race asks again next time
+	x.cache[strings.Clone(typ)] = found // typ is a view of an envelope
 	return found
 }
 
@@ -229,9 +232,64 @@ func (x *Index[T]) leaf(pattern string, create bool) *leaf[T] {
 func (x *Index[T]) ensure(at **leaf[T], create bool) *leaf[T] {
 	if *at == nil && create {
 		*at = new(leaf[T])
-		x.cache.Store(nil)
+		x.forget()
 	}
 	return *at
+}
+
+// forget drops what is remembered of types: what they lead to has changed.
+func (x *Index[T]) forget() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.cache = nil
+}
+
+// prune removes the leaf of a pattern, which is empty, and the nodes that lead
+// to nothing else.
+func (x *Index[T]) prune(pattern string) {
+	if pattern == "" {
+		x.any = nil
+	} else {
+		x.root.prune(pattern)
+	}
+	x.forget()
+}
+
+// prune reports whether the node leads to nothing any more.
+func (n *node[T]) prune(pattern string) bool {
+	token, tail, more := strings.Cut(pattern, ".")
+	next := n.star
+	switch token {
+	case ">":
+		n.rest = nil
+		return n.empty()
+	case "*":
+	default:
+		next = n.exact[token]
+	}
+	if !more {
+		next.here = nil
+	}
+	if more && next.prune(tail) || !more && next.empty() {
+		if token == "*" {
+			n.star = nil
+		} else {
+			delete(n.exact, token)
+		}
+	}
+	return n.empty()
+}
+
+func (n *node[T]) empty() bool {
+	return len(n.exact) == 0 && n.star == nil && n.here == nil && n.rest == nil
+}
+
+// empty reports whether nothing hangs at the leaf; tables without keys go.
+func (lf *leaf[T]) empty() bool {
+	unused := func(t table[T]) bool { return len(t.by) == 0 }
+	lf.values = slices.DeleteFunc(lf.values, unused)
+	lf.prefixes = slices.DeleteFunc(lf.prefixes, unused)
+	return len(lf.values)+len(lf.prefixes)+len(lf.scan) == 0
 }
 
 // entry is one way by which a conjunct is found in a leaf: its access predicate
