@@ -14,27 +14,30 @@ import (
 // looked for where it is likely, not everywhere: what is missed is announced
 // though it need not be.
 type cover struct {
-	all      map[string]*covered            // by entry
-	byType   map[place]map[*covered]bool    // announced ones
-	patterns map[string]map[string]struct{} // by namespace: patterns that are not one literal type, of announced ones
+	all      map[string]*covered  // by entry
+	areas    map[string]*coverage // by namespace
 	announce func(entry string, on bool)
 }
 
-// place is where an interest is looked for.
-type place struct{ ns, pattern string }
+// coverage is the announced interests of one namespace.
+type coverage struct {
+	groups map[string]*group   // by pattern
+	wide   map[string]struct{} // the patterns among them that stand for many types
+}
 
 // covered is an interest in a cover.
 type covered struct {
 	entry    string
-	at       place
+	ns       string
 	conjunct filter.Conjunct
 	count    int
 	by       *covered // nil when announced
-	covers   map[*covered]bool
+	covers   set
+	best     int // see group; -1 for none
 }
 
 func newCover(announce func(entry string, on bool)) *cover {
-	return &cover{all: map[string]*covered{}, byType: map[place]map[*covered]bool{}, patterns: map[string]map[string]struct{}{}, announce: announce}
+	return &cover{all: map[string]*covered{}, areas: map[string]*coverage{}, announce: announce}
 }
 
 // add adds an interest.
@@ -43,27 +46,24 @@ func (c *cover) add(entry, ns string, conj filter.Conjunct) {
 		in.count++
 		return
 	}
-	in := &covered{entry: entry, at: place{ns, conj.Type}, conjunct: conj, count: 1}
+	in := &covered{entry: entry, ns: ns, conjunct: conj, count: 1}
 	c.all[entry] = in
 	c.settle(in)
 	if in.by != nil {
 		return
 	}
 	// What the new one covers need not be announced any more.
-	for _, at := range c.places(ns) {
-		if !filter.PatternCovers(conj.Type, at.pattern) {
-			continue
+	for _, other := range c.areas[ns].covered(in) {
+		if other.by != nil {
+			continue // listed twice
 		}
-		for other := range c.byType[at] {
-			if other != in && len(other.conjunct.Preds) >= len(conj.Preds) && filter.Covers(conj, other.conjunct) {
-				c.withdraw(other)
-				c.put(other, in)
-				for o := range other.covers {
-					c.put(o, in)
-				}
-				other.covers = nil
-			}
+		c.unlist(other)
+		c.announce(other.entry, false)
+		put(other, in)
+		for o := range other.covers.each() {
+			put(o, in)
 		}
+		other.covers = set{}
 	}
 }
 
@@ -78,13 +78,13 @@ func (c *cover) remove(entry string) {
 	}
 	delete(c.all, entry)
 	if in.by != nil {
-		delete(in.by.covers, in)
+		in.by.covers.remove(in)
 		return
 	}
 	// Those it covered are announced before it is withdrawn: what is said is
 	// never narrower than the truth. The widest of them go first.
-	orphans := make([]*covered, 0, len(in.covers))
-	for o := range in.covers {
+	orphans := make([]*covered, 0, in.covers.len())
+	for o := range in.covers.each() {
 		o.by = nil
 		orphans = append(orphans, o)
 	}
@@ -103,67 +103,76 @@ func (c *cover) remove(entry string) {
 
 // settle puts an interest below an announced one that covers it, or announces it.
 func (c *cover) settle(in *covered) {
-	try := func(at place) bool {
-		for other := range c.byType[at] {
-			if other != in && len(other.conjunct.Preds) <= len(in.conjunct.Preds) && filter.Covers(other.conjunct, in.conjunct) {
-				c.put(in, other)
-				return true
-			}
-		}
-		return false
+	area := c.areas[in.ns]
+	if area == nil {
+		area = &coverage{groups: map[string]*group{}, wide: map[string]struct{}{}}
+		c.areas[in.ns] = area
 	}
-	if try(in.at) {
+	if by := area.coverer(in); by != nil {
+		put(in, by)
 		return
 	}
-	for pattern := range c.patterns[in.at.ns] {
-		if pattern != in.at.pattern && filter.PatternCovers(pattern, in.at.pattern) && try(place{in.at.ns, pattern}) {
-			return
+	pattern := in.conjunct.Type
+	g := area.groups[pattern]
+	if g == nil {
+		g = new(group)
+		area.groups[pattern] = g
+		if !literal(pattern) {
+			area.wide[pattern] = struct{}{}
 		}
 	}
-	if c.byType[in.at] == nil {
-		c.byType[in.at] = map[*covered]bool{}
-	}
-	c.byType[in.at][in] = true
-	if !literal(in.at.pattern) {
-		if c.patterns[in.at.ns] == nil {
-			c.patterns[in.at.ns] = map[string]struct{}{}
-		}
-		c.patterns[in.at.ns][in.at.pattern] = struct{}{}
-	}
+	g.list(in)
 	c.announce(in.entry, true)
 }
 
-func (c *cover) put(in, below *covered) {
-	in.by = below
-	if below.covers == nil {
-		below.covers = map[*covered]bool{}
-	}
-	below.covers[in] = true
-}
-
-// withdraw takes an announced interest back.
-func (c *cover) withdraw(in *covered) {
-	c.unlist(in)
-	c.announce(in.entry, false)
-}
-
+// unlist takes an announced interest out of its group.
 func (c *cover) unlist(in *covered) {
-	delete(c.byType[in.at], in)
-	if len(c.byType[in.at]) == 0 {
-		delete(c.byType, in.at)
-		delete(c.patterns[in.at.ns], in.at.pattern)
+	area, pattern := c.areas[in.ns], in.conjunct.Type
+	g := area.groups[pattern]
+	if g.unlist(in); g.all.len() > 0 {
+		return
+	}
+	delete(area.groups, pattern)
+	delete(area.wide, pattern)
+	if len(area.groups) == 0 {
+		delete(c.areas, in.ns)
 	}
 }
 
-// places lists where a namespace has announced interests.
-func (c *cover) places(ns string) []place {
-	var list []place
-	for at := range c.byType {
-		if at.ns == ns {
-			list = append(list, at)
+// coverer finds an announced interest that covers one that is not.
+func (a *coverage) coverer(in *covered) *covered {
+	if g := a.groups[in.conjunct.Type]; g != nil {
+		if by := g.coverer(in); by != nil {
+			return by
+		}
+	}
+	for pattern := range a.wide {
+		if pattern != in.conjunct.Type && filter.PatternCovers(pattern, in.conjunct.Type) {
+			if by := a.groups[pattern].coverer(in); by != nil {
+				return by
+			}
+		}
+	}
+	return nil
+}
+
+// covered lists the announced interests that one of them covers; one may be
+// listed twice.
+func (a *coverage) covered(in *covered) (list []*covered) {
+	if literal(in.conjunct.Type) {
+		return a.groups[in.conjunct.Type].covered(in)
+	}
+	for pattern, g := range a.groups {
+		if filter.PatternCovers(in.conjunct.Type, pattern) {
+			list = append(list, g.covered(in)...)
 		}
 	}
 	return list
+}
+
+func put(in, below *covered) {
+	in.by = below
+	below.covers.add(in)
 }
 
 // literal reports whether a pattern stands for one type.
