@@ -1,6 +1,7 @@
 package routing
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/skeinmesh/skein/routing/graph"
@@ -57,11 +58,19 @@ func (m *Match) reset() {
 	m.Local, m.Nodes, m.Regions, m.subs, m.targets = m.Local[:0], m.Nodes[:0], m.Regions[:0], m.subs[:0], m.targets[:0]
 }
 
+// few is up to how many subscriptions are compared one by one with the others.
+const few = 32
+
 func (s *space) matchLocal(ev *event.Event, m *Match) {
 	m.subs = s.local.Match(ev, m.subs)
+	// Only a filter of several conjuncts can be found more than once.
+	several := func(sub *Subscription) bool { return len(sub.filter.Conjuncts) > 1 }
+	if len(m.subs) > few && slices.ContainsFunc(m.subs, several) {
+		slices.SortFunc(m.subs, func(a, b *Subscription) int { return cmp.Compare(a.number, b.number) })
+		m.subs = slices.Compact(m.subs)
+	}
 	for i, sub := range m.subs {
-		// Only a filter of several conjuncts can be found more than once.
-		if len(sub.filter.Conjuncts) > 1 && slices.Contains(m.subs[:i], sub) {
+		if i < few && several(sub) && slices.Contains(m.subs[:i], sub) {
 			continue
 		}
 		m.Local = append(m.Local, sub.receiver)

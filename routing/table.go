@@ -45,6 +45,7 @@ type Subscription struct {
 	filter   filter.Filter
 	receiver Receiver
 	label    string
+	number   uint64 // of its own in the table
 	ended    bool
 }
 
@@ -56,6 +57,7 @@ type Table struct {
 	mu       sync.RWMutex // guards the fields below
 	spaces   map[string]*space
 	subs     map[*Subscription]struct{}
+	numbers  uint64 // of subscriptions so far
 	interest *cover // of this node's subscriptions
 	told     *announcer
 	summary  *cover // of this node's told interest and of the region's nodes'
@@ -115,6 +117,8 @@ func (t *Table) Subscribe(ns string, f filter.Filter, r Receiver, label string) 
 	s := &Subscription{ns: ns, filter: f, receiver: r, label: label}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.numbers++
+	s.number = t.numbers
 	t.subs[s] = struct{}{}
 	for _, c := range f.Conjuncts {
 		t.space(ns).local.Add(c, s)
@@ -177,6 +181,10 @@ func (t *Table) SummaryChanges(now time.Time) (adds, removes []string) {
 func (t *Table) SetNode(id peer.ID, adds, removes []string, full bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.setNode(id, adds, removes, full)
+}
+
+func (t *Table) setNode(id peer.ID, adds, removes []string, full bool) error {
 	have := t.nodes[id]
 	if have == nil {
 		have = map[string]bool{}
@@ -194,9 +202,9 @@ func (t *Table) SetNode(id peer.ID, adds, removes []string, full bool) error {
 
 // DropNode forgets what a node of this region wants.
 func (t *Table) DropNode(id peer.ID) {
-	_ = t.SetNode(id, nil, nil, true) // nothing to read
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	_ = t.setNode(id, nil, nil, true) // nothing to read
 	delete(t.nodes, id)
 }
 
@@ -205,6 +213,10 @@ func (t *Table) DropNode(id peer.ID) {
 func (t *Table) SetRegion(region string, gateway peer.ID, adds, removes []string, full bool) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.setRegion(region, gateway, adds, removes, full)
+}
+
+func (t *Table) setRegion(region string, gateway peer.ID, adds, removes []string, full bool) error {
 	if t.regions[region] == nil {
 		t.regions[region] = map[peer.ID]map[string]bool{}
 		t.unions[region] = map[string]int{}
@@ -229,9 +241,9 @@ func (t *Table) SetRegion(region string, gateway peer.ID, adds, removes []string
 
 // DropGateway forgets what a gateway said.
 func (t *Table) DropGateway(region string, gateway peer.ID) {
-	_ = t.SetRegion(region, gateway, nil, nil, true) // nothing to read
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	_ = t.setRegion(region, gateway, nil, nil, true) // nothing to read
 	delete(t.regions[region], gateway)
 	if len(t.regions[region]) == 0 {
 		delete(t.regions, region)

@@ -1,0 +1,53 @@
+package routing
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/skeinmesh/skein/routing/filter"
+)
+
+// A filter that accepts an event in two ways gets it once, however many do.
+func TestASubscriptionFoundTwiceGetsTheEventOnce(t *testing.T) {
+	ev := makeEvent(t, "a.b", "x")
+	twice := filter.Filter{Conjuncts: []filter.Conjunct{{Type: "a.>"}, {Type: "*.b"}}}
+	for _, n := range []int{1, few/2 - 1, few/2 + 1, few, 1000} {
+		table := New("self", "eu")
+		want := make([]Receiver, n)
+		for i := range want {
+			want[i] = &counted{}
+			table.Subscribe("default", twice, want[i], "")
+		}
+		var m Match
+		table.Match("default", &ev, &m)
+		for _, r := range want {
+			if !slices.Contains(m.Local, r) {
+				t.Fatalf("of %d, one does not get it", n)
+			}
+		}
+		if len(m.Local) != n {
+			t.Errorf("%d receive, want %d", len(m.Local), n)
+		}
+	}
+}
+
+// Many subscribers to one event: the cost grows with their number, not faster.
+func BenchmarkFanOut(b *testing.B) {
+	ev := makeEvent(b, "a.b", "x")
+	for name, f := range map[string]filter.Filter{
+		"one conjunct":  {Conjuncts: []filter.Conjunct{{Type: "a.>"}}},
+		"two conjuncts": {Conjuncts: []filter.Conjunct{{Type: "a.>"}, {Type: "*.b"}}},
+	} {
+		b.Run(name, func(b *testing.B) {
+			table := New("self", "eu")
+			for range 10_000 {
+				table.Subscribe("default", f, &counted{}, "")
+			}
+			var m Match
+			b.ReportAllocs()
+			for b.Loop() {
+				table.Match("default", &ev, &m)
+			}
+		})
+	}
+}
