@@ -36,6 +36,9 @@ func (a *entry[T]) add(lf *leaf[T], v T) {
 		}
 	}
 	t.by[key] = c
+	if c.next == nil && !a.prefix {
+		add(&t.sieve, t.by, key)
+	}
 }
 
 // remove takes a value away; it reports whether it was there.

@@ -59,6 +59,7 @@ type leaf[T comparable] struct {
 type table[T comparable] struct {
 	attr    string
 	by      map[string]*class[T]
+	sieve   sieve // of the keys, when they are values
 	lengths []int // of the keys, when they are prefixes: distinct, sorted
 }
 
@@ -120,7 +121,11 @@ func (lf *leaf[T]) match(ev *event.Event, dst []T) []T {
 		if !ok {
 			continue
 		}
-		for c := t.by[v.String()]; c != nil; c = c.next {
+		value := v.String()
+		if !t.sieve.may(value) {
+			continue
+		}
+		for c := t.by[value]; c != nil; c = c.next {
 			dst = c.verify(ev, dst)
 		}
 	}
@@ -151,6 +156,9 @@ func (c *class[T]) verify(ev *event.Event, dst []T) []T {
 		return dst
 	}
 	dst = append(dst, c.first)
+	if len(c.more) == 0 {
+		return dst
+	}
 	return append(dst, c.more...)
 }
 
