@@ -96,23 +96,26 @@ func (p Pred) String() string {
 // by their canonical string, and an absent one makes all but Absent false.
 func (p *Pred) holds(ev *event.Event) bool {
 	v, ok := ev.Attr(p.Attr)
+	if !ok {
+		return p.Accepts("", false)
+	}
+	return p.Accepts(v.String(), true)
+}
+
+// Accepts reports whether the predicate is true of an attribute's canonical
+// string, or of there being none: for who has looked the attribute up already.
+func (p *Pred) Accepts(value string, there bool) bool {
 	switch p.Op {
 	case Exists:
-		return ok
+		return there
 	case Absent:
-		return !ok
-	}
-	if !ok {
-		return false
-	}
-	s := v.String()
-	switch p.Op {
+		return !there
 	case In:
-		return p.has(s)
+		return there && p.has(value)
 	case Prefix:
-		return strings.HasPrefix(s, p.Values[0])
+		return there && strings.HasPrefix(value, p.Values[0])
 	}
-	return strings.HasSuffix(s, p.Values[0])
+	return there && strings.HasSuffix(value, p.Values[0])
 }
 
 // Match reports whether a conjunct accepts an event. Any number of goroutines

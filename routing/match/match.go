@@ -145,7 +145,28 @@ func (lf *leaf[T]) match(ev *event.Event, dst []T) []T {
 			}
 		}
 	}
+	return lf.matchRest(ev, dst)
+}
+
+// matchRest verifies what no table finds. Many of them ask for the same
+// attribute first: it is looked up once.
+func (lf *leaf[T]) matchRest(ev *event.Event, dst []T) []T {
+	var attr, value string
+	there := false
 	for _, c := range lf.scan {
+		if c.check != nil && len(c.check.Preds) > 0 {
+			p := &c.check.Preds[0]
+			if p.Attr != attr {
+				var v event.Value
+				attr, value = p.Attr, ""
+				if v, there = ev.Attr(attr); there {
+					value = v.String()
+				}
+			}
+			if !p.Accepts(value, there) {
+				continue
+			}
+		}
 		dst = c.verify(ev, dst)
 	}
 	return dst
