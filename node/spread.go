@@ -42,7 +42,7 @@ func newSpread(n *Node) *spread {
 			Topics: map[fact.Topic]fact.Scope{
 				topicInterest: fact.Region, topicSummary: fact.Mesh, topicReach: fact.Region,
 			},
-			Seed: n.self.Boot,
+			Seed: n.self.Boot, Compare: compareEvery,
 		}),
 		moved: make(chan struct{}),
 	}

@@ -32,7 +32,8 @@ func (s *story) openEar(ctx context.Context, at *demoNode) (*ear, error) {
 		return nil, err
 	}
 	e := &ear{node: at, client: c, heard: make(chan struct{})}
-	sub, err := c.SubscribeRaw(ctx, client.ByType("demo.>"), e.event, client.OnGap(e.gap))
+	sub, err := c.SubscribeRaw(ctx, client.ByType("demo.>"), e.event, client.OnGap(e.gap),
+		client.WithBarrierWait(demoConfirm))
 	if err == nil && len(sub.Missing()) > 0 {
 		err = fmt.Errorf("%s have not confirmed the interest", strings.Join(sub.Missing(), ", "))
 	}
@@ -41,6 +42,10 @@ func (s *story) openEar(ctx context.Context, at *demoNode) (*ear, error) {
 	}
 	return e, nil
 }
+
+// demoConfirm is how long the regions may take to confirm an interest, on a
+// machine that does much else.
+const demoConfirm = 10 * time.Second
 
 func (e *ear) event(ev event.Event) {
 	id := strings.Clone(ev.ID()) // the event shares its memory with others
