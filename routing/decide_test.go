@@ -1,10 +1,13 @@
 package routing
 
 import (
+	"fmt"
 	"slices"
+	"sync"
 	"testing"
 
 	"github.com/skeinmesh/skein/routing/filter"
+	"github.com/skeinmesh/skein/transport/peer"
 )
 
 // A filter that accepts an event in two ways gets it once, however many do.
@@ -50,4 +53,36 @@ func BenchmarkFanOut(b *testing.B) {
 			}
 		})
 	}
+}
+
+// What an update has changed, every Match after it sees; those that run at the
+// same time see it or not.
+func TestUpdatesAreSeenByEveryMatchAfterThem(t *testing.T) {
+	table, ev := New("self", "eu"), makeEvent(t, "a.b", "x")
+	f := filter.Filter{Conjuncts: []filter.Conjunct{{Type: "a.*"}}}
+	entry := []string{EncodeEntry("default", f.Conjuncts[0])}
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			var m Match
+			mine, node := Receiver(&counted{}), peer.ID(fmt.Sprint("n", w))
+			for range 200 {
+				s := table.Subscribe("default", f, mine, "")
+				if err := table.SetNode(node, entry, nil, true); err != nil {
+					t.Error(err)
+				}
+				table.Match("default", &ev, &m)
+				if !slices.Contains(m.Local, mine) || !slices.Contains(m.Nodes, node) {
+					t.Error("what was added before is not found")
+				}
+				table.Unsubscribe(s)
+				table.DropNode(node)
+				table.Match("default", &ev, &m)
+				if slices.Contains(m.Local, mine) || slices.Contains(m.Nodes, node) {
+					t.Error("what was removed before is found")
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
