@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 
 	"github.com/quic-go/quic-go"
-	"golang.org/x/net/ipv4"
 )
 
 // packetMark begins every packet on the mesh port that is not QUIC's, whose
@@ -42,7 +41,7 @@ type socket struct {
 func newSocket(conn net.PacketConn) *socket {
 	s := &socket{}
 	if udp, ok := conn.(*net.UDPConn); ok {
-		s.peeled = &peeler{UDPConn: udp, batch: ipv4.NewPacketConn(udp), packets: make(chan packet, packetQueue), dropped: &s.dropped}
+		s.peeled = newPeeler(udp, &s.dropped)
 		conn = s.peeled
 	}
 	s.quic = &quic.Transport{Conn: conn}
@@ -78,39 +77,6 @@ func (s *socket) read(ctx context.Context, b []byte) (int, netip.AddrPort, error
 			return copy(b, buf[1:n]), addrPort(from), nil
 		}
 	}
-}
-
-// peeler is a UDP socket for quic-go to read. Packets that are not QUIC's it
-// keeps to itself.
-type peeler struct {
-	*net.UDPConn
-	batch   *ipv4.PacketConn
-	packets chan packet
-	dropped *atomic.Uint64
-}
-
-// ReadBatch is what quic-go reads with, if there is such a method. A packet
-// that is taken out stays in the batch as an empty one, which quic-go ignores:
-// it does not expect an empty batch.
-func (p *peeler) ReadBatch(messages []ipv4.Message, flags int) (int, error) {
-	n, err := p.batch.ReadBatch(messages, flags)
-	for i := range messages[:max(n, 0)] {
-		m := &messages[i]
-		b := m.Buffers[0][:m.N]
-		if len(b) == 0 || b[0] >= 0x40 {
-			continue
-		}
-		m.N, m.NN = 0, 0
-		if b[0] != packetMark {
-			continue
-		}
-		select {
-		case p.packets <- packet{append([]byte(nil), b[1:]...), addrPort(m.Addr)}:
-		default:
-			p.dropped.Add(1)
-		}
-	}
-	return n, err
 }
 
 // udpAddr is a in the form that sockets and the simulated network agree on:

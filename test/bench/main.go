@@ -49,16 +49,26 @@ func main() {
 	}
 	quick := flag.Bool("quick", false, "one short round of each row")
 	only := flag.String("rows", "", "comma-separated `names` of rows; empty is all")
+	just := flag.String("system", "", "measure `nats` or `skein` alone, for a profile")
+	rounds := flag.Int("rounds", 5, "how often each row is measured; the median is printed")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, *quick, *only); err != nil {
+	if err := run(ctx, plan{quick: *quick, rows: *only, system: *just, rounds: *rounds}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, quick bool, only string) error {
+// plan says what of the table is measured.
+type plan struct {
+	quick  bool
+	rows   string // names, comma-separated; empty is all
+	system string // empty is both
+	rounds int
+}
+
+func run(ctx context.Context, p plan) error {
 	dir, err := os.MkdirTemp("", "skein-bench-")
 	if err != nil {
 		return err
@@ -68,27 +78,33 @@ func run(ctx context.Context, quick bool, only string) error {
 		name  string
 		start func(ctx context.Context, dir string) (system, error)
 	}{{"nats", startNATS}, {"skein", startSkein}}
-	var systems []system
-	for _, s := range starts {
+	systems := make([]system, len(starts))
+	for i, s := range starts {
+		if p.system != "" && p.system != s.name {
+			continue
+		}
 		sys, err := s.start(ctx, dir)
 		if err != nil {
 			return fmt.Errorf("start %s: %w", s.name, err)
 		}
 		defer sys.close()
-		systems = append(systems, sys)
+		systems[i] = sys
 	}
-	rounds, scale := 5, 1.0
-	if quick {
-		rounds, scale = 1, 0.2
+	scale := 1.0
+	if p.quick {
+		p.rounds, scale = 1, 0.2
 	}
 	fmt.Printf("%-34s %14s %14s %8s  %s\n", "", "NATS", "Skein", "ratio", "wanted")
 	for _, r := range rows {
-		if only != "" && !slices.Contains(strings.Split(only, ","), r.name) {
+		if p.rows != "" && !slices.Contains(strings.Split(p.rows, ","), r.name) {
 			continue
 		}
 		results := make([][]result, len(systems))
-		for range rounds {
+		for range p.rounds {
 			for i, sys := range systems {
+				if sys == nil {
+					continue
+				}
 				one, cancel := context.WithTimeout(ctx, time.Minute)
 				got, err := r.measure(one, sys, scale)
 				cancel()

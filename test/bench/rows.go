@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"sync"
@@ -177,7 +178,11 @@ func (r *row) print(nats, skein []result) {
 	}
 }
 
+// median is NaN without rounds.
 func median(rounds []result, value int) float64 {
+	if len(rounds) == 0 {
+		return math.NaN()
+	}
 	var all []float64
 	for _, r := range rounds {
 		all = append(all, r.values[value])
