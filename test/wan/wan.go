@@ -1,89 +1,57 @@
-// Package wan is a wide-area network between real processes on one machine: it
-// carries the UDP packets of nodes and does to them what such networks do.
+// Package wan is a wide-area network on one machine: it carries packets
+// between places, such as regions, and does to them what such networks do. They are
+// delayed, lost one by one or in bursts, reordered, held up by a bandwidth and its
+// queue, and stopped by cuts of one direction or both. Conditions may change at
+// any time, also while packets are under way; a script (Parse, Run) does so by
+// the clock.
 //
-// Every node gets an address of the emulator's to advertise. A packet that
-// arrives there from another node is delayed, dropped or kept by the
-// conditions of the pair of regions, and goes on to the node's real address,
-// sent from the address that its sender advertises: so nodes see each other
-// under their advertised addresses only, as they would behind real routers.
+// For UDP between real processes every node gets an address of the emulator's
+// to advertise (Attach). A packet that arrives there from another node goes on
+// to the node's real address, sent from the address that its sender
+// advertises: so nodes see each other under their advertised addresses only, as
+// they would behind real routers. One address a node is enough, whoever sends
+// to it: the sender is known by the address it sends from, which also stays the
+// same when a node is killed and started again. What carries other packets,
+// as package tun does, hands them over with Carry.
 //
-// Conditions may change at any time, also while packets are under way. One
-// goroutine a node reads, one sends what is due; Close waits for them.
+// Goroutines: one sends what is due, and one a node reads. Close waits for them.
 package wan
 
 import (
 	"container/heap"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
 
-// Conditions of the way from one region to another. The zero value is perfect.
-type Conditions struct {
-	Delay     time.Duration // one way
-	Jitter    time.Duration // up to this is added, evenly distributed; order is kept
-	Loss      float64       // share of packets lost, independently
-	Reorder   float64       // share of packets that overtake: sent without the delay's second half
-	Bandwidth int           // bytes per second; 0 is unlimited
-	Queue     int           // bytes that may wait for the bandwidth; 0 is 256 KiB
-	Cut       bool          // nothing passes
-}
-
-const defaultQueue = 256 << 10
-
-// Stats count the packets of a way since the start.
-type Stats struct {
-	Sent    uint64
-	Lost    uint64 // by Loss, Cut and full queues
-	Bytes   uint64 // of the packets sent
-	Backlog int    // bytes on their way
-}
-
-// Emulator is a running network.
+// Emulator is a running network. Its methods may be called by any goroutine.
 type Emulator struct {
 	wg   sync.WaitGroup
-	wake chan struct{}
+	wake chan struct{} // has room for one
 	done chan struct{}
 
 	mu     sync.Mutex // guards the fields below
 	rng    *rand.Rand
+	places []string // sorted
 	byReal map[netip.AddrPort]*port
-	ports  []*port
 	ways   map[[2]string]*way
 	due    packets
 	order  uint64
 }
 
-// port is a node's place in the network.
-type port struct {
-	region string
-	real   netip.AddrPort
-	conn   *net.UDPConn
-}
-
-// way is the way from one region to another.
-type way struct {
-	Conditions
-	free  time.Time // when the bandwidth is free again
-	last  time.Time // when the last packet in order arrives
-	stats Stats
-}
-
 // packet is one on its way.
 type packet struct {
-	at    time.Time
-	order uint64 // among packets of the same time
-	data  []byte
-	from  *port
-	to    *port
-	way   *way
+	at      time.Time
+	order   uint64 // among packets of the same time
+	data    []byte
+	deliver func([]byte)
+	way     *way
 }
 
-// New starts a network without nodes. The seed decides which packets suffer.
+// New starts a network without places. The seed decides which packets suffer.
 func New(seed uint64) *Emulator {
 	e := &Emulator{
 		wake: make(chan struct{}, 1), done: make(chan struct{}),
@@ -95,25 +63,17 @@ func New(seed uint64) *Emulator {
 	return e
 }
 
-// Attach adds the node that will listen at a loopback address, and returns the
-// address it must advertise.
-func (e *Emulator) Attach(region string, real netip.AddrPort) (netip.AddrPort, error) {
-	conn, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		return netip.AddrPort{}, fmt.Errorf("wan: attach %s: %w", real, err)
-	}
-	conn.SetReadBuffer(4 << 20) // best effort: a small one only loses packets
-	conn.SetWriteBuffer(4 << 20)
-	p := &port{region: region, real: real, conn: conn}
+// Place makes a place known, for Isolate and for the "*" of scripts. Attach
+// does so by itself.
+func (e *Emulator) Place(name string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.ports = append(e.ports, p)
-	e.byReal[real] = p
-	e.wg.Go(func() { e.read(p) })
-	return conn.LocalAddr().(*net.UDPAddr).AddrPort(), nil
+	if i, known := slices.BinarySearch(e.places, name); !known {
+		e.places = slices.Insert(e.places, i, name)
+	}
 }
 
-// Set changes the conditions of the way from one region to another; SetBoth
+// Set changes the conditions of the way from one place to another; SetBoth
 // those of both directions.
 func (e *Emulator) Set(from, to string, c Conditions) {
 	e.mu.Lock()
@@ -121,28 +81,57 @@ func (e *Emulator) Set(from, to string, c Conditions) {
 	e.way(from, to).Conditions = c
 }
 
+// SetBoth is Set for both directions.
 func (e *Emulator) SetBoth(a, b string, c Conditions) {
 	e.Set(a, b, c)
 	e.Set(b, a, c)
 }
 
-// Isolate cuts a region off from all others, or heals it.
-func (e *Emulator) Isolate(region string, cut bool) {
+// Isolate cuts a place off from all others that are known, or heals it.
+func (e *Emulator) Isolate(place string, cut bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	for _, p := range e.ports {
-		if p.region != region {
-			e.way(region, p.region).Cut = cut
-			e.way(p.region, region).Cut = cut
+	for _, other := range e.places {
+		if other != place {
+			e.way(place, other).Cut = cut
+			e.way(other, place).Cut = cut
 		}
 	}
 }
 
-// Stats are the counters of the way from one region to another.
+// Stats are the counters of the way from one place to another.
 func (e *Emulator) Stats(from, to string) Stats {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.way(from, to).stats
+}
+
+// Carry takes a packet from one place to another: deliver is called with a copy
+// of it when it arrives, in the emulator's goroutine, if it does. It must not
+// block for long: it holds up every other packet.
+func (e *Emulator) Carry(from, to string, data []byte, deliver func([]byte)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.carry(from, to, data, deliver, time.Now())
+}
+
+// carry is Carry with the lock held.
+func (e *Emulator) carry(from, to string, data []byte, deliver func([]byte), now time.Time) {
+	w := e.way(from, to)
+	at, arrives := w.admit(len(data), now, e.rng)
+	if !arrives {
+		w.stats.Lost++
+		return
+	}
+	w.stats.Backlog += len(data)
+	e.order++
+	heap.Push(&e.due, packet{at: at, order: e.order, data: slices.Clone(data), deliver: deliver, way: w})
+	if e.due[0].order == e.order {
+		select {
+		case e.wake <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // Close ends the network; packets on their way are lost.
@@ -150,7 +139,7 @@ func (e *Emulator) Close() error {
 	close(e.done)
 	e.mu.Lock()
 	var errs []error
-	for _, p := range e.ports {
+	for _, p := range e.byReal {
 		errs = append(errs, p.conn.Close())
 	}
 	e.mu.Unlock()
@@ -164,69 +153,6 @@ func (e *Emulator) way(from, to string) *way {
 		e.ways[key] = new(way)
 	}
 	return e.ways[key]
-}
-
-// read takes the packets that are sent to a node.
-func (e *Emulator) read(to *port) {
-	buf := make([]byte, 64<<10)
-	for {
-		n, from, err := to.conn.ReadFromUDPAddrPort(buf)
-		if err != nil {
-			return // closed; loopback sockets have no other lasting errors
-		}
-		e.accept(netip.AddrPortFrom(from.Addr().Unmap(), from.Port()), to, buf[:n], time.Now())
-	}
-}
-
-// accept decides a packet's fate.
-func (e *Emulator) accept(from netip.AddrPort, to *port, data []byte, now time.Time) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	sender := e.byReal[from]
-	if sender == nil {
-		return // not one of ours
-	}
-	w := e.way(sender.region, to.region)
-	if w.Cut || w.Loss > 0 && e.rng.Float64() < w.Loss {
-		w.stats.Lost++
-		return
-	}
-	leaves := now
-	if w.Bandwidth > 0 {
-		queue := w.Queue
-		if queue == 0 {
-			queue = defaultQueue
-		}
-		if w.free.Before(now) {
-			w.free = now
-		}
-		if int(w.free.Sub(now).Seconds()*float64(w.Bandwidth))+len(data) > queue {
-			w.stats.Lost++
-			return
-		}
-		w.free = w.free.Add(time.Duration(float64(len(data)) / float64(w.Bandwidth) * float64(time.Second)))
-		leaves = w.free
-	}
-	at := leaves.Add(w.Delay)
-	if w.Jitter > 0 {
-		at = at.Add(time.Duration(e.rng.Int64N(int64(w.Jitter))))
-	}
-	if w.Reorder > 0 && e.rng.Float64() < w.Reorder {
-		at = leaves.Add(w.Delay / 2)
-	} else if at.Before(w.last) {
-		at = w.last
-	} else {
-		w.last = at
-	}
-	w.stats.Backlog += len(data)
-	e.order++
-	heap.Push(&e.due, packet{at: at, order: e.order, data: append([]byte(nil), data...), from: sender, to: to, way: w})
-	if e.due[0].order == e.order {
-		select {
-		case e.wake <- struct{}{}:
-		default:
-		}
-	}
 }
 
 // send delivers what is due.
@@ -268,7 +194,7 @@ func (e *Emulator) sendDue(now time.Time) time.Duration {
 		}
 		e.mu.Unlock()
 		if !cut {
-			p.from.conn.WriteToUDPAddrPort(p.data, p.to.real) // a node that is down loses its packets
+			p.deliver(p.data)
 		}
 	}
 }
