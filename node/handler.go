@@ -64,7 +64,7 @@ func (h *handler) HandleControl(from peer.ID, kind wire.Kind, body []byte) {
 	n.spread.receive(from, body)
 }
 
-// HandleBatch is called with each batch of a lane, in order; records are ours.
+// HandleBatch is called with each batch of a lane, in order.
 func (h *handler) HandleBatch(from peer.ID, records []byte) { (*Node)(h).receive(from, records) }
 
 // HandleCall answers a peer's question in a goroutine of its own.

@@ -20,7 +20,8 @@ const DefaultNamespace = "default"
 // returns once each is in the queue of every local subscriber and in the lane
 // of every peer it goes to. It waits, a bounded time, while a lane that is up
 // has no room: that is the back-pressure on publishers. Any number of
-// goroutines may call it; order holds within one caller.
+// goroutines may call it; order holds within one caller. Nothing of the events
+// is kept.
 //
 // Errors: ErrNotReady, ErrNamespace, ctx's own. An event that cannot reach a
 // peer because the link broke is counted in Stats.Lost and is no error: its

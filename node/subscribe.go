@@ -61,7 +61,7 @@ type Subscription struct {
 // receiver is what the routing table calls for a matching event.
 type receiver struct{ q *queue.Queue }
 
-func (r receiver) Deliver(_ string, ev *event.Event) { r.q.Push(*ev) }
+func (r receiver) Deliver(_ string, ev *event.Event) { r.q.Push(ev) }
 
 // Missing names the regions that had not confirmed the interest when Subscribe
 // returned: events published there may be missed until they have. It is empty
@@ -69,7 +69,8 @@ func (r receiver) Deliver(_ string, ev *event.Event) { r.q.Push(*ev) }
 func (s *Subscription) Missing() []string { return s.missing }
 
 // Next waits for events or gaps and puts them into buf, oldest first; it
-// returns how many. It ends with ctx's error, or with ErrClosed.
+// returns how many. The events are valid until the next call: who keeps one
+// longer clones it. It ends with ctx's error, or with ErrClosed.
 func (s *Subscription) Next(ctx context.Context, buf []queue.Item) (int, error) {
 	for {
 		if n := s.queue.Pop(buf); n > 0 {

@@ -17,12 +17,12 @@ import (
 	"github.com/skeinmesh/skein/transport/event"
 )
 
-// newEvent makes an event of a type with an id.
-func newEvent(t *testing.T, typ, id string) event.Event {
+// newEvent makes an event of a type with an id and data.
+func newEvent(t *testing.T, typ, id string, data []byte) event.Event {
 	t.Helper()
 	var b event.Builder
 	b.SetString("id", id).SetString("source", "/test").SetString("type", typ)
-	b.SetData(event.TextData, []byte("data of "+id))
+	b.SetData(event.TextData, data)
 	ev, err := b.Event()
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +33,7 @@ func newEvent(t *testing.T, typ, id string) event.Event {
 // publish publishes one event at a node.
 func publish(t *testing.T, n *node.Node, typ, id string) {
 	t.Helper()
-	if err := n.Publish(t.Context(), "", []event.Event{newEvent(t, typ, id)}); err != nil {
+	if err := n.Publish(t.Context(), "", []event.Event{newEvent(t, typ, id, []byte("data of "+id))}); err != nil {
 		t.Fatalf("publish %s: %v", id, err)
 	}
 }
@@ -68,7 +68,7 @@ func collect(t *testing.T, s *node.Subscription, within time.Duration) (ids []st
 			if it.Gap != nil {
 				ids = append(ids, "gap")
 			} else {
-				ids = append(ids, it.Event.ID())
+				ids = append(ids, strings.Clone(it.Event.ID()))
 			}
 		}
 	}
@@ -161,7 +161,7 @@ func TestNamespacesNeverCross(t *testing.T) {
 		}
 		plain, blue, red := in(""), in("blue"), in("red")
 		for _, ns := range []string{"", "default", "blue", "red"} {
-			if err := m.Nodes[0].Publish(t.Context(), ns, []event.Event{newEvent(t, "a", "in "+ns)}); err != nil {
+			if err := m.Nodes[0].Publish(t.Context(), ns, []event.Event{newEvent(t, "a", "in "+ns, nil)}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -53,7 +53,7 @@ type Handler interface {
 	// it must heed ctx. from is the caller as it says it is; it may be joining.
 	HandleCall(ctx context.Context, from peer.Peer, kind wire.Kind, body []byte) ([]byte, error)
 	// HandleBatch is called with each batch of a lane, in order. records is
-	// the callee's from then on. While it blocks, the lane stands still.
+	// valid during the call. While it blocks, the lane stands still.
 	HandleBatch(from peer.ID, records []byte)
 }
 

@@ -10,8 +10,7 @@ import (
 )
 
 const (
-	// batchSize is where a batch is full, in bytes. A batch is received into
-	// one piece of memory, which lives as long as any event in it.
+	// batchSize is where a batch is full, in bytes.
 	batchSize = 64 << 10
 	// countRoom and lengthRoom are the bytes reserved for a batch's count and
 	// length: 2^21 records, 2^28 bytes.
@@ -20,7 +19,7 @@ const (
 	batchHead  = 1 + lengthRoom + countRoom
 	batchRoom  = batchSize + 8<<10 // what a batch's memory begins with
 
-	laneBuffer = 32 << 10 // bytes read ahead of the frame at hand
+	laneBuffer = 4 * batchSize // read ahead, in bytes: few batches are moved
 )
 
 // Forward queues a record for a peer. It waits for room while the queue is
@@ -232,7 +231,7 @@ func (s *session) readLane() {
 	frames := wire.NewReader(s.laneStream, laneBuffer)
 	frames.Limit = s.link.e.cfg.MaxFrame + batchSize
 	for {
-		kind, body, err := frames.NextOwned()
+		kind, body, err := frames.Next()
 		if err == nil && kind != wire.Batch {
 			err = refuse(codeProtocol, "frame of kind %#x on a lane", kind)
 		}

@@ -14,7 +14,8 @@ import (
 	"github.com/skeinmesh/skein/transport/event"
 )
 
-// Broker is what publishing and subscribing need of a node.
+// Broker is what publishing and subscribing need of a node. Publish keeps
+// nothing of the events.
 type Broker interface {
 	Publish(ctx context.Context, namespace string, evs []event.Event) error
 	Subscribe(ctx context.Context, req node.SubscribeRequest) (*node.Subscription, error)

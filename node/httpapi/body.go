@@ -10,7 +10,7 @@ import (
 )
 
 // scratch is the memory that one request works in: pooled, so that an ordinary
-// publish makes no garbage but its envelope.
+// publish makes no garbage.
 type scratch struct {
 	body     []byte
 	envelope []byte
@@ -35,12 +35,9 @@ func (a *API) release(s *scratch) {
 	a.scratch.Put(s)
 }
 
-// single makes the event of s.envelope, in a copy of its exact size: the node
-// and its subscribers keep that.
+// single makes the event of s.envelope.
 func (s *scratch) single() ([]event.Event, error) {
-	own := make([]byte, len(s.envelope))
-	copy(own, s.envelope)
-	if err := s.events[0].Scan(own); err != nil {
+	if err := s.events[0].Scan(s.envelope); err != nil {
 		return nil, err
 	}
 	return s.events[:], nil

@@ -8,10 +8,9 @@
 // statuses are decided in one place.
 //
 // Ingress. The content mode follows from Content-Type alone. A binary event is
-// written from headers and body straight into its envelope, in pooled memory,
-// and copied once, to its exact size: that copy is what the node keeps. 202
-// means that the node has routed the event: it is in the queue of every local
-// subscriber and in the lane of every peer it goes to.
+// written from headers and body straight into its envelope, in pooled memory.
+// 202 means that the node has routed the event: a copy is in the queue of every
+// local subscriber and in the lane of every peer it goes to.
 //
 // Subscriptions over HTTP are ephemeral: they end with their connection, or,
 // for polls, when nobody asks for a while. What a slow reader misses is a gap,

@@ -36,7 +36,9 @@ func (b *recorder) Publish(_ context.Context, namespace string, evs []event.Even
 	if b.fail != nil {
 		return b.fail
 	}
-	b.got[namespace] = append(b.got[namespace], evs...)
+	for i := range evs { // Publish keeps nothing of what it is given
+		b.got[namespace] = append(b.got[namespace], evs[i].Clone())
+	}
 	return nil
 }
 

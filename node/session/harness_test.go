@@ -54,8 +54,8 @@ func (h *hub) Publish(ctx context.Context, ns string, evs []event.Event) error {
 	defer h.mu.Unlock()
 	for _, s := range h.subs {
 		if s.req.Namespace == ns {
-			for _, ev := range evs {
-				s.q.Push(ev)
+			for i := range evs {
+				s.q.Push(&evs[i])
 			}
 		}
 	}

@@ -12,7 +12,7 @@ import (
 const maxScratch = 4096
 
 // publish gives the events of a publish frame to the broker and acknowledges
-// the frame once they are routed. body is owned by the events from then on.
+// the frame once they are routed. The broker keeps nothing of body.
 func (x *session) publish(body []byte) error {
 	first, namespace, rest, err := wire.ReadPublish(body)
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 	"github.com/skeinmesh/skein/transport/wire"
 )
 
-// Broker is what sessions need of a node. Publish may keep the events' bytes
-// but not the slice.
+// Broker is what sessions need of a node. Publish keeps nothing of the events,
+// and a subscription's items are valid until the next call of Next.
 type Broker interface {
 	Publish(ctx context.Context, namespace string, evs []event.Event) error
 	Subscribe(ctx context.Context, req node.SubscribeRequest) (Subscription, error)

@@ -154,7 +154,7 @@ const maxAgent = 120 // bytes of a client's name that are kept
 // read handles the client's frames until there are no more.
 func (x *session) read() error {
 	for {
-		kind, body, err := x.reader.NextOwned()
+		kind, body, err := x.reader.Next()
 		if err == io.EOF {
 			return errDone
 		}
@@ -167,7 +167,7 @@ func (x *session) read() error {
 	}
 }
 
-// handle acts on one frame, whose body is the callee's.
+// handle acts on one frame, whose body is valid until it returns.
 func (x *session) handle(kind wire.Kind, body []byte) error {
 	if kind == wire.Publish {
 		return x.publish(body)

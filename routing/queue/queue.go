@@ -4,6 +4,11 @@
 // When the queue is full the oldest events make room, and a gap takes their
 // place: it says how many were lost, why, and when. Since it is always the
 // oldest that go, the gap is always at the head, and one is enough.
+//
+// A queue owns its bytes. Push copies the envelope into a chunk of memory that
+// is used again once all of its events are gone, so a queue holds little more
+// than it counts, whatever frame an event came in, and a subscriber that keeps
+// up costs no garbage.
 package queue
 
 import (
@@ -33,7 +38,10 @@ type Item struct {
 }
 
 // eventOverhead is what an event costs besides its envelope, in bytes.
-const eventOverhead = 64
+const eventOverhead = 96
+
+// maxIdleRing is the longest ring that an empty queue keeps, in events.
+const maxIdleRing = 4096
 
 // Queue is made by New. Any number of goroutines may push; one may pop.
 type Queue struct {
@@ -42,23 +50,31 @@ type Queue struct {
 	done  chan struct{}
 
 	mu     sync.Mutex // guards the fields below
-	ring   []event.Event
+	ring   []entry
 	head   int
 	count  int
 	bytes  int
+	memory memory
+	popped []*chunk // one for each event of the last Pop
 	gap    *Gap
 	lost   uint64
 	closed bool
 }
 
+// entry is an event in the queue and where its bytes are.
+type entry struct {
+	event event.Event
+	chunk *chunk
+}
+
 // New makes an empty queue of at most limit bytes: those of the envelopes, and
-// 64 for each event. An event larger than the limit is kept while it is alone.
+// 96 for each event. An event larger than the limit is kept while it is alone.
 func New(limit int) *Queue {
 	return &Queue{limit: limit, ready: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
-// Push adds an event. It never waits; a closed queue drops it.
-func (q *Queue) Push(ev event.Event) {
+// Push adds a copy of an event. It never waits; a closed queue drops it.
+func (q *Queue) Push(ev *event.Event) {
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
@@ -71,7 +87,10 @@ func (q *Queue) Push(ev event.Event) {
 	if q.count == len(q.ring) {
 		q.grow()
 	}
-	q.ring[(q.head+q.count)&(len(q.ring)-1)] = ev
+	e := &q.ring[(q.head+q.count)&(len(q.ring)-1)]
+	e.chunk = q.memory.chunk(len(ev.Bytes()), q.bytes)
+	e.event, e.chunk.buf = ev.CopyTo(e.chunk.buf)
+	e.chunk.events++
 	q.count++
 	q.bytes += size
 	first := q.count == 1
@@ -86,7 +105,8 @@ func (q *Queue) Push(ev event.Event) {
 
 // drop turns the oldest event into a gap.
 func (q *Queue) drop() {
-	q.take()
+	e := q.take()
+	q.memory.release(e.chunk)
 	now := time.Now()
 	if q.gap == nil {
 		q.gap = &Gap{Cause: Overflow, From: now}
@@ -96,29 +116,35 @@ func (q *Queue) drop() {
 	q.lost++
 }
 
-// take removes the oldest event.
-func (q *Queue) take() event.Event {
-	ev := q.ring[q.head]
-	q.ring[q.head] = event.Event{} // let its envelope go
+// take removes the oldest event. Its chunk is not released.
+func (q *Queue) take() entry {
+	e := q.ring[q.head]
+	q.ring[q.head] = entry{}
 	q.head = (q.head + 1) & (len(q.ring) - 1)
 	q.count--
-	q.bytes -= len(ev.Bytes()) + eventOverhead
-	return ev
+	q.bytes -= len(e.event.Bytes()) + eventOverhead
+	return e
 }
 
 // grow doubles the ring; its length is a power of two.
 func (q *Queue) grow() {
-	ring := make([]event.Event, max(16, 2*len(q.ring)))
+	ring := make([]entry, max(16, 2*len(q.ring)))
 	n := copy(ring, q.ring[q.head:])
 	copy(ring[n:], q.ring[:q.head])
 	q.ring, q.head = ring, 0
 }
 
 // Pop moves up to len(buf) items, the oldest first, into buf and says how many;
-// 0 when the queue is empty.
+// 0 when the queue is empty. The events are valid until the next Pop: who keeps
+// one longer clones it.
 func (q *Queue) Pop(buf []Item) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	for _, c := range q.popped {
+		q.memory.release(c)
+	}
+	clear(q.popped)
+	q.popped = q.popped[:0]
 	n := 0
 	if q.gap != nil && len(buf) > 0 {
 		buf[0] = Item{Gap: q.gap}
@@ -126,7 +152,12 @@ func (q *Queue) Pop(buf []Item) int {
 		n++
 	}
 	for ; n < len(buf) && q.count > 0; n++ {
-		buf[n] = Item{Event: q.take()}
+		e := q.take()
+		buf[n] = Item{Event: e.event}
+		q.popped = append(q.popped, e.chunk)
+	}
+	if q.count == 0 && len(q.ring) > maxIdleRing {
+		q.ring, q.head = nil, 0
 	}
 	return n
 }
@@ -145,7 +176,8 @@ func (q *Queue) Lost() uint64 {
 	return q.lost
 }
 
-// Close drops what is in the queue and what comes later. It may be called twice.
+// Close drops what is in the queue and what comes later; what was popped stays
+// valid. It may be called twice.
 func (q *Queue) Close() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -153,6 +185,6 @@ func (q *Queue) Close() {
 		return
 	}
 	q.closed = true
-	q.ring, q.count, q.bytes, q.gap = nil, 0, 0, nil
+	q.ring, q.count, q.bytes, q.gap, q.popped, q.memory = nil, 0, 0, nil, nil, memory{}
 	close(q.done)
 }

@@ -2,7 +2,9 @@ package queue
 
 import (
 	"fmt"
+	"runtime"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -11,24 +13,50 @@ import (
 	"github.com/skeinmesh/skein/transport/event"
 )
 
-func newEvent(t testing.TB, id int) event.Event {
+// newEvent makes an event with data of the given size.
+func newEvent(t testing.TB, id int, size ...int) event.Event {
 	t.Helper()
 	var b event.Builder
-	ev, err := b.SetString("id", strconv.Itoa(id)).SetString("source", "/s").SetString("type", "t").Event()
+	b.SetString("id", strconv.Itoa(id)).SetString("source", "/s").SetString("type", "t")
+	for _, n := range size {
+		b.SetData(event.BinaryData, make([]byte, n))
+	}
+	ev, err := b.Event()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return ev
 }
 
+// push spoils the event's bytes afterwards, as who reads frames into one
+// buffer does.
+func push(q *Queue, ev event.Event) {
+	q.Push(&ev)
+	clear(ev.Bytes())
+}
+
 func TestEventsComeOutInOrderAndEachLossIsCountedInItsPlace(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
-		limit := rapid.IntRange(1, 2000).Draw(r, "limit")
+		limit := rapid.IntRange(1, 20_000).Draw(r, "limit")
 		q := New(limit)
 		pushed, next := 0, 0
 		buf := make([]Item, 7)
+		pad := rapid.IntRange(0, 3000).Draw(r, "pad")
+		var held []Item // of the last Pop
+		var ids []string
 		pop := func(most int) int {
+			for i, it := range held {
+				if it.Event.ID() != ids[i] {
+					r.Fatalf("event %s turned into %q before the next Pop", ids[i], it.Event.ID())
+				}
+			}
 			n := q.Pop(buf[:most])
+			held, ids = held[:0], ids[:0]
+			for _, it := range buf[:n] {
+				if it.Gap == nil {
+					held, ids = append(held, it), append(ids, strings.Clone(it.Event.ID()))
+				}
+			}
 			for _, it := range buf[:n] {
 				if it.Gap != nil {
 					if it.Gap.Count == 0 || it.Gap.Cause != Overflow || it.Gap.To.Before(it.Gap.From) {
@@ -46,7 +74,7 @@ func TestEventsComeOutInOrderAndEachLossIsCountedInItsPlace(t *testing.T) {
 		}
 		for range rapid.IntRange(0, 100).Draw(r, "steps") {
 			if rapid.IntRange(0, 2).Draw(r, "what") > 0 {
-				q.Push(newEvent(t, pushed))
+				push(q, newEvent(t, pushed, pushed*7919%(pad+1)))
 				pushed++
 				if q.bytes > limit && q.count > 1 {
 					r.Fatalf("%d bytes in %d events, %d are allowed", q.bytes, q.count, limit)
@@ -70,7 +98,7 @@ func TestReadyWakesWhoeverWaits(t *testing.T) {
 	for p := range 4 {
 		wg.Go(func() {
 			for i := range events / 4 {
-				q.Push(newEvent(t, p*events+i))
+				push(q, newEvent(t, p*events+i))
 			}
 		})
 	}
@@ -93,10 +121,10 @@ func TestReadyWakesWhoeverWaits(t *testing.T) {
 
 func TestAClosedQueueIsDoneAndTakesNothing(t *testing.T) {
 	q := New(1000)
-	q.Push(newEvent(t, 1))
+	push(q, newEvent(t, 1))
 	q.Close()
 	q.Close()
-	q.Push(newEvent(t, 2))
+	push(q, newEvent(t, 2))
 	if n := q.Pop(make([]Item, 4)); n != 0 {
 		t.Errorf("%d items in a closed queue", n)
 	}
@@ -112,9 +140,41 @@ func BenchmarkPushPop(b *testing.B) {
 	b.ReportAllocs()
 	i := 0
 	for b.Loop() {
-		q.Push(ev)
+		q.Push(&ev)
 		if i++; i%64 == 0 {
 			q.Pop(buf)
 		}
+	}
+}
+
+func TestAQueueHoldsLittleMoreThanItCounts(t *testing.T) {
+	heap := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	q, before := New(8<<20), heap()
+	for i := range 2000 {
+		frame := make([]byte, 0, 64<<10) // each event came in a large frame
+		ev := newEvent(t, i, 200)
+		ev, _ = ev.CopyTo(frame)
+		q.Push(&ev)
+	}
+	if held := heap() - before; held > 2*uint64(q.bytes) {
+		t.Errorf("a queue that counts %d bytes holds %d", q.bytes, held)
+	}
+	runtime.KeepAlive(q)
+}
+
+func TestASubscriberThatKeepsUpCostsNoGarbage(t *testing.T) {
+	q, ev, buf := New(1<<20), newEvent(t, 1, 200), make([]Item, 64)
+	if n := testing.AllocsPerRun(100, func() {
+		for range 64 {
+			q.Push(&ev)
+		}
+		q.Pop(buf)
+	}); n != 0 {
+		t.Errorf("%v allocations for 64 events", n)
 	}
 }

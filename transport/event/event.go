@@ -138,6 +138,22 @@ func malformed(at int) error { return fmt.Errorf("%w at byte %d", ErrMalformed, 
 // Bytes is the envelope. Nobody may change it.
 func (e *Event) Bytes() []byte { return e.raw }
 
+// CopyTo appends the envelope to dst and returns the event as a view of the
+// copy, and dst. Nothing is read again: views are offsets.
+func (e *Event) CopyTo(dst []byte) (Event, []byte) {
+	n := len(dst)
+	dst = append(dst, e.raw...)
+	c := *e
+	c.raw = dst[n:len(dst):len(dst)]
+	return c, dst
+}
+
+// Clone is the event in memory of its own.
+func (e *Event) Clone() Event {
+	c, _ := e.CopyTo(make([]byte, 0, len(e.raw)))
+	return c
+}
+
 // ID, Source and Type are the required attributes.
 func (e *Event) ID() string     { return e.view(e.id) }
 func (e *Event) Source() string { return e.view(e.src) }

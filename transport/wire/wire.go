@@ -115,14 +115,14 @@ func ReadFrame(r io.Reader, limit int) (Kind, []byte, error) {
 type Reader struct {
 	Limit int // bytes of a body; 0 means MaxFrame
 
-	src  io.Reader
-	buf  []byte // read ahead: buf[at:end]
-	at   int
-	end  int
-	body []byte // reused by Next
+	src io.Reader
+	buf []byte // read ahead: buf[at:end]
+	at  int
+	end int
 }
 
 // NewReader reads frames from src, which it reads in pieces of up to size bytes.
+// Next copies no frame that is smaller than that.
 func NewReader(src io.Reader, size int) *Reader {
 	return &Reader{src: src, buf: make([]byte, max(size, 2*MaxHeader))}
 }
@@ -134,16 +134,18 @@ func (r *Reader) Next() (Kind, []byte, error) {
 	if err != nil {
 		return kind, nil, err
 	}
-	if size <= r.end-r.at { // the common case: a view, no copy
+	if size <= len(r.buf) { // the common case: a view, no copy
+		for r.end-r.at < size {
+			if err := r.fill(size); err != nil {
+				return kind, r.buf[r.at:r.end], truncated(err)
+			}
+		}
 		body := r.buf[r.at : r.at+size : r.at+size]
 		r.at += size
 		return kind, body, nil
 	}
-	if cap(r.body) > 64<<10 && size < 16<<10 {
-		r.body = nil // one big frame must not be paid for ever
-	}
-	r.body, err = r.read(r.body[:0], size)
-	return kind, r.body, err
+	body, err := r.read(nil, size) // one big frame must not be paid for ever
+	return kind, body, err
 }
 
 // NextOwned is Next with a body that is the caller's to keep.
@@ -179,7 +181,7 @@ func (r *Reader) header() (Kind, int, error) {
 				return kind, 0, fmt.Errorf("%w: length of a frame of kind %#x", ErrMalformed, kind)
 			}
 		}
-		if err := r.fill(); err != nil {
+		if err := r.fill(MaxHeader); err != nil {
 			if r.end > r.at {
 				err = truncated(err)
 			}
@@ -188,10 +190,16 @@ func (r *Reader) header() (Kind, int, error) {
 	}
 }
 
-// fill reads more of the stream behind what is read ahead.
-func (r *Reader) fill() error {
-	r.end = copy(r.buf, r.buf[r.at:r.end])
-	r.at = 0
+// fill reads more of the stream behind what is read ahead, which it moves to
+// the front only where size bytes would not fit.
+func (r *Reader) fill(size int) error {
+	switch {
+	case r.at == r.end:
+		r.at, r.end = 0, 0
+	case r.at+size > len(r.buf):
+		r.end = copy(r.buf, r.buf[r.at:r.end])
+		r.at = 0
+	}
 	n, err := r.src.Read(r.buf[r.end:])
 	r.end += n
 	if n > 0 {
