@@ -27,16 +27,34 @@ func (n *Node) Topology(ctx context.Context) Topology {
 		i := slices.IndexFunc(top.Regions, func(r RegionView) bool { return r.Name == v.Region })
 		top.Regions[i].Nodes = append(top.Regions[i].Nodes, v)
 	}
-	top.Links = mergeLinks(append(n.LinkViews(), n.collectLinks(ctx, true)...))
+	top.Links = mergeLinks(append(n.LinkViews(), n.collectLinks(ctx, true, collectWithin)...))
+	for i := range top.Regions {
+		top.learn(top.Regions[i].Nodes)
+	}
 	return top
+}
+
+// learn marks nodes as down that this node has no link to, and that those who
+// should have one have lost: they know long before gossip.
+func (t *Topology) learn(nodes []NodeView) {
+	for i := range nodes {
+		if nodes[i].State != "alive" {
+			continue
+		}
+		of := func(l LinkView) bool { return l.From == nodes[i].ID || l.To == nodes[i].ID }
+		up := func(l LinkView) bool { return of(l) && l.State == string(transport.Up) }
+		if slices.ContainsFunc(t.Links, of) && !slices.ContainsFunc(t.Links, up) {
+			nodes[i].State = "down"
+		}
+	}
 }
 
 // NodeViews lists the nodes of the mesh as this one sees them.
 func (n *Node) NodeViews() []NodeView {
 	var views []NodeView
-	wanted := map[peer.ID]bool{}
-	for _, p := range n.graph.Wanted() {
-		wanted[p.ID] = true
+	links := map[peer.ID]transport.State{}
+	for _, l := range n.net.Links() {
+		links[l.Peer.ID] = l.State
 	}
 	for _, p := range append([]peer.Peer{n.self}, n.graph.Peers()...) {
 		v := NodeView{
@@ -46,9 +64,9 @@ func (n *Node) NodeViews() []NodeView {
 		switch {
 		case p.ID == n.self.ID:
 			v.State = "self"
-		case n.net.Linked(p.ID):
+		case links[p.ID] == transport.Up:
 			v.State = "up"
-		case wanted[p.ID]:
+		case links[p.ID] == transport.Down:
 			v.State = "down"
 		}
 		views = append(views, v)
@@ -109,8 +127,8 @@ func (n *Node) LinkViews() []LinkView {
 
 // collectLinks asks other nodes for their links: all linked ones of this
 // region and, with abroad, one of every other region for its region's.
-func (n *Node) collectLinks(ctx context.Context, abroad bool) []LinkView {
-	ctx, cancel := context.WithTimeout(ctx, collectWithin)
+func (n *Node) collectLinks(ctx context.Context, abroad bool, within time.Duration) []LinkView {
+	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	var (
 		wg  sync.WaitGroup
@@ -164,7 +182,8 @@ func (n *Node) answerLinks(ctx context.Context, scope inspectScope) ([]byte, err
 	case scopeNode:
 		views = n.LinkViews()
 	case scopeRegion:
-		views = append(n.LinkViews(), n.collectLinks(ctx, false)...)
+		// Less than the asker waits: one mute node must not silence its region.
+		views = append(n.LinkViews(), n.collectLinks(ctx, false, collectWithin/2)...)
 	default:
 		if hop := n.graph.Hop(string(scope), 0); hop.Entry != "" {
 			return n.net.Call(ctx, hop.Entry, kindLinks, []byte(scopeRegion))

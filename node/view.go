@@ -35,7 +35,7 @@ type NodeView struct {
 	Addr    string  `json:"addr"`
 	HTTP    string  `json:"http,omitempty"`
 	Boot    uint64  `json:"boot"`
-	State   string  `json:"state"` // self, up, down (a link that should be there is not), alive (known by gossip, no link needed), lost (taken for dead)
+	State   string  `json:"state"` // self, up, down (its link broke), alive (known by gossip; no link from here yet, or none is needed), lost (taken for dead)
 	Gateway bool    `json:"gateway"`
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -198,7 +199,9 @@ type pinged struct {
 	came  time.Duration
 }
 
-// echo takes the peer's time, and the round trip time, from its heartbeat.
+// echo takes the peer's time, and a round trip time, from its heartbeat. What
+// counts is the median of the last few: one late packet does not change it, a
+// new way does within three heartbeats. Only the control reader calls it.
 func (s *session) echo(ping []byte) {
 	if len(ping) < 24 {
 		return
@@ -210,8 +213,10 @@ func (s *session) echo(ping []byte) {
 	if ours == 0 || sample < 0 || sample > time.Minute {
 		return // none of ours has arrived yet, or nonsense
 	}
-	if old := s.rtt.Load(); old != 0 {
-		sample = time.Duration(old + (int64(sample)-old)/8)
-	}
-	s.rtt.Store(int64(max(sample, 1)))
+	s.trips[s.tripped%len(s.trips)] = sample
+	s.tripped++
+	recent := s.trips // a copy
+	known := recent[:min(s.tripped, len(recent))]
+	slices.Sort(known)
+	s.rtt.Store(int64(max(known[len(known)/2], 1)))
 }

@@ -34,7 +34,9 @@ type session struct {
 	out      *frameQueue
 	lane     *laneQueue
 	calls    chan struct{}          // a token for each call of the peer's that is being answered
-	rtt      atomic.Int64           // smoothed, nanoseconds; 0 before the first echo
+	rtt      atomic.Int64           // median of trips, nanoseconds; 0 before the first echo
+	trips    [5]time.Duration       // the last round trips, in a ring; echo's
+	tripped  int                    // how many there were
 	heard    atomic.Int64           // when a frame last came, nanoseconds since begun
 	pinged   atomic.Pointer[pinged] // nil before the first
 	begun    time.Time

@@ -25,7 +25,7 @@ type LinkStats struct {
 	State     State
 	Since     time.Time     // of the last change between up and not up
 	Reason    string        // why it is not up; empty when up
-	RTT       time.Duration // smoothed, from heartbeats; 0 when not up
+	RTT       time.Duration // of the last heartbeats, and before them of the handshake; 0 when not up
 	Loss      float64       // the part of packets sent in this session that got lost, 0 to 1
 	Lanes     int           // connections that carry events; 0 when not up
 	BytesIn   uint64        // of batches
@@ -96,7 +96,9 @@ func (l *link) stats() LinkStats {
 		if !s.ended() {
 			control, lane := s.control.ConnectionStats(), s.laneConn.ConnectionStats()
 			st.Peer, st.State, st.Lanes = s.peer, Up, 1
-			st.RTT = time.Duration(s.rtt.Load())
+			if st.RTT = time.Duration(s.rtt.Load()); st.RTT == 0 {
+				st.RTT = control.SmoothedRTT
+			}
 			st.Loss = lossOf(control.PacketsSent+lane.PacketsSent, control.PacketsLost+lane.PacketsLost)
 			st.Queued = s.lane.queued()
 		}

@@ -37,6 +37,7 @@ type Mesh struct {
 	net   *network
 	specs []spec
 	key   string
+	dirs  string // has a data directory for each node
 }
 
 // spec is what stays of a node over its restarts.
@@ -64,26 +65,32 @@ func New(t *testing.T, cfg Config) *Mesh {
 	if err := os.WriteFile(m.key, []byte(transport.NewKey()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	dirs := t.TempDir()
+	m.dirs = t.TempDir()
+	t.Cleanup(m.close)
 	for r, count := range cfg.Regions {
 		for range count {
-			i := len(m.specs)
-			m.specs = append(m.specs, spec{
-				region: fmt.Sprintf("r%d", r),
-				addr:   &net.UDPAddr{IP: net.IPv4(10, byte(r), byte(i>>8), byte(i)).To4(), Port: 7420},
-				dir:    filepath.Join(dirs, fmt.Sprint(i)),
-			})
+			m.Add(fmt.Sprintf("r%d", r))
 		}
-	}
-	m.Nodes = make([]*node.Node, len(m.specs))
-	t.Cleanup(m.close)
-	for i := range m.specs {
-		m.Start(i)
 	}
 	for i := range m.Nodes {
 		m.WaitReady(i)
 	}
 	return m
+}
+
+// Add starts one more node in a region, which may be a new one, and returns its
+// number. It does not wait until the node is ready.
+func (m *Mesh) Add(region string) int {
+	m.t.Helper()
+	i := len(m.specs)
+	m.specs = append(m.specs, spec{
+		region: region,
+		addr:   &net.UDPAddr{IP: net.IPv4(10, 0, byte(i>>8), byte(i)).To4(), Port: 7420},
+		dir:    filepath.Join(m.dirs, fmt.Sprint(i)),
+	})
+	m.Nodes = append(m.Nodes, nil)
+	m.Start(i)
+	return i
 }
 
 // Start opens a node that is not running, with its old data directory.
@@ -159,6 +166,13 @@ func (m *Mesh) HealRegion(r string)    { m.eachOther(r, m.HealRegions) }
 func (m *Mesh) Isolate(i int) { m.isolate(i, true) }
 func (m *Mesh) Heal(i int)    { m.isolate(i, false) }
 
+// SetWAN changes how long packets take between regions, one way.
+func (m *Mesh) SetWAN(d time.Duration) {
+	m.net.rt.mu.Lock()
+	defer m.net.rt.mu.Unlock()
+	m.net.rt.wan = d
+}
+
 // SetLoss makes a share of the packets between regions disappear.
 func (m *Mesh) SetLoss(share float64) {
 	m.net.rt.mu.Lock()
@@ -167,9 +181,11 @@ func (m *Mesh) SetLoss(share float64) {
 }
 
 func (m *Mesh) eachOther(r string, do func(a, b string)) {
-	for i := range m.cfg.Regions {
-		if other := fmt.Sprintf("r%d", i); other != r {
-			do(r, other)
+	done := map[string]bool{r: true}
+	for _, s := range m.specs {
+		if !done[s.region] {
+			done[s.region] = true
+			do(r, s.region)
 		}
 	}
 }
