@@ -127,23 +127,6 @@ func excerpt(s string) string {
 	return b.String()
 }
 
-// Check says whether the event is a valid CloudEvent in a canonical envelope,
-// as the Append functions write them; else it is an *InvalidError. It is for
-// envelopes whose maker is not trusted: Scan checks the structure only.
-func (e *Event) Check() error {
-	var b Builder
-	if err := b.load(e); err != nil {
-		return err
-	}
-	if err := b.check(nil); err != nil {
-		return err
-	}
-	if b.size() != len(e.raw) || text(b.write(nil)) != text(e.raw) {
-		return invalid("the envelope is not in canonical form")
-	}
-	return nil
-}
-
 // check finds what is wrong with the collected event, beside what was found
 // while it was read. It sorts the attributes.
 func (b *Builder) check(bad *InvalidError) error {
@@ -169,15 +152,8 @@ func (b *Builder) check(bad *InvalidError) error {
 			bad = bad.add(a.name, r)
 		}
 	}
-	switch b.form {
-	case TextData:
-		if !utf8.Valid(b.data) {
-			bad = bad.add("data", "is text that is not UTF-8")
-		}
-	case ProtoData:
-		if _, _, ok := readAny(b.data); !ok {
-			bad = bad.add("data", "is no google.protobuf.Any")
-		}
+	if r := reasonData(b.form, b.data); r != "" {
+		bad = bad.add("data", r)
 	}
 	return bad.err()
 }
@@ -188,6 +164,21 @@ const (
 	reasonTwice   = "appears twice"
 	reasonString  = "must be a string"
 )
+
+// reasonData is why data does not suit its form, or "".
+func reasonData(form DataForm, data []byte) string {
+	switch form {
+	case TextData:
+		if !utf8.Valid(data) {
+			return "is text that is not UTF-8"
+		}
+	case ProtoData:
+		if _, _, ok := readAny(data); !ok {
+			return "is no google.protobuf.Any"
+		}
+	}
+	return ""
+}
 
 func reasonRequired(s string) string {
 	if s == "" {
