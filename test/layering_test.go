@@ -71,9 +71,10 @@ var mayImport = map[string]string{
 	"examples/gitlog":      "node/client",
 	"examples/shipping":    "node/client",
 
-	"test":         "test/simmesh node/httpapi node/session node/client transport " + face,
-	"test/wan":     "",
-	"test/simmesh": "node transport " + words,
+	"test":          "test/simmesh test/realmesh node/httpapi node/session node/client transport " + face,
+	"test/wan":      "",
+	"test/realmesh": "test/wan",
+	"test/simmesh":  "node transport " + words,
 }
 
 // testMayImport is what tests of a package import beyond mayImport.

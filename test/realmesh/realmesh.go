@@ -1,0 +1,231 @@
+// Package realmesh runs a whole mesh of real processes in one test: the skein
+// binary on loopback, a process a node, with a wan.Emulator between them whose
+// conditions and cuts a script directs. Processes can be killed, stopped and
+// started again with the data they had.
+//
+// What virtual time shows is shown in package simmesh, a thousand times faster.
+// Here is what only processes can show: signals, sockets, disks, and clocks that
+// run while others work. Nothing is waited for by time alone, and what is waited
+// for has generous deadlines, since the machine may be busy.
+//
+// Goroutines: one a running process, which reads what it prints and waits for
+// its end, and one a running script. The end of the test waits for all.
+package realmesh
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/skeinmesh/skein/test/wan"
+)
+
+// Patience is how long anything that a mesh must reach may take. It is no
+// promise of the mesh's, only what tells a slow machine from a broken mesh.
+const Patience = time.Minute
+
+// Region is a region and how many nodes it has.
+type Region struct {
+	Name  string
+	Nodes int
+}
+
+// Mesh is a set of processes on one emulated network. They are numbered region
+// by region; the first founds the mesh and is the others' seed.
+type Mesh struct {
+	WAN   *wan.Emulator
+	Nodes []*Node
+
+	t      testing.TB
+	binary string
+	dir    string
+	wg     sync.WaitGroup // of scripts
+}
+
+// Binary builds the skein command and returns its path, which is good until
+// the test ends.
+func Binary(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "skein")
+	build := exec.Command("go", "build", "-o", path, "github.com/skeinmesh/skein/cmd/skein")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build skein: %v\n%s", err, out)
+	}
+	return path
+}
+
+// New starts a node of the binary for each of the regions' and returns once all
+// are ready and linked to all others. The test ends them by itself, and shows
+// the last lines of their logs if it failed. The seed decides which packets
+// suffer.
+func New(t testing.TB, binary string, seed uint64, regions ...Region) *Mesh {
+	t.Helper()
+	m := &Mesh{WAN: wan.New(seed), t: t, binary: binary, dir: t.TempDir()}
+	t.Cleanup(func() {
+		m.end()
+		m.wg.Wait()
+		if err := m.WAN.Close(); err != nil {
+			t.Errorf("close the network: %v", err)
+		}
+	})
+	if out, err := exec.Command(binary, "key", "new", "--out", m.keyFile()).CombinedOutput(); err != nil {
+		t.Fatalf("make a key: %v\n%s", err, out)
+	}
+	var held []net.PacketConn // until all have one, so that none gets two
+	for _, r := range regions {
+		for i := range r.Nodes {
+			port, err := net.ListenPacket("udp4", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, port)
+			n := &Node{Name: fmt.Sprintf("%s-%d", r.Name, i+1), Region: r.Name, t: t}
+			n.listen = port.LocalAddr().(*net.UDPAddr).AddrPort()
+			if n.advertise, err = m.WAN.Attach(r.Name, n.listen); err != nil {
+				t.Fatal(err)
+			}
+			n.logFile = filepath.Join(m.dir, n.Name+".log")
+			m.Nodes = append(m.Nodes, n)
+		}
+	}
+	for _, port := range held {
+		if err := port.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range m.Nodes {
+		m.launch(i)
+		if i == 0 { // whom the others ask
+			m.Nodes[i].awaitReady()
+		}
+	}
+	for _, n := range m.Nodes[1:] {
+		n.awaitReady()
+	}
+	m.AwaitWhole()
+	return m
+}
+
+// Start starts a node that was killed or has left, as before, and returns once
+// it is ready.
+func (m *Mesh) Start(i int) {
+	m.t.Helper()
+	m.launch(i)
+	m.Nodes[i].awaitReady()
+}
+
+func (m *Mesh) keyFile() string { return filepath.Join(m.dir, "mesh.key") }
+
+// seed is the address that joining nodes are told.
+func (m *Mesh) seed() netip.AddrPort { return m.Nodes[0].advertise }
+
+func (m *Mesh) launch(i int) {
+	m.t.Helper()
+	n := m.Nodes[i]
+	args := []string{
+		"serve", "--json", "--with-stdin", "--name", n.Name, "--region", n.Region, "--key-file", m.keyFile(),
+		"--data-dir", filepath.Join(m.dir, n.Name), "--http", "127.0.0.1:0",
+		"--listen", n.listen.String(), "--advertise", n.advertise.String(),
+	}
+	if i > 0 {
+		args = append(args, "--seeds", m.seed().String())
+	}
+	n.launch(m.binary, args)
+}
+
+// Running lists the nodes whose processes run.
+func (m *Mesh) Running() (list []*Node) {
+	for _, n := range m.Nodes {
+		if n.Running() {
+			list = append(list, n)
+		}
+	}
+	return list
+}
+
+// AwaitWhole waits until every running node is linked to every other, and knows
+// nobody else.
+func (m *Mesh) AwaitWhole() {
+	m.t.Helper()
+	all := m.Running()
+	m.AwaitLinked(all...)
+	m.Until(fmt.Sprintf("nobody knows more than %d nodes", len(all)), func() bool {
+		for _, n := range all {
+			if len(n.Peers()) != len(all) {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// AwaitLinked waits until each of some nodes is linked to the others.
+func (m *Mesh) AwaitLinked(nodes ...*Node) {
+	m.t.Helper()
+	m.Until(fmt.Sprintf("each of %d nodes is linked to the others", len(nodes)), func() bool {
+		for _, n := range nodes {
+			linked := map[string]bool{n.ID: true}
+			for _, v := range n.Peers() {
+				linked[v.ID] = linked[v.ID] || v.State == "up"
+			}
+			for _, other := range nodes {
+				if !linked[other.ID] {
+					return false
+				}
+			}
+		}
+		return true
+	})
+}
+
+// Until waits for a condition; the test fails if it does not come to hold
+// within Patience.
+func (m *Mesh) Until(what string, holds func() bool) {
+	m.t.Helper()
+	deadline := time.Now().Add(Patience)
+	for !holds() {
+		if time.Now().After(deadline) {
+			m.t.Fatalf("not within %v: %s", Patience, what)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// Run directs the network by a script (see wan.Script) until its last line.
+func (m *Mesh) Run(script string) {
+	m.t.Helper()
+	if err := <-m.Begin(script); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// Begin is Run that does not wait: the channel tells how the script ended.
+func (m *Mesh) Begin(script string) (over <-chan error) {
+	m.t.Helper()
+	s, err := wan.Parse(script)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	m.wg.Go(func() { ended <- m.WAN.Run(m.t.Context(), s) })
+	return ended
+}
+
+// end lets the nodes leave one after the other, each while the rest can hear it.
+func (m *Mesh) end() {
+	for _, n := range m.Running() {
+		if err := n.Terminate(); err != nil {
+			m.t.Errorf("%s ended with %v", n.Name, err)
+		}
+	}
+	if m.t.Failed() {
+		for _, n := range m.Nodes {
+			m.t.Logf("the log of %s ends:\n%s", n.Name, n.logTail())
+		}
+	}
+}
