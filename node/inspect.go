@@ -270,19 +270,35 @@ func (n *Node) nameOf(id peer.ID) string {
 
 // Stats are the node's counters.
 func (n *Node) Stats() Stats {
+	mesh := n.net.Stats()
 	s := Stats{
 		Published: n.count.published.Load(), Delivered: n.count.delivered.Load(),
 		Forwarded: n.count.forwarded.Load(), Received: n.count.received.Load(),
-		Lost: map[string]uint64{}, Peers: len(n.graph.Peers()),
+		Lost: map[string]uint64{}, Gaps: n.count.missed.Load(), Peers: len(n.graph.Peers()),
+		Interests: map[string]int{}, Connections: mesh.Connections, PacketsDropped: mesh.PacketsDropped,
 	}
 	for i, name := range causeNames {
 		s.Lost[name] = n.count.losses[i].Load()
 	}
-	for _, l := range n.net.Links() {
+	for _, l := range mesh.Links {
 		if l.State == transport.Up {
 			s.LinksUp++
 		}
 	}
-	s.Subscribers = n.table.Subscribers()
+	for scope, count := range n.table.Sizes() {
+		s.Interests[string(scope)] = count
+	}
+	n.live.Range(func(sub, _ any) bool {
+		s.Subscribers++
+		s.QueuedBytes += sub.(*Subscription).queue.Bytes()
+		return true
+	})
+	if g := n.gossip.Load(); g != nil {
+		st := g.Stats()
+		s.Gossip = GossipStats{
+			Peers: st.Peers, Absent: len(g.Absent()), Rejoined: st.Rejoined,
+			RumorsIn: st.RumorsIn, RumorsDropped: st.RumorsDropped, Health: st.Health,
+		}
+	}
 	return s
 }

@@ -40,6 +40,7 @@ type Node struct {
 	belongs atomic.Pointer[membership] // nil until the mesh is known
 
 	matches sync.Pool   // of *routing.Match
+	live    sync.Map    // *Subscription → nothing: those not closed
 	leaving atomic.Bool // no new links
 	count   counters
 	notice  atomic.Pointer[error] // why the node is not ready; nil when it is
@@ -281,6 +282,7 @@ func (n *Node) Subscribe(ctx context.Context, req SubscribeRequest) (*Subscripti
 	}
 	s := &Subscription{node: n, queue: queue.New(min(req.QueueBytes, MaxQueueBytes))}
 	s.sub = n.table.Subscribe(ns, req.Filter, receiver{s.queue}, req.Label)
+	n.live.Store(s, nil)
 	n.spread.poke()
 	if s.missing, err = n.barrier(ctx, req.Barrier, min(req.Wait, MaxWait)); err != nil {
 		s.Close()

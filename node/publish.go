@@ -194,8 +194,8 @@ var causeNames = [causes]string{"link_down", "link_full", "no_route", "malformed
 
 // counters are a node's Stats while it runs.
 type counters struct {
-	published, delivered, forwarded, received atomic.Uint64
-	losses                                    [causes]atomic.Uint64
+	published, delivered, forwarded, received, missed atomic.Uint64
+	losses                                            [causes]atomic.Uint64
 }
 
 func (c *counters) lost(why cause) { c.losses[why].Add(1) }

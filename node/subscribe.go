@@ -74,6 +74,9 @@ func (s *Subscription) Missing() []string { return s.missing }
 func (s *Subscription) Next(ctx context.Context, buf []queue.Item) (int, error) {
 	for {
 		if n := s.queue.Pop(buf); n > 0 {
+			if g := buf[0].Gap; g != nil { // the only place of one
+				s.node.count.missed.Add(g.Count)
+			}
 			return n, nil
 		}
 		select {
@@ -89,6 +92,7 @@ func (s *Subscription) Next(ctx context.Context, buf []queue.Item) (int, error) 
 // Close ends the subscription and frees its queue. It may be called twice.
 func (s *Subscription) Close() {
 	s.node.table.Unsubscribe(s.sub)
+	s.node.live.Delete(s)
 	s.queue.Close()
 	s.node.spread.poke()
 }

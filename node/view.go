@@ -102,15 +102,30 @@ type RouteHop struct {
 	Problem   string  `json:"problem,omitempty"` // why it cannot go now
 }
 
-// Stats are counters since the node's start.
+// Stats are counters since the node's start, and what there is now.
 type Stats struct {
-	Published   uint64            `json:"published"`   // events accepted from faces
-	Delivered   uint64            `json:"delivered"`   // events put into local subscribers' queues
-	Forwarded   uint64            `json:"forwarded"`   // records sent to peers
-	Received    uint64            `json:"received"`    // records got from peers
-	Lost        map[string]uint64 `json:"lost"`        // records that could not be sent, by cause
-	Gaps        uint64            `json:"gaps"`        // events that slow subscribers lost
-	Subscribers int               `json:"subscribers"` // live subscriptions
-	Peers       int               `json:"peers"`
-	LinksUp     int               `json:"linksUp"`
+	Published      uint64            // events accepted from faces
+	Delivered      uint64            // events put into local subscribers' queues
+	Forwarded      uint64            // records sent to peers
+	Received       uint64            // records got from peers
+	Lost           map[string]uint64 // records that could not be sent, by cause
+	Gaps           uint64            // events that slow subscribers lost and were told of
+	Subscribers    int               // live subscriptions
+	QueuedBytes    int               // in their queues
+	Interests      map[string]int    // known here, by scope as in InterestView
+	Peers          int
+	LinksUp        int
+	Connections    int    // of QUIC, those of native clients included
+	PacketsDropped uint64 // of gossip, read too slowly
+	Gossip         GossipStats
+}
+
+// GossipStats are membership's; all zero until the node has found its mesh.
+type GossipStats struct {
+	Peers         int    // alive
+	Absent        int    // looked for, because they are not
+	Rejoined      uint64 // contacts made with absent ones
+	RumorsIn      uint64
+	RumorsDropped uint64
+	Health        int // memberlist's awareness: 0 is healthy, more is slower
 }

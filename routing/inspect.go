@@ -27,6 +27,21 @@ type Interest struct {
 	Count     int     // subscriptions with this filter and label
 }
 
+// Sizes counts the interests that the table knows, by whose they are: those of
+// subscriptions, and what nodes and regions say they want, which sums up.
+func (t *Table) Sizes() map[Scope]int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	sizes := map[Scope]int{OfSubscription: len(t.subs), OfNode: 0, OfRegion: 0}
+	for _, entries := range t.nodes {
+		sizes[OfNode] += len(entries)
+	}
+	for _, union := range t.unions {
+		sizes[OfRegion] += len(union)
+	}
+	return sizes
+}
+
 // Interests lists all that the table knows, sorted.
 func (t *Table) Interests() []Interest {
 	t.mu.RLock()

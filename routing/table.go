@@ -144,13 +144,6 @@ func (t *Table) Unsubscribe(s *Subscription) {
 	t.prune(s.ns)
 }
 
-// Subscribers counts the live subscriptions.
-func (t *Table) Subscribers() int {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return len(t.subs)
-}
-
 // InterestChanges is what this node must say now, to its region, of what it
 // wants: the difference since the last call.
 func (t *Table) InterestChanges(now time.Time) (adds, removes []string) {

@@ -75,6 +75,8 @@ var mayImport = map[string]string{
 	"test/wan":      "",
 	"test/realmesh": "test/wan",
 	"test/simmesh":  "node transport " + words,
+
+	"test/conformance": "test/realmesh node/client",
 }
 
 // testMayImport is what tests of a package import beyond mayImport.
@@ -119,11 +121,11 @@ var testThirdParty = map[string]string{
 	"pgregory.net/rapid":                                       "...",
 	"go.uber.org/goleak":                                       "...",
 	"github.com/quic-go/quic-go/testutils":                     "transport gossip node test",
-	"github.com/cloudevents/sdk-go/v2":                         "transport/event routing/filter/... node/... test",
+	"github.com/cloudevents/sdk-go/v2":                         "transport/event routing/filter/... node/... test/...",
 	"github.com/cloudevents/sdk-go/sql/v2":                     "routing/filter/...",
 	"github.com/cloudevents/sdk-go/binding/format/protobuf/v2": "transport/event node/... test",
 	"google.golang.org/protobuf":                               "transport/event",
-	"github.com/coder/websocket":                               "test",
+	"github.com/coder/websocket":                               "test/...",
 	"go.yaml.in/yaml/v3":                                       "routing/filter/... test",
 }
 

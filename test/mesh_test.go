@@ -342,6 +342,9 @@ func TestASlowSubscriberIsToldItsGap(t *testing.T) {
 		if len(got) < 2 || got[0] != "gap" || got[len(got)-1] != "199" {
 			t.Fatalf("the slow one got %v", got)
 		}
+		if told, missed := m.Nodes[1].Stats().Gaps, uint64(200-len(got)+1); told != missed {
+			t.Errorf("the node counts %d missed events, and %d were", told, missed)
+		}
 		for i, id := range got[1:] {
 			if want := fmt.Sprint(200 - len(got) + 1 + i); id != want {
 				t.Errorf("after the gap: %s, want %s", id, want)

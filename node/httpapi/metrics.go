@@ -69,7 +69,10 @@ type collector struct {
 	api *API
 
 	published, delivered, forwarded, received, lost, missed *prometheus.Desc
-	subscriptions, peers, links, ready                      *prometheus.Desc
+	subscriptions, queued, interests                        *prometheus.Desc
+	peers, links, ready, connections, packetsDropped        *prometheus.Desc
+	gossipPeers, gossipAbsent, gossipHealth                 *prometheus.Desc
+	rejoins, rumors, rumorsDropped                          *prometheus.Desc
 	linkBytes, linkEvents, linkRTT, linkLoss                *prometheus.Desc
 	linkQueued, linkDropped, linkUp                         *prometheus.Desc
 	requests, accepted, sent, open                          *prometheus.Desc
@@ -80,28 +83,38 @@ func newCollector(a *API) *collector {
 		return prometheus.NewDesc("skein_"+name, help, labels, nil)
 	}
 	return &collector{
-		api:           a,
-		published:     desc("published_events_total", "Events accepted from all faces."),
-		delivered:     desc("delivered_events_total", "Events put into the queues of this node's subscribers."),
-		forwarded:     desc("forwarded_records_total", "Event records sent to peers."),
-		received:      desc("received_records_total", "Event records got from peers."),
-		lost:          desc("lost_records_total", "Event records that could not be sent to a peer.", "cause"),
-		missed:        desc("missed_events_total", "Events that slow subscribers missed; each was told in a gap."),
-		subscriptions: desc("subscriptions", "Live subscriptions of this node."),
-		peers:         desc("peers", "Other nodes of the mesh that are alive."),
-		links:         desc("links_up", "Links of this node that are up."),
-		ready:         desc("ready", "1 when the node is part of its mesh."),
-		linkUp:        desc("link_up", "1 when the link is up.", "peer", "name", "region"),
-		linkBytes:     desc("link_bytes_total", "Bytes on a link.", "peer", "name", "region", "direction"),
-		linkEvents:    desc("link_events_total", "Event records on a link.", "peer", "name", "region", "direction"),
-		linkRTT:       desc("link_rtt_seconds", "Smoothed round-trip time of a link.", "peer", "name", "region"),
-		linkLoss:      desc("link_loss_ratio", "Share of packets lost on a link.", "peer", "name", "region"),
-		linkQueued:    desc("link_queued_bytes", "Bytes waiting for a link.", "peer", "name", "region"),
-		linkDropped:   desc("link_dropped_total", "Event records dropped for lack of room towards a peer.", "peer", "name", "region"),
-		requests:      desc("http_requests_total", "HTTP requests by the status of their answer.", "status"),
-		accepted:      desc("http_accepted_events_total", "Events taken over HTTP and WebSocket."),
-		sent:          desc("http_sent_events_total", "Events and gaps handed to subscribers over HTTP and WebSocket."),
-		open:          desc("http_subscriptions", "Subscriptions open over HTTP now.", "face"),
+		api:            a,
+		published:      desc("published_events_total", "Events accepted from all faces."),
+		delivered:      desc("delivered_events_total", "Events put into the queues of this node's subscribers."),
+		forwarded:      desc("forwarded_records_total", "Event records sent to peers."),
+		received:       desc("received_records_total", "Event records got from peers."),
+		lost:           desc("lost_records_total", "Event records that could not be sent to a peer.", "cause"),
+		missed:         desc("missed_events_total", "Events that slow subscribers missed; each was told in a gap."),
+		subscriptions:  desc("subscriptions", "Live subscriptions of this node."),
+		queued:         desc("subscription_queued_bytes", "Bytes waiting in the queues of this node's subscribers."),
+		interests:      desc("interests", "Interests this node knows: of its subscriptions, of nodes of its region, of other regions.", "scope"),
+		connections:    desc("transport_connections", "QUIC connections that are open."),
+		packetsDropped: desc("transport_packets_dropped_total", "Packets of gossip dropped because they were read too slowly."),
+		gossipPeers:    desc("gossip_peers", "Other nodes that gossip takes for alive."),
+		gossipAbsent:   desc("gossip_absent_peers", "Nodes that are looked for because they did not leave and are not alive."),
+		gossipHealth:   desc("gossip_health_score", "0 when gossip keeps up; more when this node answers late."),
+		rejoins:        desc("gossip_rejoins_total", "Contacts made with nodes that were absent."),
+		rumors:         desc("gossip_rumors_total", "Rumors heard for the first time."),
+		rumorsDropped:  desc("gossip_rumors_dropped_total", "Rumors dropped for lack of room."),
+		peers:          desc("peers", "Other nodes of the mesh that are alive."),
+		links:          desc("links_up", "Links of this node that are up."),
+		ready:          desc("ready", "1 when the node is part of its mesh."),
+		linkUp:         desc("link_up", "1 when the link is up.", "peer", "name", "region"),
+		linkBytes:      desc("link_bytes_total", "Bytes on a link.", "peer", "name", "region", "direction"),
+		linkEvents:     desc("link_events_total", "Event records on a link.", "peer", "name", "region", "direction"),
+		linkRTT:        desc("link_rtt_seconds", "Smoothed round-trip time of a link.", "peer", "name", "region"),
+		linkLoss:       desc("link_loss_ratio", "Share of packets lost on a link.", "peer", "name", "region"),
+		linkQueued:     desc("link_queued_bytes", "Bytes waiting for a link.", "peer", "name", "region"),
+		linkDropped:    desc("link_dropped_total", "Event records dropped for lack of room towards a peer.", "peer", "name", "region"),
+		requests:       desc("http_requests_total", "HTTP requests by the status of their answer.", "status"),
+		accepted:       desc("http_accepted_events_total", "Events taken over HTTP and WebSocket."),
+		sent:           desc("http_sent_events_total", "Events and gaps handed to subscribers over HTTP and WebSocket."),
+		open:           desc("http_subscriptions", "Subscriptions open over HTTP now.", "face"),
 	}
 }
 
@@ -126,6 +139,18 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		counter(c.lost, v, cause)
 	}
 	gauge(c.subscriptions, float64(n.Subscribers))
+	gauge(c.queued, float64(n.QueuedBytes))
+	for scope, v := range n.Interests {
+		gauge(c.interests, float64(v), scope)
+	}
+	gauge(c.connections, float64(n.Connections))
+	counter(c.packetsDropped, n.PacketsDropped)
+	gauge(c.gossipPeers, float64(n.Gossip.Peers))
+	gauge(c.gossipAbsent, float64(n.Gossip.Absent))
+	gauge(c.gossipHealth, float64(n.Gossip.Health))
+	counter(c.rejoins, n.Gossip.Rejoined)
+	counter(c.rumors, n.Gossip.RumorsIn)
+	counter(c.rumorsDropped, n.Gossip.RumorsDropped)
 	gauge(c.peers, float64(n.Peers))
 	gauge(c.links, float64(n.LinksUp))
 	gauge(c.ready, truth(c.api.broker.Ready() == nil))

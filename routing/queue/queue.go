@@ -169,6 +169,13 @@ func (q *Queue) Ready() <-chan struct{} { return q.ready }
 // Done is closed when the queue is.
 func (q *Queue) Done() <-chan struct{} { return q.done }
 
+// Bytes is how much of the limit is in use.
+func (q *Queue) Bytes() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bytes
+}
+
 // Lost counts the events that were dropped.
 func (q *Queue) Lost() uint64 {
 	q.mu.Lock()

@@ -1,0 +1,37 @@
+// Package conformance holds the edge of Skein, where programs of others and
+// people meet it, to its word: with the official CloudEvents SDKs as they are
+// published, with the commands of the README as they stand there, and with what
+// the programs of a mesh may rely on when a node dies or a region is cut off.
+// Every node is a process of the skein binary, and what is published in one
+// region is received in another.
+package conformance
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/skeinmesh/skein/test/realmesh"
+)
+
+// patience bounds a whole exchange. It tells a broken one from a slow machine,
+// and is no promise of the mesh's.
+const patience = 2 * time.Minute
+
+// twoRegions starts a mesh with a node in each of two regions.
+func twoRegions(t *testing.T) (m *realmesh.Mesh, eu, us *realmesh.Node) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a mesh of processes takes its time")
+	}
+	m = realmesh.New(t, realmesh.Binary(t), 1, realmesh.Region{Name: "eu", Nodes: 1}, realmesh.Region{Name: "us", Nodes: 1})
+	return m, m.Nodes[0], m.Nodes[1]
+}
+
+// bounded is the test's context with patience.
+func bounded(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
