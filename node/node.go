@@ -40,6 +40,7 @@ type Node struct {
 	belongs atomic.Pointer[membership] // nil until the mesh is known
 
 	matches sync.Pool   // of *routing.Match
+	queues  *queue.Pool // the memory of the subscribers' queues
 	live    sync.Map    // *Subscription → nothing: those not closed
 	leaving atomic.Bool // no new links
 	count   counters
@@ -70,6 +71,8 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 		return nil, err
 	}
 	n = &Node{cfg: cfg, log: cfg.Log}
+	n.queues = queue.NewPool()
+	n.queues = queue.NewPool()
 	n.matches.New = func() any { return new(routing.Match) }
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.setReady(errors.New("starting"))
@@ -280,7 +283,7 @@ func (n *Node) Subscribe(ctx context.Context, req SubscribeRequest) (*Subscripti
 	if err := n.ctx.Err(); err != nil {
 		return nil, ErrClosed
 	}
-	s := &Subscription{node: n, queue: queue.New(min(req.QueueBytes, MaxQueueBytes))}
+	s := &Subscription{node: n, queue: queue.New(min(req.QueueBytes, MaxQueueBytes), n.queues)}
 	s.sub = n.table.Subscribe(ns, req.Filter, receiver{s.queue}, req.Label)
 	n.live.Store(s, nil)
 	n.spread.poke()

@@ -48,7 +48,7 @@ func (s *story) openEar(ctx context.Context, at *demoNode) (*ear, error) {
 const demoConfirm = 10 * time.Second
 
 func (e *ear) event(ev event.Event) {
-	id := strings.Clone(ev.ID()) // the event shares its memory with others
+	id := strings.Clone(ev.ID()) // the event is gone after the call
 	e.note(func() { e.ids = append(e.ids, id) })
 }
 

@@ -22,7 +22,8 @@ type Client struct {
 	set      settings
 	addrs    []*url.URL
 	log      *slog.Logger
-	encoders sync.Pool // *encoder
+	encoders sync.Pool   // *encoder
+	frames   chan []byte // memory for events frames, to be used again
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -56,8 +57,9 @@ func Dial(ctx context.Context, addr string, options ...Option) (*Client, error) 
 		return nil, err
 	}
 	c := &Client{
-		addrs: addrs,
-		subs:  make(map[uint64]*Subscription),
+		addrs:  addrs,
+		subs:   make(map[uint64]*Subscription),
+		frames: make(chan []byte, maxFrames),
 		set: settings{
 			agent:  fmt.Sprintf("%s[%d]", filepath.Base(os.Args[0]), os.Getpid()),
 			events: DefaultWindowEvents, bytes: DefaultWindowBytes,

@@ -120,7 +120,7 @@ func (c *Client) drain(k *connection) []byte {
 // read handles the node's frames until there are no more.
 func (c *Client) read(k *connection) error {
 	for {
-		kind, body, err := k.reader.NextOwned()
+		kind, body, err := k.reader.NextOwned(c.frame())
 		if err == io.EOF {
 			return errors.New("client: the node closed the connection")
 		}
@@ -130,6 +130,33 @@ func (c *Client) read(k *connection) error {
 		if err := c.handle(k, kind, body); err != nil {
 			return err
 		}
+	}
+}
+
+// Bounds of the memory that is kept for frames: 64 of up to 128 KiB.
+const (
+	maxFrames    = 64
+	maxFrameKept = 128 << 10
+)
+
+// frame is memory for a frame, empty; nil where none is at hand.
+func (c *Client) frame() []byte {
+	select {
+	case b := <-c.frames:
+		return b
+	default:
+		return nil
+	}
+}
+
+// reuse takes back the memory of a frame that nobody needs any more.
+func (c *Client) reuse(b []byte) {
+	if cap(b) == 0 || cap(b) > maxFrameKept {
+		return
+	}
+	select {
+	case c.frames <- b[:0]:
+	default:
 	}
 }
 
@@ -154,8 +181,9 @@ func (c *Client) handle(k *connection, kind wire.Kind, body []byte) error {
 			return err
 		}
 		if s := c.subscription(sid); s != nil {
-			s.put(chunk{events: events, size: len(body)})
+			s.put(chunk{events: events, frame: body})
 		}
+		return nil
 	case wire.Gap:
 		sid, loss, err := wire.ReadGap(body)
 		if err != nil {
@@ -188,5 +216,6 @@ func (c *Client) handle(k *connection, kind wire.Kind, body []byte) error {
 	default:
 		return fmt.Errorf("client: a frame of unknown kind %#x from the node", kind)
 	}
+	c.reuse(body)
 	return nil
 }

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -95,7 +94,7 @@ type Subscription struct {
 // chunk is one events frame or one gap.
 type chunk struct {
 	events []byte // for wire.NextEvent
-	size   int    // as credit counts
+	frame  []byte // what events is a view of; its length is what credit counts
 	gap    *Gap
 }
 
@@ -108,16 +107,14 @@ type chunk struct {
 // that is not ready, …), ErrClosed and ctx's.
 func (c *Client) Subscribe(ctx context.Context, filter Filter, handler func(cloudevents.Event), options ...SubscribeOption) (*Subscription, error) {
 	return c.SubscribeRaw(ctx, filter, func(ev event.Event) {
-		// A copy, so that an event which the handler keeps keeps no others.
-		if own := bytes.Clone(ev.Bytes()); ev.Scan(own) == nil {
-			handler(FromEnvelope(&ev))
-		}
+		own := ev.Clone() // the handler may keep it
+		handler(FromEnvelope(&own))
 	}, options...)
 }
 
 // SubscribeRaw is Subscribe without the SDK: handler gets events as the mesh
-// carries them. Several may share memory: an event that is kept keeps up to
-// 64 KiB of its neighbours.
+// carries them. An event, with all text and data that it gives, is valid during
+// the call: who keeps it keeps its Clone.
 func (c *Client) SubscribeRaw(ctx context.Context, filter Filter, handler func(event.Event), options ...SubscribeOption) (*Subscription, error) {
 	s := &Subscription{
 		client: c, filter: filter, buffer: DefaultBuffer,
@@ -249,7 +246,8 @@ func (s *Subscription) run() {
 			} else {
 				s.deliver(next.events)
 			}
-			s.handled(next.size)
+			s.handled(len(next.frame))
+			s.client.reuse(next.frame)
 		}
 	}
 }
@@ -270,7 +268,7 @@ func (s *Subscription) next() (chunk, bool) {
 func (s *Subscription) put(c chunk) {
 	s.mu.Lock()
 	s.chunks = append(s.chunks, c)
-	s.held += c.size
+	s.held += len(c.frame)
 	s.mu.Unlock()
 	select {
 	case s.wake <- struct{}{}:

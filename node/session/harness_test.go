@@ -69,7 +69,7 @@ func (h *hub) Subscribe(_ context.Context, req node.SubscribeRequest) (session.S
 	if req.QueueBytes == 0 {
 		req.QueueBytes = node.DefaultQueueBytes
 	}
-	s := &hubSub{h, req, queue.New(req.QueueBytes)}
+	s := &hubSub{h, req, queue.New(req.QueueBytes, queue.NewPool())}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.subs = append(h.subs, s)

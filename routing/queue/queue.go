@@ -5,10 +5,10 @@
 // place: it says how many were lost, why, and when. Since it is always the
 // oldest that go, the gap is always at the head, and one is enough.
 //
-// A queue owns its bytes. Push copies the envelope into a chunk of memory that
-// is used again once all of its events are gone, so a queue holds little more
-// than it counts, whatever frame an event came in, and a subscriber that keeps
-// up costs no garbage.
+// A queue owns its bytes. Push copies the envelope into a chunk of memory, which
+// goes back to a pool once all of its events are gone: so a queue holds little
+// more than it counts, whatever frame an event came in, an idle one holds
+// nothing, and a subscriber that keeps up makes no garbage.
 package queue
 
 import (
@@ -46,6 +46,7 @@ const maxIdleRing = 4096
 // Queue is made by New. Any number of goroutines may push; one may pop.
 type Queue struct {
 	limit int
+	pool  *Pool
 	ready chan struct{}
 	done  chan struct{}
 
@@ -54,7 +55,7 @@ type Queue struct {
 	head   int
 	count  int
 	bytes  int
-	memory memory
+	last   *chunk   // where the next event goes, if it has room; nil if there is none
 	popped []*chunk // one for each event of the last Pop
 	gap    *Gap
 	lost   uint64
@@ -69,8 +70,9 @@ type entry struct {
 
 // New makes an empty queue of at most limit bytes: those of the envelopes, and
 // 96 for each event. An event larger than the limit is kept while it is alone.
-func New(limit int) *Queue {
-	return &Queue{limit: limit, ready: make(chan struct{}, 1), done: make(chan struct{})}
+// The bytes lie in memory of the pool.
+func New(limit int, pool *Pool) *Queue {
+	return &Queue{limit: limit, pool: pool, ready: make(chan struct{}, 1), done: make(chan struct{})}
 }
 
 // Push adds a copy of an event. It never waits; a closed queue drops it.
@@ -88,7 +90,7 @@ func (q *Queue) Push(ev *event.Event) {
 		q.grow()
 	}
 	e := &q.ring[(q.head+q.count)&(len(q.ring)-1)]
-	e.chunk = q.memory.chunk(len(ev.Bytes()), q.bytes)
+	e.chunk = q.room(len(ev.Bytes()))
 	e.event, e.chunk.buf = ev.CopyTo(e.chunk.buf)
 	e.chunk.events++
 	q.count++
@@ -103,10 +105,29 @@ func (q *Queue) Push(ev *event.Event) {
 	}
 }
 
+// room is a chunk with room for size bytes.
+func (q *Queue) room(size int) *chunk {
+	if q.last == nil || size > cap(q.last.buf)-len(q.last.buf) {
+		q.last = q.pool.get(size, q.bytes)
+	}
+	return q.last
+}
+
+// release gives back the place of one event.
+func (q *Queue) release(c *chunk) {
+	if c.events--; c.events > 0 {
+		return
+	}
+	if c == q.last {
+		q.last = nil
+	}
+	q.pool.put(c)
+}
+
 // drop turns the oldest event into a gap.
 func (q *Queue) drop() {
 	e := q.take()
-	q.memory.release(e.chunk)
+	q.release(e.chunk)
 	now := time.Now()
 	if q.gap == nil {
 		q.gap = &Gap{Cause: Overflow, From: now}
@@ -141,7 +162,7 @@ func (q *Queue) Pop(buf []Item) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, c := range q.popped {
-		q.memory.release(c)
+		q.release(c)
 	}
 	clear(q.popped)
 	q.popped = q.popped[:0]
@@ -192,6 +213,6 @@ func (q *Queue) Close() {
 		return
 	}
 	q.closed = true
-	q.ring, q.count, q.bytes, q.gap, q.popped, q.memory = nil, 0, 0, nil, nil, memory{}
+	q.ring, q.count, q.bytes, q.gap, q.popped, q.last = nil, 0, 0, nil, nil, nil
 	close(q.done)
 }

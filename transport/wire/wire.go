@@ -148,13 +148,14 @@ func (r *Reader) Next() (Kind, []byte, error) {
 	return kind, body, err
 }
 
-// NextOwned is Next with a body that is the caller's to keep.
-func (r *Reader) NextOwned() (Kind, []byte, error) {
+// NextOwned is Next with a body that is the caller's to keep; it is appended to
+// dst, whose memory is used as far as it goes.
+func (r *Reader) NextOwned(dst []byte) (Kind, []byte, error) {
 	kind, size, err := r.header()
 	if err != nil {
-		return kind, nil, err
+		return kind, dst, err
 	}
-	body, err := r.read(nil, size)
+	body, err := r.read(dst, size)
 	return kind, body, err
 }
 

@@ -32,7 +32,7 @@ func TestFramesComeBackWhole(t *testing.T) {
 		for i := range want {
 			for how, next := range map[string]func() (Kind, []byte, error){
 				"Next":      r.Next,
-				"NextOwned": owned.NextOwned,
+				"NextOwned": func() (Kind, []byte, error) { return owned.NextOwned(nil) },
 				"ReadFrame": func() (Kind, []byte, error) { return ReadFrame(one, MaxFrame) },
 			} {
 				kind, body, err := next()
