@@ -91,14 +91,14 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	for _, s := range c.Seeds {
 		if _, _, err := net.SplitHostPort(s); err != nil {
-			errs = append(errs, fmt.Errorf("seed %.120q: want host:port: %w", s, err))
+			errs = append(errs, fmt.Errorf("seed %.120q: want host:port, such as 10.0.0.5:7420", s))
 		}
 	}
 	if t := c.TLS; t != nil && (t.CA == "" || t.Cert == "" || t.Key == "") {
 		errs = append(errs, errors.New("an outside PKI needs all three of CA, certificate and key"))
 	}
 	if err := errors.Join(errs...); err != nil {
-		return c, fmt.Errorf("node: configuration: %w", err)
+		return c, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	return c, nil
 }

@@ -3,6 +3,8 @@ package node
 import "errors"
 
 var (
+	// ErrConfig is wrapped by what Open says of a Config that cannot be.
+	ErrConfig = errors.New("node: configuration")
 	// ErrNotReady is wrapped with the reason while the node has not entered
 	// its mesh, and once it leaves. The caller may try again later.
 	ErrNotReady = errors.New("node: not ready")

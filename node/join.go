@@ -107,21 +107,28 @@ func (n *Node) join() {
 
 // tryJoin asks each seed once.
 func (n *Node) tryJoin() error {
-	var errs []error
+	var all error
+	failed := func(seed string, err error) {
+		err = fmt.Errorf("seed %s: %w", seed, err)
+		if all != nil {
+			err = fmt.Errorf("%w; %w", all, err) // in one line: it is logged and asked for
+		}
+		all = err
+	}
 	for _, seed := range n.cfg.Seeds {
 		addrs, err := n.resolve(seed)
 		if err != nil {
-			errs = append(errs, err)
+			failed(seed, err)
 			continue
 		}
 		for _, addr := range addrs {
 			if err = n.joinThrough(addr); err == nil {
 				return nil
 			}
-			errs = append(errs, fmt.Errorf("seed %s: %w", seed, err))
+			failed(seed, err)
 		}
 	}
-	return errors.Join(errs...)
+	return all
 }
 
 // resolve looks a seed's addresses up anew each time: they may have moved.
@@ -131,17 +138,17 @@ func (n *Node) resolve(seed string) ([]netip.AddrPort, error) {
 	}
 	host, service, err := net.SplitHostPort(seed)
 	if err != nil {
-		return nil, fmt.Errorf("seed %s: %w", seed, err)
+		return nil, err
 	}
 	port, err := strconv.ParseUint(service, 10, 16)
 	if err != nil {
-		return nil, fmt.Errorf("seed %s: the port must be a number from 0 to 65535", seed)
+		return nil, errors.New("the port must be a number from 0 to 65535")
 	}
 	ctx, cancel := context.WithTimeout(n.ctx, joinTimeout)
 	defer cancel()
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
-		return nil, fmt.Errorf("seed %s: %w", seed, err)
+		return nil, err
 	}
 	var addrs []netip.AddrPort
 	for _, ip := range ips {
@@ -150,12 +157,15 @@ func (n *Node) resolve(seed string) ([]netip.AddrPort, error) {
 	return addrs, nil
 }
 
+// errSilent is why a seed that says nothing does not let the node in.
+var errSilent = fmt.Errorf("nobody answers within %v: is a node running there, and do UDP packets get through?", joinTimeout)
+
 // joinThrough enters the mesh of whoever answers at an address.
 func (n *Node) joinThrough(addr netip.AddrPort) error {
 	if addr == n.self.Addr {
 		return errors.New("that is this node itself")
 	}
-	ctx, cancel := context.WithTimeout(n.ctx, joinTimeout)
+	ctx, cancel := context.WithTimeoutCause(n.ctx, joinTimeout, errSilent)
 	defer cancel()
 	there, err := n.net.Probe(ctx, addr)
 	if err != nil {

@@ -243,6 +243,8 @@ func (n *Node) openIdentity() (*transport.Identity, error) {
 	keys, err := transport.LoadKeys(path)
 	switch {
 	case err == nil:
+	case n.cfg.KeyFile != "" && errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("node: there is no key file %s: copy that of the mesh, or make one for a new mesh with 'skein key new --out %[1]s'", path)
 	case n.cfg.KeyFile != "" || !errors.Is(err, os.ErrNotExist):
 		return nil, fmt.Errorf("node: %w", err)
 	case len(n.cfg.Seeds) > 0:

@@ -100,7 +100,7 @@ func TestWhatCannotStartSaysWhy(t *testing.T) {
 		"cannot be made":            {DataDir: filepath.Join(file, "data")},
 		"damaged":                   {DataDir: damaged},
 		"needs its key":             {DataDir: t.TempDir(), Seeds: []string{"127.0.0.1:1"}},
-		"no such file":              {DataDir: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "none")},
+		"no key file":               {DataDir: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "none")},
 		"want host:port":            {DataDir: t.TempDir(), Seeds: []string{"nowhere"}},
 		"region":                    {DataDir: t.TempDir(), Region: "a b"},
 	} {

@@ -40,7 +40,7 @@ type state struct {
 // state, and counts this start.
 func openState(dir string, now time.Time) (_ *state, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("node: data directory %s cannot be made: %w", dir, err)
+		return nil, fmt.Errorf("node: data directory %s cannot be made; choose another with --data-dir: %w", dir, err)
 	}
 	s := &state{dir: dir}
 	if s.lock, err = lockDir(dir); err != nil {
@@ -73,11 +73,11 @@ func openState(dir string, now time.Time) (_ *state, err error) {
 func lockDir(dir string) (*os.File, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("node: data directory %s is not writable: %w", dir, err)
+		return nil, fmt.Errorf("node: data directory %s is not writable; choose another with --data-dir: %w", dir, err)
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("node: data directory %s is in use by another process", dir)
+		return nil, fmt.Errorf("node: data directory %s is in use by another process: give each node one of its own with --data-dir", dir)
 	}
 	return f, nil
 }

@@ -225,7 +225,7 @@ func (e *Endpoint) Addr() netip.AddrPort { return addrPort(e.cfg.Conn.LocalAddr(
 func (e *Endpoint) Probe(ctx context.Context, addr netip.AddrPort) (Hello, error) {
 	d, err := e.greet(ctx, addr, roleVisit, "", nil)
 	if err != nil {
-		return Hello{}, fmt.Errorf("transport: probe: %w", err)
+		return Hello{}, err // which says who did not answer, or what with
 	}
 	e.shut(d.conn, codeDone, "thank you")
 	return d.theirs, nil

@@ -36,6 +36,9 @@ func (at *attributes) add(cmd *cobra.Command) {
 // event is the event with these attributes and this data; nil is no data.
 func (at *attributes) event(data []byte, now time.Time) (event.Event, error) {
 	var b event.Builder
+	if at.source == "" {
+		return event.Event{}, usagef("--source is empty: want a URI reference, such as %s", defaultSource)
+	}
 	id := at.id
 	if id == "" {
 		id = rand.Text()

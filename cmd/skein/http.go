@@ -133,6 +133,14 @@ func portError(port, flag string, err error) error {
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return fmt.Errorf("%s is in use by another process; choose another with %s: %w", port, flag, err)
 	}
+	if errors.Is(err, syscall.EADDRNOTAVAIL) {
+		return fmt.Errorf("%s is at no address of this machine; choose another with %s: %w", port, flag, err)
+	}
+	var address *net.AddrError
+	var name *net.DNSError
+	if errors.As(err, &address) || errors.As(err, &name) {
+		return usagef("%s: want host:port or :port, the port from 0 to 65535: %w", flag, err)
+	}
 	return fmt.Errorf("%s cannot be opened: %w", port, err)
 }
 

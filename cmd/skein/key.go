@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -74,7 +76,10 @@ func keyText(line, fingerprint string) string {
 
 func writeKey(path, text string) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("write the key: %s exists, and a key is never overwritten: choose another name, or move it away", path)
+	case err != nil:
 		return fmt.Errorf("write the key: %w", err)
 	}
 	if _, err := f.WriteString(text); err != nil {

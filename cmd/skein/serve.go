@@ -189,6 +189,9 @@ func (s *serveFlags) open(ctx context.Context, log *slog.Logger) (b *broker, err
 		if port != nil {
 			err = errors.Join(err, port.Close())
 		}
+		if errors.Is(err, node.ErrConfig) {
+			err = &usageError{err}
+		}
 		return nil, err
 	}
 	b.openFaces(port, config, tokens)

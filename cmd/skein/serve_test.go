@@ -158,10 +158,18 @@ func TestUnreachableSeedsAreSaidAndTriedOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
+	face, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := face.Addr().String()
+	if err := face.Close(); err != nil {
+		t.Fatal(err)
+	}
 	founder := serveNode(t)
-	ready, s := begin(t, "--seeds", conn.LocalAddr().String(), "--key-file", founder.KeyFile)
+	ready, s := begin(t, "--seeds", conn.LocalAddr().String(), "--key-file", founder.KeyFile, "--http", port)
 	deadline := time.After(20 * time.Second)
-	for !strings.Contains(s.log.String(), "still trying to enter the mesh") {
+	for !strings.Contains(s.log.String(), "still trying to enter the mesh") || !strings.Contains(s.log.String(), "nobody answers within") {
 		select {
 		case <-ready:
 			t.Fatal("ready without its seed")
@@ -173,6 +181,33 @@ func TestUnreachableSeedsAreSaidAndTriedOn(t *testing.T) {
 	if !strings.Contains(s.log.String(), conn.LocalAddr().String()) {
 		t.Errorf("the seed is not named:\n%s", s.log)
 	}
+	readyz := ask(t, "http://"+port+"/readyz")
+	for _, want := range []string{"503", "not ready", conn.LocalAddr().String(), "nobody answers within"} {
+		if !strings.Contains(readyz, want) {
+			t.Errorf("readyz does not say %q: %s", want, readyz)
+		}
+	}
+	r := skein(t, "topology", "--server", "http://"+port)
+	r.want(t, exitDone)
+	if !strings.Contains(r.out, "no mesh yet") {
+		t.Errorf("the topology of a node that joins:\n%s", r.out)
+	}
+	skein(t, "pub", "--type", "a", "--server", "http://"+port).want(t, exitFailed, "not ready", conn.LocalAddr().String())
+}
+
+// ask is the status and the body that a URL answers.
+func ask(t *testing.T, url string) string {
+	t.Helper()
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.Status + " " + string(body)
 }
 
 func TestPortInUseIsSaid(t *testing.T) {
@@ -196,7 +231,7 @@ func TestPortInUseIsSaid(t *testing.T) {
 func TestDataDirectoryInUseIsSaid(t *testing.T) {
 	dir := t.TempDir()
 	serveNode(t, "--data-dir", dir)
-	skein(t, "serve", "--data-dir", dir, "--listen", "127.0.0.1:0", "--http", "off").want(t, exitFailed, dir, "in use by another process")
+	skein(t, "serve", "--data-dir", dir, "--listen", "127.0.0.1:0", "--http", "off").want(t, exitFailed, dir, "in use by another process", "--data-dir")
 }
 
 func TestUnwritableDataDirectoryIsSaid(t *testing.T) {
@@ -205,7 +240,7 @@ func TestUnwritableDataDirectoryIsSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := filepath.Join(file, "data")
-	skein(t, "serve", "--data-dir", dir, "--listen", "127.0.0.1:0", "--http", "off").want(t, exitFailed, dir, "not a directory")
+	skein(t, "serve", "--data-dir", dir, "--listen", "127.0.0.1:0", "--http", "off").want(t, exitFailed, dir, "not a directory", "--data-dir")
 }
 
 func TestHTTPOpenToTheNetworkNeedsTLSAndTokens(t *testing.T) {
@@ -241,12 +276,12 @@ func TestBadNodeSettingsAreSaid(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"--region", "no region"}, exitFailed, "region"},
-		{[]string{"--seeds", "nowhere"}, exitFailed, "host:port"},
+		{[]string{"--region", "no region"}, exitUsage, "region"},
+		{[]string{"--seeds", "nowhere"}, exitUsage, "host:port"},
 		{[]string{"--seeds", "127.0.0.1:1"}, exitFailed, "key"},
 		{[]string{"--key-file", "/does/not/exist"}, exitFailed, "/does/not/exist"},
 		{[]string{"--advertise", "no.such.host.invalid:1"}, exitFailed, "--advertise"},
-		{[]string{"--tls-cert", "x"}, exitFailed, "PKI"},
+		{[]string{"--tls-cert", "x"}, exitUsage, "PKI"},
 		{[]string{"--log-level", "loud"}, exitUsage, "--log-level"},
 		{[]string{"--log-format", "xml"}, exitUsage, "--log-format"},
 	} {

@@ -137,7 +137,11 @@ func drawTopology(s *screen, t node.Topology) {
 			up++
 		}
 	}
-	s.printf("mesh %s, %s, %s, %d of %s up\n", s.paint(bold, t.Mesh), plural(len(t.Regions), "region"),
+	mesh := "mesh " + s.paint(bold, t.Mesh)
+	if t.Mesh == "" {
+		mesh = s.paint(yellow, "no mesh yet: the node is still joining (its /readyz says what keeps it)")
+	}
+	s.printf("%s, %s, %s, %d of %s up\n", mesh, plural(len(t.Regions), "region"),
 		plural(nodes, "node"), up, plural(len(t.Links), "link"))
 	for _, r := range t.Regions {
 		s.printf("\n%s\n", s.paint(bold, r.Name))
