@@ -30,7 +30,7 @@ type settings struct {
 // Defaults.
 const (
 	DefaultWindowEvents = 16384
-	DefaultWindowBytes  = 8 << 20
+	DefaultWindowBytes  = 4 << 20
 	DefaultMaxPause     = 5 * time.Second
 	DefaultBuffer       = 4 << 20 // bytes a subscription holds for its handler
 )

@@ -62,7 +62,7 @@ func (o *Outbox) append(f func(dst []byte) []byte) bool {
 func (o *Outbox) Ready() <-chan struct{} { return o.ready }
 
 // maxSpare is the largest buffer that is kept for the next turn, in bytes.
-const maxSpare = 4 << 20
+const maxSpare = 8 << 20
 
 // Take returns all frames there are, none when there are none. They are valid
 // until the next Take.
