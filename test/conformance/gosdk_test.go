@@ -39,6 +39,7 @@ func TestTheGoSDKPublishesAndReceives(t *testing.T) {
 	_, eu, us := twoRegions(t)
 	ctx := bounded(t)
 	poll := subscribePoll(ctx, t, us.HTTP)
+	awaitInterest(ctx, t, eu.HTTP, us.Region, goType)
 	client, err := cloudevents.NewClientHTTP(cloudevents.WithTarget(eu.HTTP + "/events"))
 	if err != nil {
 		t.Fatal(err)
@@ -88,7 +89,7 @@ type longPoll struct {
 	ahead  []event.Event
 }
 
-// subscribePoll returns once the subscription has spread.
+// subscribePoll subscribes to goType.
 func subscribePoll(ctx context.Context, t *testing.T, node string) *longPoll {
 	t.Helper()
 	p := &longPoll{url: node + "/events"}

@@ -17,8 +17,8 @@ const installWithin = 3 * time.Minute
 // TestTheJavaScriptSDKPublishesAndReceives: the exchange itself is
 // javascript/exchange.mjs, which fails by itself.
 func TestTheJavaScriptSDKPublishesAndReceives(t *testing.T) {
-	_, eu, us := twoRegions(t)
 	dir := installSDK(t)
+	_, eu, us := twoRegions(t)
 	exchange := exec.CommandContext(bounded(t), "node", "exchange.mjs", eu.HTTP, us.HTTP)
 	exchange.Dir = dir
 	out, err := exchange.CombinedOutput()
@@ -33,6 +33,9 @@ func TestTheJavaScriptSDKPublishesAndReceives(t *testing.T) {
 // not to be had says nothing about Skein.
 func installSDK(t *testing.T) (dir string) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("installing the SDK takes its time")
+	}
 	for _, tool := range []string{"node", "npm"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("the JavaScript SDK is not tested: there is no %s here", tool)
@@ -48,7 +51,7 @@ func installSDK(t *testing.T) (dir string) {
 	install.Dir = dir
 	install.WaitDelay = time.Second // for what npm has started itself
 	if out, err := install.CombinedOutput(); err != nil {
-		t.Skipf("the JavaScript SDK is not tested: npm cannot install it: %v\n%s", err, lastLines(string(out), 5))
+		t.Skipf("the JavaScript SDK is not tested: npm cannot install it: %v\n%s", err, firstLines(string(out), 5))
 	}
 	for _, name := range []string{"cloudevents", "ws"} {
 		if _, err := os.Stat(filepath.Join(dir, "node_modules", name, "package.json")); err != nil {
@@ -58,8 +61,8 @@ func installSDK(t *testing.T) (dir string) {
 	return dir
 }
 
-// lastLines is the end of a text.
-func lastLines(text string, n int) string {
+// firstLines is the beginning of a text.
+func firstLines(text string, n int) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
-	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+	return strings.Join(lines[:min(n, len(lines))], "\n")
 }

@@ -123,6 +123,9 @@ func (w *walk) look(ctx context.Context, t *testing.T, line []string) {
 func (w *walk) publish(ctx context.Context, t *testing.T, words []string) {
 	t.Helper()
 	req := parseCurl(ctx, t, words)
+	for _, region := range []string{"us", "ap"} {
+		awaitInterest(ctx, t, req.URL.Scheme+"://"+req.URL.Host, region, "order.>")
+	}
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
 		t.Fatal(err)

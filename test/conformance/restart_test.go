@@ -84,7 +84,7 @@ type inbox struct {
 func hear(ctx context.Context, t *testing.T, c *client.Client, typ string) *inbox {
 	t.Helper()
 	in := make(chan client.Delivery, 1024)
-	sub, err := c.SubscribeChan(ctx, client.ByType(typ), in)
+	sub, err := c.SubscribeChan(ctx, client.ByType(typ), in, client.WithBarrierWait(patience/4))
 	if err != nil {
 		t.Fatal(err)
 	}

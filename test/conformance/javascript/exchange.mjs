@@ -6,7 +6,8 @@ import assert from "node:assert/strict";
 import { CloudEvent, HTTP, Mode, emitterFor, httpTransport } from "cloudevents";
 import WebSocket from "ws";
 
-const [here, there] = process.argv.slice(2).map((url) => url + "/events");
+const [nodeHere, nodeThere] = process.argv.slice(2);
+const [here, there] = [nodeHere, nodeThere].map((url) => url + "/events");
 const type = "org.example.javascript";
 const bytes = Uint8Array.from([0, 255, 10, 128, 34]);
 
@@ -101,6 +102,19 @@ async function longPoll(ready) {
   return events;
 }
 
+// Waits until the node here knows of the subscriptions there: on a machine that
+// is busy enough their barriers may be over before.
+async function spread() {
+  for (;;) {
+    const res = await fetch(nodeHere + "/mesh/interests");
+    const known = await res.json();
+    if (known.some((i) => i.scope === "region" && i.filter.includes(type))) {
+      return;
+    }
+    await new Promise((later) => setTimeout(later, 20));
+  }
+}
+
 async function publish() {
   const binary = emitterFor(httpTransport(here));
   const structured = emitterFor(httpTransport(here), { mode: Mode.STRUCTURED });
@@ -129,6 +143,7 @@ const received = receivers.map((receive) => {
   return result;
 });
 await Promise.all(subscribed);
+await spread();
 await publish();
 for (const [i, events] of (await Promise.all(received)).entries()) {
   assert.deepEqual(events.map(essence), all.map(essence), receivers[i].name);
