@@ -247,6 +247,8 @@ func (n *Node) openIdentity() (*transport.Identity, error) {
 		return nil, fmt.Errorf("node: there is no key file %s: copy that of the mesh, or make one for a new mesh with 'skein key new --out %[1]s'", path)
 	case n.cfg.KeyFile != "" || !errors.Is(err, os.ErrNotExist):
 		return nil, fmt.Errorf("node: %w", err)
+	case n.state.Mesh != "":
+		return nil, fmt.Errorf("node: the key file %s is gone, and the node belongs to mesh %s: copy its key from another node of it", path, n.state.Mesh)
 	case len(n.cfg.Seeds) > 0:
 		return nil, errors.New("node: a node that joins a mesh needs its key: --key-file with a copy of the founding node's mesh.key")
 	default:

@@ -83,6 +83,13 @@ func TestANodeRemembersWhoItIs(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), `"us"`) {
 		t.Errorf("its region was changed: %v", err)
 	}
+	if err := os.Remove(filepath.Join(dir, "mesh.key")); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(t.Context(), Config{DataDir: dir, Conn: listen(t)})
+	if err == nil || !strings.Contains(err.Error(), "is gone") || !strings.Contains(err.Error(), mesh) {
+		t.Errorf("without the key of its mesh it made another: %v", err)
+	}
 }
 
 func TestWhatCannotStartSaysWhy(t *testing.T) {

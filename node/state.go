@@ -59,10 +59,10 @@ func openState(dir string, now time.Time) (_ *state, err error) {
 		return nil, fmt.Errorf("node: data directory %s cannot be read: %w", dir, err)
 	default:
 		if err := json.Unmarshal(data, s); err != nil {
-			return nil, fmt.Errorf("node: %s is damaged: %w", s.path("node.json"), err)
+			return nil, fmt.Errorf("node: %s is damaged (restore it, or start with another data directory, as a new node): %w", s.path("node.json"), err)
 		}
 		if s.ID == "" {
-			return nil, fmt.Errorf("node: %s is damaged: no id", s.path("node.json"))
+			return nil, fmt.Errorf("node: %s is damaged (restore it, or start with another data directory, as a new node): no id", s.path("node.json"))
 		}
 	}
 	s.Boot++

@@ -141,7 +141,7 @@ func portError(port, flag string, err error) error {
 	if errors.As(err, &address) || errors.As(err, &name) {
 		return usagef("%s: want host:port or :port, the port from 0 to 65535: %w", flag, err)
 	}
-	return fmt.Errorf("%s cannot be opened: %w", port, err)
+	return fmt.Errorf("%s cannot be opened; choose another with %s: %w", port, flag, err)
 }
 
 // hostPort is the port as other nodes tell tools of it; empty where they cannot
