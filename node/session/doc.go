@@ -8,9 +8,9 @@
 // how publishers are slowed down. An event that is not valid is refused alone.
 //
 // Subscribing. Each subscription has a goroutine that moves events from its
-// queue at the node into the session's outbox while it has credit, and one
-// goroutine writes the outbox, all there is at once. A program that does not
-// read fills its outbox and its credit, then its queue at the node, which drops
+// queue at the node into the session's outbox while it has credit. Whoever puts
+// something there writes all there is, unless another does. A program that does
+// not read fills its outbox and its credit, then its queue at the node, which drops
 // the oldest events and says so with a gap; others do not notice.
 //
 // Everything is bounded: sessions, subscriptions of a session, frames, the

@@ -38,8 +38,6 @@ type session struct {
 	end context.CancelCauseFunc
 	wg  sync.WaitGroup
 
-	closing chan struct{} // closed when all there will be is in the outbox
-
 	// The reader's own.
 	next   uint64        // number of the next published event; 0: any
 	events []event.Event // of the frame at hand
@@ -50,7 +48,7 @@ type session struct {
 
 // newSession makes the session of a connection, for serve.
 func newSession(s *Server, conn net.Conn) *session {
-	x := &session{server: s, conn: conn, out: wire.NewOutbox(outboxLimit), closing: make(chan struct{}), subs: make(map[uint64]*subscriber)}
+	x := &session{server: s, conn: conn, out: wire.NewOutbox(outboxLimit), subs: make(map[uint64]*subscriber)}
 	x.ctx, x.end = context.WithCancelCause(s.ctx)
 	return x
 }
@@ -88,10 +86,9 @@ func (x *session) serve(src io.Reader) error {
 	if err == nil {
 		x.conn.SetDeadline(time.Time{})
 		x.reader.Limit = x.server.cfg.MaxEvent + wire.MaxControl
-		x.wg.Go(x.write)
+		x.flush()
+		x.wg.Go(x.beat)
 		err = x.read()
-	} else {
-		x.wg.Go(x.write) // for the bye
 	}
 	if x.ctx.Err() != nil && !errors.Is(err, errDone) {
 		err = context.Cause(x.ctx)
@@ -101,9 +98,9 @@ func (x *session) serve(src io.Reader) error {
 	}
 	x.conn.SetWriteDeadline(time.Now().Add(byeWithin))
 	x.out.Close()
-	close(x.closing)
 	x.end(err)
 	x.wg.Wait()
+	x.flush()
 	if !errors.Is(err, errDone) {
 		x.linger()
 	}
@@ -203,32 +200,31 @@ func (x *session) handle(kind wire.Kind, body []byte) error {
 	return nil
 }
 
-// send puts frames into the outbox and waits for room: a client that does not
-// read is not read from.
-func (x *session) send(f func(dst []byte) []byte) { x.out.Append(f) }
+// send puts frames into the outbox, once there is room, and on their way: a
+// client that does not read is not read from.
+func (x *session) send(f func(dst []byte) []byte) {
+	x.out.Append(f)
+	x.flush()
+}
 
-// write writes the outbox until the session closes, and says that the
-// session lives when there is nothing else to say.
-func (x *session) write() {
+// flush writes the outbox, or leaves it to who is writing.
+func (x *session) flush() {
+	if err := x.out.Flush(x.conn); err != nil {
+		x.out.Close()
+		x.end(fmt.Errorf("session: write: %w", err))
+	}
+}
+
+// beat says that the session lives, until it ends.
+func (x *session) beat() {
 	clock := time.NewTicker(wire.AliveEvery)
 	defer clock.Stop()
-	idle := false
-	for closing := false; !closing; {
+	for {
 		select {
-		case <-x.out.Ready():
-			idle = false
 		case <-clock.C:
-			if idle {
-				x.out.AppendNow(func(dst []byte) []byte { return wire.AppendFrame(dst, wire.Alive, nil) })
-			}
-			idle = true
-			continue
-		case <-x.closing:
-			closing = true
-		}
-		if _, err := x.conn.Write(x.out.Take()); err != nil {
-			x.out.Close()
-			x.end(fmt.Errorf("session: write: %w", err))
+			x.out.AppendNow(func(dst []byte) []byte { return wire.AppendFrame(dst, wire.Alive, nil) })
+			x.flush()
+		case <-x.ctx.Done():
 			return
 		}
 	}

@@ -174,6 +174,7 @@ func (s *subscriber) send(items []queue.Item) (bytes int, err error) {
 		}) {
 			return bytes, context.Cause(x.ctx)
 		}
+		x.flush()
 		s.spend(size)
 		x.server.count.out.Add(uint64(n))
 		bytes += size

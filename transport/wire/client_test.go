@@ -2,10 +2,12 @@ package wire
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -97,6 +99,40 @@ func TestALongReasonIsCutAtACharacter(t *testing.T) {
 	if err != nil || len(got.Reason) > MaxReason || got.Reason != strings.Repeat("é", MaxReason/2) {
 		t.Errorf("a reason of %d bytes came as %d bytes, %v", len(long.Reason), len(got.Reason), err)
 	}
+}
+
+func TestFlushWritesEverythingOnceAndInOrder(t *testing.T) {
+	o, end := NewOutbox(1<<10), &countingWriter{}
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for range 500 {
+				o.Append(func(dst []byte) []byte {
+					end.said++ // under the outbox's lock
+					return binary.BigEndian.AppendUint32(dst, end.said)
+				})
+				if err := o.Flush(end); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if end.heard != 8*500 || end.wrong != 0 {
+		t.Errorf("%d of %d numbers were written, %d out of order", end.heard, 8*500, end.wrong)
+	}
+}
+
+// countingWriter expects the numbers from 1 on.
+type countingWriter struct{ said, heard, wrong uint32 }
+
+func (w *countingWriter) Write(b []byte) (int, error) {
+	for n := b; len(n) > 0; n = n[4:] {
+		if w.heard++; binary.BigEndian.Uint32(n) != w.heard {
+			w.wrong++
+		}
+	}
+	return len(b), nil
 }
 
 func TestTheOutboxKeepsOrderAndWaitsForRoom(t *testing.T) {

@@ -1,13 +1,18 @@
 package wire
 
-import "sync"
+import (
+	"io"
+	"sync"
+)
 
-// Outbox gathers the frames that many goroutines send on one stream, for the
-// one goroutine that writes them. What comes while that one writes goes out
-// together afterwards: the busier the stream, the larger the writes.
+// Outbox gathers the frames that many goroutines send on one stream. What comes
+// while some are written goes out together afterwards: the busier the stream,
+// the larger the writes.
 //
-// The writer waits for Ready, takes, writes, and takes again until nothing is
-// left. All methods may be called by any goroutine, but Take by the writer only.
+// Either one goroutine waits for Ready, takes, writes, and takes again until
+// nothing is left; or whoever appends calls Flush, which saves the change of
+// goroutines. All methods may be called by any goroutine, but Take by the one
+// writer only.
 type Outbox struct {
 	ready chan struct{}
 	limit int
@@ -15,7 +20,8 @@ type Outbox struct {
 	mu     sync.Mutex // guards the fields below
 	room   sync.Cond
 	buf    []byte // frames, in order
-	spare  []byte // what Take returned last
+	spare  []byte // what was taken last
+	busy   bool   // a Flush is writing
 	closed bool
 }
 
@@ -69,6 +75,32 @@ const maxSpare = 8 << 20
 func (o *Outbox) Take() []byte {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.take()
+}
+
+// Flush writes what is there, and what comes meanwhile, to w; while another call
+// does so it leaves that to it.
+func (o *Outbox) Flush(w io.Writer) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.busy {
+		return nil
+	}
+	o.busy = true
+	defer func() { o.busy = false }()
+	for len(o.buf) > 0 {
+		taken := o.take()
+		o.mu.Unlock()
+		_, err := w.Write(taken)
+		o.mu.Lock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *Outbox) take() []byte {
 	taken := o.buf
 	o.buf = o.spare[:0]
 	if o.spare = taken; cap(taken) > maxSpare {
