@@ -27,6 +27,9 @@ type system interface {
 	subscriber(ctx context.Context, region int, topic string, got func(data []byte)) (stop func(), err error)
 	// publisher sends messages into region 0.
 	publisher(ctx context.Context, topic string) (publisher, error)
+	// ingest is where HTTP takes events: for the peer, which has no such face, a
+	// bare net/http server.
+	ingest(ctx context.Context) (addr string, stop func(), err error)
 	close()
 }
 
@@ -40,12 +43,14 @@ type publisher interface {
 const regions = 3
 
 func main() {
-	if len(os.Args) > 1 && os.Args[1] == serverVerb {
-		if err := serveNATS(os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	if len(os.Args) > 1 {
+		if serve := map[string]func([]string) error{serverVerb: serveNATS, bareVerb: serveBare}[os.Args[1]]; serve != nil {
+			if err := serve(os.Args[2:]); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	quick := flag.Bool("quick", false, "one short round of each row")
 	only := flag.String("rows", "", "comma-separated `names` of rows; empty is all")

@@ -213,6 +213,8 @@ func (p *natsPublisher) publish(data []byte) error { return p.c.Publish(p.topic,
 func (p *natsPublisher) flush() error              { return p.c.Flush() }
 func (p *natsPublisher) close()                    { p.c.Close() }
 
+func (s *nats) ingest(ctx context.Context) (string, func(), error) { return startBare(ctx) }
+
 func (s *nats) close() { endAll(s.processes) }
 
 // selfSigned writes a certificate, which is its own authority, and its key.

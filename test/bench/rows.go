@@ -34,6 +34,7 @@ var rows = []row{
 	throughput("regions2-1k", 1024, 100_000, []int{1, 2}, "≥ 1.1"),
 	{name: "latency", unit: "ms", lines: []string{"10 k/s, 256 B, one region: p50", "p99"}, wanted: []string{"≤ 1.0", "≤ 1.0"}, measure: latency},
 	throughput("fanout-128", 128, 150_000, []int{0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, "≥ 1.0"),
+	{name: "ingest", unit: "k/s", lines: []string{"HTTP, 256 B; left: bare net/http"}, wanted: []string{"≥ 0.7"}, measure: ingest},
 }
 
 // throughput publishes as fast as the system takes it and counts what arrives

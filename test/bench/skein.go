@@ -145,6 +145,10 @@ func (p *skeinPublisher) publish(data []byte) error {
 func (p *skeinPublisher) flush() error { return p.c.Flush(p.ctx) }
 func (p *skeinPublisher) close()       { p.c.Close() }
 
+func (s *skein) ingest(context.Context) (string, func(), error) {
+	return strings.TrimPrefix(s.http[0], "http://"), func() {}, nil
+}
+
 func (s *skein) close() { endAll(s.processes) }
 
 // endAll ends our processes, politely first.
