@@ -73,6 +73,7 @@ var mayImport = map[string]string{
 
 	"test":          "test/simmesh test/realmesh node/httpapi node/session node/client transport " + face,
 	"test/wan":      "",
+	"test/wan/tun":  "test/wan",
 	"test/realmesh": "test/wan",
 	"test/simmesh":  "node transport " + words,
 
@@ -111,7 +112,7 @@ var thirdParty = map[string]string{
 	"google.golang.org/protobuf/encoding/protowire": "transport/event",
 
 	"golang.org/x/net":  "transport gossip",
-	"golang.org/x/sys":  "transport store/journal cmd/skein",
+	"golang.org/x/sys":  "transport store/journal cmd/skein test/wan/tun",
 	"golang.org/x/term": "cmd/skein",
 	"golang.org/x/time": "transport node/httpapi node/delivery",
 }
