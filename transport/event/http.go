@@ -27,7 +27,7 @@ func isCE(key string) bool {
 // In the ordinary case, with no value encoded, it allocates nothing but dst's
 // growth. A body of no bytes is no data.
 func (d Decoder) AppendHTTP(dst []byte, h http.Header, body []byte) ([]byte, error) {
-	var room [16]attr
+	var room [10]attr
 	b := Builder{attrs: room[:0]}
 	var bad *InvalidError
 	spec := ""
@@ -43,7 +43,7 @@ func (d Decoder) AppendHTTP(dst []byte, h http.Header, body []byte) ([]byte, err
 			b.attrs = append(b.attrs, attr{name: "datacontenttype", value: StringValue(values[0])})
 			continue
 		}
-		name, known := attrName(key[len("ce-"):])
+		name, what := attrName(key[len("ce-"):])
 		if len(values) != 1 {
 			if len(values) > 1 {
 				bad = bad.add(name, reasonTwice)
@@ -56,22 +56,22 @@ func (d Decoder) AppendHTTP(dst []byte, h http.Header, body []byte) ([]byte, err
 			continue
 		}
 		into := &b.id
-		switch name {
-		case "id":
-		case "source":
+		switch what {
+		case roleID:
+		case roleSource:
 			into = &b.source
-		case "type":
+		case roleType:
 			into = &b.typ
-		case "specversion":
+		case roleSpec:
 			into = &spec
-		case "datacontenttype":
+		case roleMediaType:
 			bad = bad.add(name, "must be in Content-Type, not in ce-datacontenttype")
 			continue
-		case "dataschema":
+		case roleDataSchema:
 			b.attrs = append(b.attrs, attr{name: name, value: URIValue(value)})
 			continue
 		default:
-			b.attrs = append(b.attrs, attr{name, StringValue(value), plain, known})
+			b.attrs = append(b.attrs, attr{name, StringValue(value), plain, what == roleKnown})
 			continue
 		}
 		if *into != "" { // the same name in another case
@@ -88,42 +88,57 @@ func (d Decoder) AppendHTTP(dst []byte, h http.Header, body []byte) ([]byte, err
 	return d.finish(dst, &b, bad)
 }
 
-// attrName is a header's name in lower case. For the names of the core and of
-// documented extensions, as net/http writes them, it allocates nothing.
-func attrName(s string) (name string, known bool) {
+// role is what a header's attribute is to the event.
+type role uint8
+
+const (
+	roleExtension  role = iota // of a name that nobody has checked
+	roleKnown                  // of the core or a documented extension
+	roleID
+	roleSource
+	roleType
+	roleSpec
+	roleMediaType
+	roleDataSchema
+)
+
+// attrName is a header's name in lower case, and the attribute's role. For the
+// names of the core and of documented extensions, as net/http writes them, it
+// allocates nothing.
+func attrName(s string) (name string, what role) {
 	switch s {
 	case "Id":
-		return "id", true
+		return "id", roleID
 	case "Source":
-		return "source", true
+		return "source", roleSource
 	case "Type":
-		return "type", true
+		return "type", roleType
 	case "Specversion":
-		return "specversion", true
+		return "specversion", roleSpec
 	case "Time":
-		return "time", true
+		return "time", roleKnown
 	case "Subject":
-		return "subject", true
+		return "subject", roleKnown
 	case "Dataschema":
-		return "dataschema", true
+		return "dataschema", roleDataSchema
 	case "Partitionkey":
-		return "partitionkey", true
+		return "partitionkey", roleKnown
 	case "Traceparent":
-		return "traceparent", true
+		return "traceparent", roleKnown
 	case "Tracestate":
-		return "tracestate", true
+		return "tracestate", roleKnown
 	case "Sequence":
-		return "sequence", true
+		return "sequence", roleKnown
 	case "Dataref":
-		return "dataref", true
+		return "dataref", roleKnown
 	case "Correlationid":
-		return "correlationid", true
+		return "correlationid", roleKnown
 	case "Causationid":
-		return "causationid", true
+		return "causationid", roleKnown
 	case "Expirytime":
-		return "expirytime", true
+		return "expirytime", roleKnown
 	case "Recordedtime":
-		return "recordedtime", true
+		return "recordedtime", roleKnown
 	}
 	b := []byte(s)
 	for i, c := range b {
@@ -131,7 +146,21 @@ func attrName(s string) (name string, known bool) {
 			b[i] = c | 0x20
 		}
 	}
-	return text(b), false
+	switch name = text(b); name { // written in another case
+	case "id":
+		return name, roleID
+	case "source":
+		return name, roleSource
+	case "type":
+		return name, roleType
+	case "specversion":
+		return name, roleSpec
+	case "datacontenttype":
+		return name, roleMediaType
+	case "dataschema":
+		return name, roleDataSchema
+	}
+	return name, roleExtension
 }
 
 // headerValue decodes a header's value: quoting first, then one round of
