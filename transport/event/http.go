@@ -92,8 +92,8 @@ func (d Decoder) AppendHTTP(dst []byte, h http.Header, body []byte) ([]byte, err
 type role uint8
 
 const (
-	roleExtension  role = iota // of a name that nobody has checked
-	roleKnown                  // of the core or a documented extension
+	roleExtension role = iota // of a name that nobody has checked
+	roleKnown                 // of the core or a documented extension
 	roleID
 	roleSource
 	roleType
