@@ -11,7 +11,7 @@
 // region's gateways, to the gateways of every other region. Gateways are the
 // first few nodes of a region by rendezvous rank, so every node names the same
 // ones without asking; a link from outside the region that somebody else
-// opened is used all the same.
+// opened is used all the same, until there is another way and it is closed.
 //
 // Interest. Three topics are spread as facts: a node's interest to its region,
 // the region's summary (told by each gateway) to the mesh, and the regions
@@ -32,6 +32,7 @@
 // loses its oldest events and is told how many, in their place.
 //
 // Goroutines: the spreader (facts, digests, removals that linger), the joiner
-// (until the mesh is entered), and short ones for barrier calls, all awaited
-// by Close.
+// (until the mesh is entered), the rememberer (peers to disk), the pruner (links
+// that neither end wants), and short ones for barrier calls, all awaited by
+// Close.
 package node

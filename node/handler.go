@@ -40,10 +40,10 @@ func (h *handler) LinkDown(id peer.ID, _ string) {
 	n.graph.SetLinked(p, false)
 	if !n.alive(id) {
 		n.graph.DropPeer(id) // gossip has said so before
-		n.net.Disconnect(id)
+		n.relink()
 	}
-	if n.leaving.Load() {
-		n.net.Disconnect(id) // the peer has heard it: do not dial again
+	if n.leaving.Load() || !n.graph.Wants(id) {
+		n.net.Disconnect(id) // neither dead nor spare links are dialled again, nor who has heard that this node leaves
 	}
 	n.spread.linkDown(id)
 }

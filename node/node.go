@@ -119,6 +119,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.opened(n.closeGossip)
 	n.wg.Go(n.tick)
 	n.wg.Go(n.remember)
+	n.wg.Go(n.prune)
 	return n, n.enter(ctx)
 }
 

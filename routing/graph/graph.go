@@ -41,17 +41,18 @@ type Hop struct {
 type Graph struct {
 	self peer.Peer
 
-	mu     sync.Mutex // guards the fields below
-	peers  map[peer.ID]peer.Peer
-	linked map[peer.ID]bool
-	reach  map[peer.ID][]string // regions that gateways of this region say they reach
+	mu      sync.Mutex // guards the fields below
+	peers   map[peer.ID]peer.Peer
+	linked  map[peer.ID]bool
+	reach   map[peer.ID][]string // regions that gateways of this region say they reach
+	retired map[peer.ID]bool     // spare links that nothing goes over any more
 
 	hops atomic.Pointer[map[string]*[Lanes]Hop]
 }
 
 // New makes the graph of a node that knows nobody yet.
 func New(self peer.Peer) *Graph {
-	g := &Graph{self: self, peers: map[peer.ID]peer.Peer{}, linked: map[peer.ID]bool{}, reach: map[peer.ID][]string{}}
+	g := &Graph{self: self, peers: map[peer.ID]peer.Peer{}, linked: map[peer.ID]bool{}, reach: map[peer.ID][]string{}, retired: map[peer.ID]bool{}}
 	g.hops.Store(&map[string]*[Lanes]Hop{})
 	return g
 }
@@ -94,6 +95,7 @@ func (g *Graph) update(change func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	change()
+	g.reinstate()
 	hops := map[string]*[Lanes]Hop{}
 	for _, region := range g.regions() {
 		if region != g.self.Region {
@@ -108,7 +110,7 @@ func (g *Graph) hopsTo(region string) *[Lanes]Hop {
 	var entries, vias []peer.ID
 	for id, p := range g.peers {
 		switch {
-		case !g.linked[id]:
+		case !g.linked[id] || g.retired[id]:
 		case p.Region == region:
 			entries = append(entries, id)
 		case p.Region == g.self.Region && slices.Contains(g.reach[id], region):
@@ -140,7 +142,7 @@ func (g *Graph) Reach() []string {
 	defer g.mu.Unlock()
 	var list []string
 	for id := range g.linked {
-		if r := g.peers[id].Region; r != g.self.Region && !slices.Contains(list, r) {
+		if r := g.peers[id].Region; r != g.self.Region && !g.retired[id] && !slices.Contains(list, r) {
 			list = append(list, r)
 		}
 	}
@@ -255,6 +257,10 @@ func (g *Graph) IsGateway() bool {
 func (g *Graph) Wanted() []peer.Peer {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	return g.wanted()
+}
+
+func (g *Graph) wanted() []peer.Peer {
 	gateway := slices.Contains(g.gateways(g.self.Region), g.self.ID)
 	var list []peer.Peer
 	for _, region := range g.regions() {
