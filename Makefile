@@ -45,8 +45,9 @@ fuzz: ## every fuzz target for FUZZTIME each
 	  $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 	done
 
-soak: ## the tests again, raced, with SOAK times as many seeds and runs
+soak: ## the tests again, raced, with SOAK times as many seeds and runs; then a mesh too large for the race detector
 	SKEIN_SOAK=$(SOAK) $(GO) test -race -count 1 -timeout 6h ./...
+	SKEIN_SOAK=$(SOAK) $(GO) test -count 1 -timeout 1h -run LargeMesh ./test
 
 clean:
 	rm -f skein
