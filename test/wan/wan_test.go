@@ -147,3 +147,30 @@ func TestLossBandwidthAndCutsTakePackets(t *testing.T) {
 		t.Errorf("counters %+v", s)
 	}
 }
+
+func TestACutOfOneDirectionLeavesTheOtherOpen(t *testing.T) {
+	e := start(t)
+	a, b, toA, toB := pair(t, e)
+	direct := func(text string) {
+		s, err := Parse(text)
+		if err == nil {
+			err = e.Run(t.Context(), s)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	passes := func(from, to *net.UDPConn, addr netip.AddrPort) bool {
+		send(t, from, addr, 10)
+		got, _ := receive(t, to, 200*time.Millisecond)
+		return len(got) == 10
+	}
+	direct("at 0s cut eu -> us")
+	if passes(a, b, toB) || !passes(b, a, toA) {
+		t.Error("a cut from eu to us did not stop that, or stopped the other way")
+	}
+	direct("at 0s heal eu -> us")
+	if !passes(a, b, toB) {
+		t.Error("it did not heal")
+	}
+}
