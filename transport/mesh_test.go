@@ -28,8 +28,11 @@ func TestAllOfAMeshLinkWithEachOtherAtOnce(t *testing.T) {
 		for _, a := range nodes {
 			a.wait("links to all others", func() bool { return len(a.up) == n-1 })
 		}
-		if took := time.Since(start); took != 4*latency {
-			t.Errorf("took %v, want two round trips", took)
+		// Two round trips, unless a connection is refused and dialled again:
+		// quic-go lets 32 wait to be accepted, and the last node is dialled by 38
+		// in the same instant.
+		if took := time.Since(start); took > 4*latency+10*minBackoff {
+			t.Errorf("took %v, want two round trips and at most a few pauses", took)
 		}
 		time.Sleep(10 * time.Second)
 		for _, a := range nodes {
