@@ -51,7 +51,7 @@ func (e *Endpoint) Call(ctx context.Context, to peer.ID, kind wire.Kind, body []
 // CallAddr asks whoever is at addr, over a connection of its own. It needs no
 // link and no common mesh: a node that joins begins with it.
 func (e *Endpoint) CallAddr(ctx context.Context, addr netip.AddrPort, kind wire.Kind, body []byte) ([]byte, error) {
-	d, err := e.greet(ctx, addr, roleVisit, "", nil)
+	d, err := e.greet(ctx, addr, e.hello(roleVisit, ""), linkConfig, nil)
 	if err != nil {
 		return nil, fmt.Errorf("transport: call: %w", err)
 	}

@@ -223,7 +223,7 @@ func (e *Endpoint) Addr() netip.AddrPort { return addrPort(e.cfg.Conn.LocalAddr(
 
 // Probe exchanges hellos with whoever is at addr and hangs up.
 func (e *Endpoint) Probe(ctx context.Context, addr netip.AddrPort) (Hello, error) {
-	d, err := e.greet(ctx, addr, roleVisit, "", nil)
+	d, err := e.greet(ctx, addr, e.hello(roleVisit, ""), linkConfig, nil)
 	if err != nil {
 		return Hello{}, err // which says who did not answer, or what with
 	}

@@ -22,6 +22,7 @@ type Hello struct {
 	Peer    peer.Peer `json:"peer"`
 	Role    role      `json:"role"`
 	Session string    `json:"session,omitempty"` // joins the connections of one link
+	For     peer.ID   `json:"for,omitempty"`     // whom the dialer of a link means
 }
 
 // role is what a connection is for.
@@ -77,7 +78,7 @@ func parseHello(body []byte) (Hello, error) {
 		return h, refuse(codeProtocol, "hello with an ID of %d characters", len(h.Peer.ID))
 	case !peer.ValidRegion(h.Peer.Region) || len(h.Peer.Name) > 255 || len(h.Peer.HTTP) > 255:
 		return h, refuse(codeProtocol, "hello of node %s with an invalid region or name", h.Peer.ID.Short())
-	case len(h.Mesh) > 64 || len(h.Session) > 64 || len(h.Founder) > 63:
+	case len(h.Mesh) > 64 || len(h.Session) > 64 || len(h.Founder) > 63 || len(h.For) > 64:
 		return h, refuse(codeProtocol, "hello of node %s with overlong fields", h.Peer.ID.Short())
 	case h.Role != roleVisit && h.Role != roleControl && h.Role != roleLane:
 		return h, refuse(codeProtocol, "hello for an unknown role")
@@ -102,6 +103,9 @@ func (e *Endpoint) check(conn *quic.Conn, theirs Hello) error {
 	if theirs.Role == roleVisit {
 		return nil
 	}
+	if theirs.For != "" && theirs.For != ours.Peer.ID {
+		return refuse(codeRefused, "at this address is node %s, not %s", ours.Peer.ID.Short(), theirs.For.Short())
+	}
 	if theirs.Peer.ID == ours.Peer.ID {
 		return refuse(codeRefused, "a node has no link to itself")
 	}
@@ -122,16 +126,12 @@ type dialed struct {
 // greet dials addr and exchanges hellos. engage, if there is one, is asked
 // whether to go on when the other side has proven who it is. The error's cause
 // is logged if it is a refusal.
-func (e *Endpoint) greet(ctx context.Context, addr netip.AddrPort, as role, session string, engage func() error) (dialed, error) {
-	return e.greetWith(ctx, addr, as, session, linkConfig, engage)
-}
-
-func (e *Endpoint) greetWith(ctx context.Context, addr netip.AddrPort, as role, session string, config *quic.Config, engage func() error) (dialed, error) {
+func (e *Endpoint) greet(ctx context.Context, addr netip.AddrPort, ours Hello, config *quic.Config, engage func() error) (dialed, error) {
 	conn, err := e.dial(ctx, addr, e.creds.protocol, config)
 	if err != nil {
 		return dialed{}, e.failed(addr, "", err)
 	}
-	d, err := e.exchange(ctx, conn, e.hello(as, session), engage)
+	d, err := e.exchange(ctx, conn, ours, engage)
 	if err != nil {
 		if ref, ok := err.(*refusal); ok {
 			e.shut(conn, ref.code, ref.reason)

@@ -67,7 +67,7 @@ func (l *Layer) Close() error {
 
 // DialAddr opens a stream to the layer's namesake at addr.
 func (l *Layer) DialAddr(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	d, err := l.e.greetWith(ctx, addr, roleVisit, "", quietConfig, nil)
+	d, err := l.e.greet(ctx, addr, l.e.hello(roleVisit, ""), quietConfig, nil)
 	if err != nil {
 		return nil, fmt.Errorf("transport: layer %s: %w", l.name, err)
 	}

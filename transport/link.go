@@ -353,7 +353,9 @@ func (l *link) dial(ctx context.Context, p peer.Peer) (*session, error) {
 }
 
 func (l *link) greet(ctx context.Context, p peer.Peer, as role, id string, engage func() error) (dialed, error) {
-	d, err := l.e.greet(ctx, p.Addr, as, id, engage)
+	ours := l.e.hello(as, id)
+	ours.For = p.ID
+	d, err := l.e.greet(ctx, p.Addr, ours, linkConfig, engage)
 	if err == nil && d.theirs.Peer.ID != p.ID {
 		l.e.shut(d.conn, codeRefused, "another node was expected here")
 		err = fmt.Errorf("%w: at %s is node %s, not %s", ErrRefused, p.Addr, d.theirs.Peer.ID.Short(), p.ID.Short())
