@@ -131,7 +131,7 @@ func TestAChangedDescriptionReachesAll(t *testing.T) {
 	})
 }
 
-func TestARumorReachesAllAndTheNewestOfANameWins(t *testing.T) {
+func TestARumorReachesNearlyAllAndTheNewestOfANameWins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const n = 30
 		net := newMemory()
@@ -144,18 +144,19 @@ func TestARumorReachesAllAndTheNewestOfANameWins(t *testing.T) {
 			if err := all[3].Gossip.Rumor("r", []byte(body)); err != nil {
 				t.Fatal(err)
 			}
-			took := within(t, 5*time.Second, "all heard", func() bool {
+			// An epidemic may pass somebody by: what must arrive goes another way.
+			took := within(t, 5*time.Second, "nearly all heard", func() bool {
+				heard := 0
 				for _, m := range all {
 					m.watch.mu.Lock()
-					heard := m == all[3] || m.watch.rumors["n003"] == body
-					m.watch.mu.Unlock()
-					if !heard {
-						return false
+					if m.watch.rumors["n003"] == body {
+						heard++
 					}
+					m.watch.mu.Unlock()
 				}
-				return true
+				return heard >= (n-1)*9/10
 			})
-			t.Logf("%d bytes to all of %d in %v", len(body), n, took)
+			t.Logf("%d bytes to nearly all of %d in %v", len(body), n, took)
 		}
 		if err := all[0].Gossip.Rumor("r", make([]byte, MaxRumor+1)); !errors.Is(err, ErrTooLarge) {
 			t.Errorf("a rumor that is too large: %v", err)
