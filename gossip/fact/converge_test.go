@@ -133,11 +133,9 @@ func (w *world) settled(limit time.Duration) time.Duration {
 	}
 }
 
-func TestConvergeTwentyRegionsOfFiftyNodes(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a thousand machines")
-	}
-	w := planet(t)
+// form has all nodes find each other and say what they want, and is how long
+// it took until they agree.
+func (w *world) form() time.Duration {
 	w.onApply = w.summarize
 	all := func(*simNode) bool { return true }
 	w.members(all, all, true)
@@ -148,25 +146,57 @@ func TestConvergeTwentyRegionsOfFiftyNodes(t *testing.T) {
 		}
 	}
 	w.mesh()
-	formed := w.settled(10 * time.Second)
+	return w.settled(10 * time.Second)
+}
 
-	measure := func(rounds int, topic Topic, pick func() *simNode) []time.Duration {
-		var took []time.Duration
-		for i := range rounds {
-			n := pick()
-			entry := fmt.Sprintf("new/%d/%d", topic, i)
-			took = append(took, w.everywhere(entry, func() {
-				n.set(topic, []string{entry}, nil)
-				if topic == near && n.gateway {
-					n.set(wide, []string{entry}, nil)
-				}
-			}))
-		}
-		slices.Sort(took)
-		return took
+func (w *world) anyNode() *simNode    { return w.nodes[w.rng.IntN(len(w.nodes))] }
+func (w *world) anyGateway() *simNode { return w.nodes[w.rng.IntN(20)*50+w.rng.IntN(5)] }
+
+// measure is how long changes took to reach everybody, sorted.
+func (w *world) measure(rounds int, topic Topic, pick func() *simNode) []time.Duration {
+	var took []time.Duration
+	for i := range rounds {
+		n := pick()
+		entry := fmt.Sprintf("new/%d/%d", topic, i)
+		took = append(took, w.everywhere(entry, func() {
+			n.set(topic, []string{entry}, nil)
+			if topic == near && n.gateway {
+				n.set(wide, []string{entry}, nil)
+			}
+		}))
 	}
-	direct := measure(60, wide, func() *simNode { return w.nodes[w.rng.IntN(20)*50+w.rng.IntN(5)] })
-	twoStep := measure(15, near, func() *simNode { return w.nodes[w.rng.IntN(len(w.nodes))] })
+	slices.Sort(took)
+	return took
+}
+
+// percentile is the p-th of sorted times.
+func percentile(sorted []time.Duration, p int) time.Duration {
+	return sorted[(len(sorted)-1)*p/100].Round(100 * time.Microsecond)
+}
+
+// BenchmarkConvergence prints how long a node's interest takes, in virtual time,
+// to reach every node of twenty regions of fifty. The shortest round trip
+// between regions is 80 ms; 180 ms are wanted.
+func BenchmarkConvergence(b *testing.B) {
+	w := planet(b)
+	w.form()
+	took := w.measure(15, near, w.anyNode)
+	for b.Loop() {
+	}
+	b.ReportMetric(float64(percentile(took, 50))/1e6, "virtual-p50-ms")
+	b.ReportMetric(float64(percentile(took, 99))/1e6, "virtual-p99-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
+func TestConvergeTwentyRegionsOfFiftyNodes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a thousand machines")
+	}
+	w := planet(t)
+	all := func(*simNode) bool { return true }
+	formed := w.form()
+	direct := w.measure(60, wide, w.anyGateway)
+	twoStep := w.measure(15, near, w.anyNode)
 
 	w.onApply = w.summarize
 	half := func(n *simNode) bool { return n.region < "r10" }
@@ -194,7 +224,7 @@ func TestConvergeTwentyRegionsOfFiftyNodes(t *testing.T) {
 	w.mesh()
 	healed := w.settled(10 * time.Second)
 
-	at := func(d []time.Duration, p int) time.Duration { return d[(len(d)-1)*p/100].Round(100 * time.Microsecond) }
+	at := percentile
 	t.Logf("%-44s %10s %10s %10s", "interest reaches all of 20 x 50 nodes", "p50", "p99", "max")
 	t.Logf("%-44s %10v %10v %10v", "a gateway's summary (60 changes)", at(direct, 50), at(direct, 99), at(direct, 100))
 	t.Logf("%-44s %10v %10v %10v", "a node's interest, by its gateways (15)", at(twoStep, 50), at(twoStep, 99), at(twoStep, 100))
