@@ -56,6 +56,7 @@ type LinkView struct {
 	Lanes       int       `json:"lanes"`
 	BytesIn     uint64    `json:"bytesIn"`
 	BytesOut    uint64    `json:"bytesOut"`
+	SavedBytes  uint64    `json:"savedBytes"` // that compression kept from going out
 	EventsIn    uint64    `json:"eventsIn"`
 	EventsOut   uint64    `json:"eventsOut"`
 	QueuedBytes int       `json:"queuedBytes"`

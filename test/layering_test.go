@@ -111,6 +111,8 @@ var thirdParty = map[string]string{
 
 	"google.golang.org/protobuf/encoding/protowire": "transport/event",
 
+	"github.com/klauspost/compress": "transport",
+
 	"golang.org/x/net":  "transport gossip",
 	"golang.org/x/sys":  "transport store/journal cmd/skein test/wan/tun",
 	"golang.org/x/term": "cmd/skein",

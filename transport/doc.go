@@ -8,6 +8,9 @@
 //	control:  frames in order (Send), calls (Call), heartbeats
 //	lane:     batches of events in order (Forward)
 //
+// Batches to a peer of another region that is 2 ms away or more are compressed
+// while that makes them smaller, see packer.
+//
 // Every connection begins with a Hello each way, on its first stream, which
 // then goes on as what the connection is for. The node with the lower ID dials
 // at once; the other when there was no link for 2 s, so that it is enough if

@@ -45,6 +45,7 @@ func TestAPeerThatSendsGarbageIsClosedAndNobodyElseNotices(t *testing.T) {
 		{"control frame on a lane", func(s *session) { s.laneStream.Write(wire.AppendFrame(nil, 0x20, nil)) }, "on a lane"},
 		{"empty batch", func(s *session) { s.laneStream.Write(wire.AppendFrame(nil, wire.Batch, nil)) }, "ends in the middle"},
 		{"oversized batch", func(s *session) { s.laneStream.Write([]byte{byte(wire.Batch), 0xff, 0xff, 0xff, 0x7f}) }, "too large"},
+		{"packed batch that is none", func(s *session) { s.laneStream.Write(wire.AppendFrame(nil, wire.PackedBatch, []byte("none"))) }, "packed batch"},
 		{"truncated batch", func(s *session) { truncated(s.laneStream, []byte{byte(wire.Batch), 100, 1, 1, 1}) }, "ends in the middle"},
 		{"nothing", func(s *session) {}, "no heartbeat"},
 	} {

@@ -203,13 +203,18 @@ func (b *batch) frame() []byte {
 // writeLane writes the queued batches, in order.
 func (s *session) writeLane() {
 	var spare []*batch
+	var packer packer
 	for range s.lane.wake {
 		batches, open := s.lane.take(spare)
 		if !open {
 			return
 		}
 		for i, b := range batches {
-			frame := b.frame()
+			plain := b.frame()
+			frame := plain
+			if s.far() {
+				frame = packer.pack(plain)
+			}
 			if _, err := s.laneStream.Write(frame); err != nil {
 				for _, lost := range batches[i:] {
 					s.counters.dropped.Add(uint64(lost.count))
@@ -219,6 +224,7 @@ func (s *session) writeLane() {
 			}
 			s.counters.eventsOut.Add(uint64(b.count))
 			s.counters.bytesOut.Add(uint64(len(frame)))
+			s.counters.bytesSaved.Add(uint64(len(plain) - len(frame)))
 			s.lane.sent(b)
 		}
 		clear(batches)
@@ -230,9 +236,15 @@ func (s *session) writeLane() {
 func (s *session) readLane() {
 	frames := wire.NewReader(s.laneStream, laneBuffer)
 	frames.Limit = s.link.e.cfg.MaxFrame + batchSize
+	var unpacker unpacker
 	for {
 		kind, body, err := frames.Next()
-		if err == nil && kind != wire.Batch {
+		came := len(body)
+		switch {
+		case err != nil:
+		case kind == wire.PackedBatch:
+			body, err = unpacker.unpack(body, frames.Limit)
+		case kind != wire.Batch:
 			err = refuse(codeProtocol, "frame of kind %#x on a lane", kind)
 		}
 		var count uint64
@@ -245,7 +257,7 @@ func (s *session) readLane() {
 			return
 		}
 		s.counters.eventsIn.Add(count)
-		s.counters.bytesIn.Add(uint64(len(body)))
+		s.counters.bytesIn.Add(uint64(came))
 		s.link.e.cfg.Handler.HandleBatch(s.peer.ID, records)
 	}
 }

@@ -28,8 +28,9 @@ type LinkStats struct {
 	RTT       time.Duration // of the last heartbeats, and before them of the handshake; 0 when not up
 	Loss      float64       // the part of packets sent in this session that got lost, 0 to 1
 	Lanes     int           // connections that carry events; 0 when not up
-	BytesIn   uint64        // of batches
-	BytesOut  uint64
+	BytesIn   uint64        // of batches, as they came
+	BytesOut  uint64        // as they went out
+	Saved     uint64        // bytes that compression kept from going out
 	EventsIn  uint64
 	EventsOut uint64
 	Queued    int    // bytes of events that wait
@@ -46,12 +47,13 @@ type Stats struct {
 
 // counters of a session, and of a link's past ones.
 type counters struct {
-	bytesIn, bytesOut, eventsIn, eventsOut, dropped atomic.Uint64
+	bytesIn, bytesOut, bytesSaved, eventsIn, eventsOut, dropped atomic.Uint64
 }
 
 func (c *counters) add(other *counters) {
 	c.bytesIn.Add(other.bytesIn.Load())
 	c.bytesOut.Add(other.bytesOut.Load())
+	c.bytesSaved.Add(other.bytesSaved.Load())
 	c.eventsIn.Add(other.eventsIn.Load())
 	c.eventsOut.Add(other.eventsOut.Load())
 	c.dropped.Add(other.dropped.Load())
@@ -104,6 +106,7 @@ func (l *link) stats() LinkStats {
 		}
 	}
 	st.BytesIn, st.BytesOut = sum.bytesIn.Load(), sum.bytesOut.Load()
+	st.Saved = sum.bytesSaved.Load()
 	st.EventsIn, st.EventsOut = sum.eventsIn.Load(), sum.eventsOut.Load()
 	st.Dropped = sum.dropped.Load()
 	return st

@@ -37,7 +37,7 @@ what went over them. With --all, the links of every node, as those report them.`
 			if a.json {
 				return a.out.json(links)
 			}
-			a.out.table([]string{"FROM", "TO", "STATE", ">SINCE", ">RTT", ">LOSS", ">LANES", ">IN", ">OUT",
+			a.out.table([]string{"FROM", "TO", "STATE", ">SINCE", ">RTT", ">LOSS", ">LANES", ">IN", ">OUT", ">SAVED",
 				">EVENTS IN", ">EVENTS OUT", ">QUEUED", ">DROPPED", ""}, linkRows(links, time.Now()))
 			return nil
 		},
@@ -63,7 +63,7 @@ func linkRows(links []node.LinkView, now time.Time) [][]cell {
 			{nodeName(l.FromName, l.From) + " (" + l.FromRegion + ")", bold},
 			{nodeName(l.ToName, l.To) + " (" + l.ToRegion + ")", bold},
 			{l.State, stateStyle(l.State)}, {age(now, l.Since), plain}, {millis(l.RTTMs), plain},
-			{percent(l.Loss), plain}, {fmt.Sprint(l.Lanes), plain}, {size(l.BytesIn), plain}, {size(l.BytesOut), plain},
+			{percent(l.Loss), plain}, {fmt.Sprint(l.Lanes), plain}, {size(l.BytesIn), plain}, {size(l.BytesOut), plain}, {size(l.SavedBytes), plain},
 			{count(l.EventsIn), plain}, {count(l.EventsOut), plain}, {size(uint64(l.QueuedBytes)), plain},
 			dropped, {reason, dim},
 		})

@@ -89,7 +89,7 @@ func threeRegions() node.Topology {
 	link := func(from, fromRegion, to, toRegion, state string, rtt float64) node.LinkView {
 		return node.LinkView{
 			From: peer.ID(from), FromName: from, FromRegion: fromRegion, To: peer.ID(to), ToName: to, ToRegion: toRegion,
-			State: state, Since: at.Add(-90 * time.Minute), RTTMs: rtt, Lanes: 1, BytesOut: 1_500_000, BytesIn: 2_000,
+			State: state, Since: at.Add(-90 * time.Minute), RTTMs: rtt, Lanes: 1, BytesOut: 1_500_000, SavedBytes: 3_200_000, BytesIn: 2_000,
 			EventsOut: 1000, EventsIn: 7,
 		}
 	}
@@ -127,7 +127,7 @@ func TestTopologyIsDrawnAsATreeAndWays(t *testing.T) {
 func TestLinksAreDrawnAsATable(t *testing.T) {
 	var b bytes.Buffer
 	top := threeRegions()
-	(&screen{w: &b}).table([]string{"FROM", "TO", "STATE", ">SINCE", ">RTT", ">LOSS", ">LANES", ">IN", ">OUT",
+	(&screen{w: &b}).table([]string{"FROM", "TO", "STATE", ">SINCE", ">RTT", ">LOSS", ">LANES", ">IN", ">OUT", ">SAVED",
 		">EVENTS IN", ">EVENTS OUT", ">QUEUED", ">DROPPED", ""}, linkRows(top.Links, top.At))
 	golden(t, "links.txt", b.String())
 }

@@ -74,7 +74,7 @@ type collector struct {
 	gossipPeers, gossipAbsent, gossipHealth                 *prometheus.Desc
 	rejoins, rumors, rumorsDropped                          *prometheus.Desc
 	linkBytes, linkEvents, linkRTT, linkLoss                *prometheus.Desc
-	linkQueued, linkDropped, linkUp                         *prometheus.Desc
+	linkQueued, linkDropped, linkSaved, linkUp              *prometheus.Desc
 	requests, accepted, sent, open                          *prometheus.Desc
 }
 
@@ -109,6 +109,7 @@ func newCollector(a *API) *collector {
 		linkEvents:     desc("link_events_total", "Event records on a link.", "peer", "name", "region", "direction"),
 		linkRTT:        desc("link_rtt_seconds", "Smoothed round-trip time of a link.", "peer", "name", "region"),
 		linkLoss:       desc("link_loss_ratio", "Share of packets lost on a link.", "peer", "name", "region"),
+		linkSaved:      desc("link_saved_bytes_total", "Bytes that compression kept from going out.", "peer", "name", "region"),
 		linkQueued:     desc("link_queued_bytes", "Bytes waiting for a link.", "peer", "name", "region"),
 		linkDropped:    desc("link_dropped_total", "Event records dropped for lack of room towards a peer.", "peer", "name", "region"),
 		requests:       desc("http_requests_total", "HTTP requests by the status of their answer.", "status"),
@@ -175,6 +176,7 @@ func (c *collector) collectLink(l *node.LinkView, counter func(*prometheus.Desc,
 	counter(c.linkEvents, l.EventsIn, to, name, region, "in")
 	counter(c.linkEvents, l.EventsOut, to, name, region, "out")
 	counter(c.linkDropped, l.Dropped, to, name, region)
+	counter(c.linkSaved, l.SavedBytes, to, name, region)
 	gauge(c.linkRTT, l.RTTMs/1000, to, name, region)
 	gauge(c.linkLoss, l.Loss, to, name, region)
 	gauge(c.linkQueued, float64(l.QueuedBytes), to, name, region)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -71,7 +72,7 @@ func throughput(name string, size, messages int, at []int, wanted string) row {
 				return result{}, err
 			}
 			defer p.close()
-			data := make([]byte, size)
+			data := noise(size)
 			began := time.Now()
 			for i := range n {
 				if i%1000 == 0 && i-least() > window {
@@ -99,6 +100,13 @@ func throughput(name string, size, messages int, at []int, wanted string) row {
 			}
 			return result{values: []float64{rate / 1000}, lost: n*len(at) - arrived}, nil
 		}}
+}
+
+// noise is data that no compression makes smaller.
+func noise(size int) []byte {
+	data := make([]byte, size)
+	rand.Read(data)
+	return data
 }
 
 // settle waits until done, or until progress has stood still for two seconds.
@@ -138,12 +146,13 @@ func latency(ctx context.Context, s system, scale float64) (result, error) {
 		return result{}, err
 	}
 	defer p.close()
+	data := noise(size)
 	began := time.Now()
 	for i := 0; i < n; {
 		due := int(time.Since(began).Seconds() * rate)
 		for ; i < min(due, n); i++ {
-			data := binary.BigEndian.AppendUint64(make([]byte, 0, size), uint64(time.Now().UnixNano()))
-			if err := p.publish(data[:size]); err != nil {
+			binary.BigEndian.PutUint64(data, uint64(time.Now().UnixNano()))
+			if err := p.publish(data); err != nil {
 				return result{}, err
 			}
 		}

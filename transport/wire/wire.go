@@ -8,7 +8,7 @@
 // A lane's batch is a frame whose body begins with the number of its records,
 // for counting only, and goes on with the records:
 //
-//	batch:  count (uvarint) | record …
+//	batch:  count (uvarint) | record …        all of it one S2 block in a PackedBatch
 //	record: how (1) | namespace | lane (1) | targets (Relay only) | envelope
 //
 //	namespace: length (uvarint) | bytes      empty means "default"
@@ -44,6 +44,8 @@ const (
 	Reply   Kind = 0x06 // the answer to a Call
 	Failure Kind = 0x07 // why there is no answer, in words
 	Layer   Kind = 0x08 // the name of a private layer; its bytes follow, unframed
+
+	PackedBatch Kind = 0x09 // a Batch's body as a block of S2
 
 	FirstControl Kind = 0x20
 	LastControl  Kind = 0x3f
