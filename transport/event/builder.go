@@ -163,9 +163,21 @@ func appendBytes(dst []byte, field int, s string) []byte {
 func fieldSize(n int) int { return 1 + uvarintSize(uint64(n)) + n }
 
 // entrySize is the size of an attribute's map entry.
-func entrySize(a *attr) int { return fieldSize(len(a.name)) + fieldSize(valueSize(&a.value)) }
+func entrySize(a *attr) int {
+	if n := len(a.name) + len(a.value.s); n < 0x80-8 && a.value.kind.isText() {
+		return n + 6
+	}
+	return fieldSize(len(a.name)) + fieldSize(valueSize(&a.value))
+}
 
 func appendAttr(dst []byte, a *attr) []byte {
+	if n := len(a.name) + len(a.value.s); n < 0x80-8 && a.value.kind.isText() { // nearly always: all lengths are one byte
+		size := len(a.value.s) + 2
+		dst = append(dst, fieldAttributes<<3|2, byte(n+6), 1<<3|2, byte(len(a.name)))
+		dst = append(dst, a.name...)
+		dst = append(dst, 2<<3|2, byte(size), byte(valueField(a.value.kind)<<3|2), byte(len(a.value.s)))
+		return append(dst, a.value.s...)
+	}
 	dst = append(dst, fieldAttributes<<3|2)
 	dst = binary.AppendUvarint(dst, uint64(entrySize(a)))
 	dst = appendBytes(dst, 1, a.name)
@@ -173,6 +185,9 @@ func appendAttr(dst []byte, a *attr) []byte {
 	dst = binary.AppendUvarint(dst, uint64(valueSize(&a.value)))
 	return appendValue(dst, &a.value)
 }
+
+// isText says whether a kind's value is kept as text, or bytes.
+func (k Kind) isText() bool { return k == String || k == URI || k == URIRef || k == Binary }
 
 // valueField is where CloudEventAttributeValue keeps a kind of text.
 func valueField(k Kind) int {
