@@ -27,7 +27,9 @@
 //     the delta of the owner's facts. Whoever is behind pulls from the owner or
 //     from another linked peer.
 //
-// What was applied is acknowledged to whom it came from. The acknowledgement of
+// What was applied is acknowledged to whom it came from, and to everybody who
+// told of it while it was on its way from another: so nobody waits for the next
+// comparison unless something was lost. The acknowledgement of
 // a Mesh fact to its owner in another region also says which version has been
 // applied by all peers of the acknowledging node's region that are linked to it
 // ("spread"). So Acked knows, without asking, whether every linked node of the

@@ -36,6 +36,7 @@ type fact struct {
 	marks   map[peer.ID]*mark // what the peers it is passed to have; nil unless own or relayed
 	told    uint64            // the spread that its owner was told on this link
 	gone    time.Time         // when its owner was last seen alive; zero while it is
+	at      time.Time         // when its version came, unless it is this node's own
 }
 
 // step is a change from one version to a later one.

@@ -54,14 +54,13 @@ func (m *Machine) LinkDown(now time.Time, id peer.ID) {
 	}
 	delete(m.links, id)
 	m.line = slices.DeleteFunc(m.line, func(o *link) bool { return o == l })
+	m.redirect(id)
 	for _, f := range m.order {
 		if f.owner == id && !m.alive[id] {
 			f.gone = now
 		}
-		if _, marked := f.marks[id]; marked {
-			delete(f.marks, id)
-			m.tellSpread(f)
-		}
+		delete(f.marks, id)
+		m.tellSpread(f) // who is not linked is not waited for
 	}
 }
 
@@ -169,7 +168,7 @@ func (m *Machine) head(f *fact) head {
 // relay notes that a fact from another region is this node's to pass on, if
 // the link it came by, or could come by, leaves the region.
 func (m *Machine) relay(f *fact, l *link) {
-	if f.relayed || m.cfg.Topics[f.topic] != Mesh || f.region == m.cfg.Region || l.Region == m.cfg.Region {
+	if l == nil || f.relayed || m.cfg.Topics[f.topic] != Mesh || f.region == m.cfg.Region || l.Region == m.cfg.Region {
 		return
 	}
 	f.relayed = true

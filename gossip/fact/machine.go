@@ -122,6 +122,7 @@ type pull struct {
 	to    peer.ID
 	at    time.Time
 	tries int
+	told  []peer.ID // who told of the fact and was not asked; they wait to hear that it is here
 }
 
 // New makes a machine that knows nothing and is linked to nobody. Its own facts

@@ -188,7 +188,7 @@ func (m *Machine) takeDelta(l *link, d *delta) {
 	case d.base == 0:
 		a := &assembly{head: d.head, set: map[string]struct{}{}}
 		a.add(m.key, d.adds)
-		m.replace(l, a)
+		m.replace(a)
 		if f := m.facts[d.key]; f != nil && f.version == d.version {
 			// A peer at a version between may need the removes that meant nothing here.
 			f.remember(step{ver: d.version.ver, adds: d.adds, removes: d.removes})
@@ -197,7 +197,15 @@ func (m *Machine) takeDelta(l *link, d *delta) {
 		m.ask(d.key, d.version, l)
 		return
 	}
-	m.acknowledge(l, d.key)
+	m.held(l, d.key)
+}
+
+// held acts on a peer having told of a state that is here now.
+func (m *Machine) held(l *link, k key) {
+	if f := m.facts[k]; f != nil {
+		m.relay(f, l)
+		m.acknowledge(l, k)
+	}
 }
 
 // takeFull collects the parts of a whole state, and applies it with the last.
@@ -207,7 +215,7 @@ func (m *Machine) takeFull(l *link, p *full) {
 	case !m.welcome(&p.head) || !m.lacks(&p.head) && !m.conflicts(&p.head):
 		delete(l.parts, p.key)
 		if p.part == p.parts-1 {
-			m.acknowledge(l, p.key)
+			m.held(l, p.key)
 		}
 		return
 	case p.part == 0 && len(l.parts) < maxAssemblies:
@@ -229,8 +237,8 @@ func (m *Machine) takeFull(l *link, p *full) {
 		return
 	}
 	delete(l.parts, p.key)
-	m.replace(l, a)
-	m.acknowledge(l, p.key)
+	m.replace(a)
+	m.held(l, p.key)
 }
 
 func (a *assembly) add(k hashKey, entries []string) {
@@ -244,7 +252,7 @@ func (a *assembly) add(k hashKey, entries []string) {
 }
 
 // replace puts a whole state in place of what is here, if it is what it claims.
-func (m *Machine) replace(l *link, a *assembly) {
+func (m *Machine) replace(a *assembly) {
 	h := &a.head
 	if a.sum != h.sum || a.size > MaxFact {
 		m.stats.Conflicts++
@@ -258,9 +266,6 @@ func (m *Machine) replace(l *link, a *assembly) {
 	f.replace(h, a.set, a.size)
 	m.stats.Fulls++
 	m.applied(f, h, Change{Owner: f.owner, Region: f.region, Topic: f.topic, Full: true, Adds: f.visible()})
-	if l != nil {
-		m.relay(f, l)
-	}
 }
 
 // applied notes that a fact has a new state.
@@ -269,9 +274,8 @@ func (m *Machine) applied(f *fact, h *head, ch Change) {
 	if ch.Full || len(ch.Adds) > 0 || len(ch.Removes) > 0 {
 		m.changes = append(m.changes, ch)
 	}
-	if q := m.pulls[f.key]; q != nil && !f.version.less(q.want) {
-		delete(m.pulls, f.key)
-	}
+	f.at = m.now
+	m.answered(f)
 	if f.relayed {
 		m.touch(f)
 	}

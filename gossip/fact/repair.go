@@ -2,6 +2,7 @@ package fact
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/skeinmesh/skein/transport/peer"
@@ -115,7 +116,7 @@ func (m *Machine) takeDigest(l *link, r *reader) {
 			}
 			l.behind[h.key] = h.version
 		}
-		m.takeHead(l, &h, offer)
+		m.takeHead(l, &h, offer, flags&flagAnswer == 0)
 	}
 	if r.err != nil || offer {
 		return
@@ -146,8 +147,10 @@ func (m *Machine) takeDigest(l *link, r *reader) {
 	m.digest(l, 0)
 }
 
-// takeHead compares one fact's state at a peer with what is here.
-func (m *Machine) takeHead(l *link, h *head, offer bool) {
+// takeHead compares one fact's state at a peer with what is here. The peer
+// waits to hear of it if it offers it; or if it answers a digest that did not
+// have it yet, for what was missing there it expects to be asked for.
+func (m *Machine) takeHead(l *link, h *head, offer, answer bool) {
 	f := m.facts[h.key]
 	if f != nil && f.version.inc == h.version.inc && h.version.ver <= f.version.ver && m.pushes(f, l) {
 		if h.version.ver < f.version.ver || h.sum == f.sum {
@@ -171,7 +174,7 @@ func (m *Machine) takeHead(l *link, h *head, offer bool) {
 	default:
 		f.gone = m.goneSince(h)
 		m.relay(f, l)
-		if offer {
+		if offer || answer && !f.at.Before(l.asked) {
 			m.acknowledge(l, h.key)
 		}
 	}
@@ -180,7 +183,11 @@ func (m *Machine) takeHead(l *link, h *head, offer bool) {
 // ask pulls a fact from a peer, or, when it is not known who has it, from its
 // owner or somebody in scope. It does not ask twice for the same.
 func (m *Machine) ask(k key, want version, l *link) {
-	if q := m.pulls[k]; q != nil && !q.want.less(want) && m.links[q.to] != nil && m.now.Sub(q.at) < m.cfg.Compare {
+	q := m.pulls[k]
+	if q != nil && !q.want.less(want) && m.links[q.to] != nil && m.now.Sub(q.at) < m.cfg.Compare {
+		if l != nil && l.ID != q.to && !slices.Contains(q.told, l.ID) {
+			q.told = append(q.told, l.ID)
+		}
 		return
 	}
 	if l == nil {
@@ -188,12 +195,45 @@ func (m *Machine) ask(k key, want version, l *link) {
 			return
 		}
 	}
-	q := m.pulls[k]
 	if q == nil || q.want.less(want) {
-		q = &pull{want: want}
+		var told []peer.ID
+		if q != nil {
+			told = append(q.told, q.to)
+		}
+		q = &pull{want: want, told: told}
 		m.pulls[k] = q
 	}
 	m.send(k, q, l)
+}
+
+// redirect asks others for what a peer whose link went down was asked for.
+func (m *Machine) redirect(gone peer.ID) {
+	for _, k := range m.pulling() {
+		q := m.pulls[k]
+		if q.to != gone {
+			continue
+		}
+		q.at = time.Time{} // whoever tells of it next is asked
+		for _, id := range q.told {
+			if l := m.links[id]; l != nil {
+				m.send(k, q, l)
+				break
+			}
+		}
+	}
+}
+
+// answered ends the question for a fact that is here now, and tells those who
+// told of it.
+func (m *Machine) answered(f *fact) {
+	q := m.pulls[f.key]
+	if q == nil || f.version.less(q.want) {
+		return
+	}
+	delete(m.pulls, f.key)
+	for _, id := range q.told {
+		m.held(m.links[id], f.key)
+	}
 }
 
 func (m *Machine) send(k key, q *pull, l *link) {

@@ -33,6 +33,8 @@ type world struct {
 	dup       float64
 	stale     float64 // of messages of an ended session that still arrive
 	rumors    float64 // of nodes that hear a rumor
+	orderly   bool    // both ends of a link learn of it before anything comes over it
+	compare   time.Duration
 	sent      int
 	passed    int  // barriers
 	unwatched bool // barriers are not looked at
@@ -126,7 +128,7 @@ func (w *world) add(id, region string) *simNode {
 func (n *simNode) boot() {
 	n.inc++
 	n.up = true
-	n.Machine = New(Config{Self: n.id, Region: n.region, Incarnation: n.inc, Topics: simTopics, Key: []byte("0123456789abcdef"), Seed: n.w.rng.Uint64()})
+	n.Machine = New(Config{Self: n.id, Region: n.region, Incarnation: n.inc, Topics: simTopics, Key: []byte("0123456789abcdef"), Seed: n.w.rng.Uint64(), Compare: n.w.compare})
 	n.sessions, n.view, n.seen = map[peer.ID]*session{}, map[key]map[string]bool{}, map[key]version{}
 	n.truth = map[Topic]map[string]bool{near: {}, wide: {}}
 	inc := n.inc
@@ -170,10 +172,14 @@ func (w *world) connect(a, b *simNode) {
 	if a == b || !a.up || !b.up || a.sessions[b.id] != nil || b.sessions[a.id] != nil {
 		return
 	}
-	for _, p := range [][2]*simNode{{a, b}, {b, a}} {
+	later := [2]time.Duration{time.Duration(w.rng.IntN(5)) * time.Millisecond, time.Duration(w.rng.IntN(5)) * time.Millisecond}
+	if w.orderly {
+		later = [2]time.Duration{}
+	}
+	for i, p := range [][2]*simNode{{a, b}, {b, a}} {
 		s := &session{}
 		p[0].sessions[p[1].id] = s
-		w.after(time.Duration(w.rng.IntN(5))*time.Millisecond, func() {
+		w.after(later[i], func() {
 			if !s.ended {
 				p[0].LinkUp(w.now, Link{ID: p[1].id, Region: p[1].region})
 				p[0].settle()
