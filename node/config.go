@@ -48,8 +48,8 @@ type Config struct {
 // Timers of a node. They are constants: profiles before knobs.
 const (
 	tickEvery     = 250 * time.Millisecond // digests, lingering removals
-	compareEvery  = tickEvery              // so that a barrier waits little for what was not acknowledged
-	joinRetry     = time.Second            // first pause between tries to join
+	compareEvery  = time.Second
+	joinRetry     = time.Second // first pause between tries to join
 	joinRetryMax  = 10 * time.Second
 	joinTimeout   = 3 * time.Second // one try at one seed
 	syncGrace     = 5 * time.Second // how long a joiner waits for peers that gossip names before it is ready without them
