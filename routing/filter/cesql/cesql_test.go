@@ -307,3 +307,7 @@ func BenchmarkMatch(b *testing.B) {
 		}
 	}
 }
+
+func TestP135ThereAreNoFunctionsOfUsers(t *testing.T) {
+	check(t, map[string]string{"MINE(1)": "false missingFunction", "LENGTH(id, 2)": "false missingFunction", "NOT MINE()": "false missingFunction"})
+}

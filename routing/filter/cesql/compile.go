@@ -227,14 +227,14 @@ func arithmetic(op string, a, b evaluator) evaluator {
 	}
 }
 
-// in casts each element of the set to the type of the left side.
+// in casts each element of the set to the type of the left side, up to the
+// first that is equal.
 func in(a evaluator, set []evaluator) evaluator {
 	return func(ev *event.Event) (Value, Class) {
 		x, class := a(ev)
 		if class != "" {
 			return boolean(false), class
 		}
-		found := false
 		for _, e := range set {
 			y, class := e(ev)
 			if class == "" {
@@ -243,9 +243,11 @@ func in(a evaluator, set []evaluator) evaluator {
 			if class != "" {
 				return boolean(false), class
 			}
-			found = found || x == y
+			if x == y {
+				return boolean(true), ""
+			}
 		}
-		return boolean(found), ""
+		return boolean(false), ""
 	}
 }
 
