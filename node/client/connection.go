@@ -68,7 +68,7 @@ func (c *Client) write(ctx context.Context, k *connection) error {
 		case <-clock.C:
 			if idle {
 				c.mu.Lock()
-				c.send(k, func(dst []byte) []byte { return wire.AppendFrame(dst, wire.Alive, nil) })
+				c.send(k, wire.AppendAlive)
 				c.mu.Unlock()
 			}
 			idle = true

@@ -222,7 +222,7 @@ func (x *session) beat() {
 	for {
 		select {
 		case <-clock.C:
-			x.out.AppendNow(func(dst []byte) []byte { return wire.AppendFrame(dst, wire.Alive, nil) })
+			x.out.AppendNow(wire.AppendAlive)
 			x.flush()
 		case <-x.ctx.Done():
 			return
