@@ -227,7 +227,7 @@ func problem(w http.ResponseWriter, status int, detail string) {
 // serve serves one connection, whose first bytes may have been read already.
 func (s *Server) serve(conn net.Conn, ahead io.Reader) {
 	defer conn.Close()
-	if s.count.sessions.Add(1); s.count.sessions.Load() > int64(s.cfg.Sessions) {
+	if s.count.sessions.Add(1) > int64(s.cfg.Sessions) {
 		s.count.sessions.Add(-1)
 		conn.SetDeadline(time.Now().Add(byeWithin))
 		conn.Write(wire.AppendBye(nil, &wire.Refusal{Code: wire.CodeTooMany, Reason: "this node has as many sessions as it takes"}))
