@@ -27,24 +27,31 @@ func (n *Node) Topology(ctx context.Context) Topology {
 		i := slices.IndexFunc(top.Regions, func(r RegionView) bool { return r.Name == v.Region })
 		top.Regions[i].Nodes = append(top.Regions[i].Nodes, v)
 	}
-	top.Links = mergeLinks(append(n.LinkViews(), n.collectLinks(ctx, true, collectWithin)...))
+	views := append(n.LinkViews(), n.collectLinks(ctx, true, collectWithin)...)
 	for i := range top.Regions {
-		top.learn(top.Regions[i].Nodes)
+		learn(top.Regions[i].Nodes, views)
 	}
+	top.Links = mergeLinks(views)
 	return top
 }
 
 // learn marks nodes as down that this node has no link to, and that those who
-// should have one have lost: they know long before gossip.
-func (t *Topology) learn(nodes []NodeView) {
+// should have one have lost, or given up since gossip told them: they know
+// before this node does.
+func learn(nodes []NodeView, links []LinkView) {
 	for i := range nodes {
-		if nodes[i].State != "alive" {
+		v := &nodes[i]
+		if v.State != "alive" {
 			continue
 		}
-		of := func(l LinkView) bool { return l.From == nodes[i].ID || l.To == nodes[i].ID }
-		up := func(l LinkView) bool { return of(l) && l.State == string(transport.Up) }
-		if slices.ContainsFunc(t.Links, of) && !slices.ContainsFunc(t.Links, up) {
-			nodes[i].State = "down"
+		told, up := false, false // by a node that should have a link to it; that it has
+		for _, l := range links {
+			of := l.From == v.ID || l.To == v.ID
+			told = told || of || l.FromRegion == v.Region
+			up = up || of && l.State == string(transport.Up)
+		}
+		if told && !up {
+			v.State = "down"
 		}
 	}
 }
