@@ -1,0 +1,331 @@
+package flow
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// What nodes say to each other about flows, in bytes:
+//
+//	frame:  kind (1) | flow | base | prev | upto | rest
+//	        rest of Events: runs (uvarint) | run …
+//	        rest of Lost:   cause (1) | labels
+//	        rest of Mark:   nothing
+//	reply:  flow | upto | again
+//	flow:   origin: text | boot | region: text | lane (1)
+//	run:    skip | count | size | record …          size: bytes of the records
+//	record: namespace: text | envelope: text        an empty namespace is "default"
+//	labels: n+1, or 0 for any | namespace: text | type: text | …
+//	text:   length | bytes
+//
+// All numbers are uvarints; upto of a frame is written as upto-prev.
+
+// Kind says what a frame holds. Its values are part of the protocol.
+type Kind uint8
+
+const (
+	Events Kind = 1 // runs of events
+	Lost   Kind = 2 // in place of all that lies in (Prev, Upto]: a gap
+	Mark   Kind = 3 // nothing: only the claim
+)
+
+// Frame is a claim about the numbers after Prev and up to Upto of a flow, with
+// the events among them that its receiver wants. A frame that is read holds
+// views of the bytes it was read from.
+type Frame struct {
+	Kind   Kind
+	Flow   ID
+	Base   uint64 // from an origin: the first number that is not acknowledged
+	Prev   uint64
+	Upto   uint64
+	Runs   []Run  // of Events
+	Cause  Cause  // of Lost
+	Labels Labels // of Lost
+}
+
+// Run is Count events with numbers in sequence, after Skip numbers that are not
+// for the receiver.
+type Run struct {
+	Skip, Count uint64
+	Records     []byte
+}
+
+// Reply is what a receiver says to an entry node, and an entry node to an origin.
+type Reply struct {
+	Flow  ID
+	Upto  uint64 // everything up to here is received
+	Again uint64 // 0, or from where the origin must send again
+}
+
+// Bounds of what is read.
+const (
+	maxName = 128   // bytes of a node's, region's or namespace's name
+	maxRuns = 65536 // of a frame
+)
+
+// defaultNamespace is written as nothing.
+const defaultNamespace = "default"
+
+// ErrMalformed is wrapped by errors about bytes that are no frame or reply.
+var ErrMalformed = errors.New("flow: malformed")
+
+// AppendFrame writes a frame at the end of dst.
+func AppendFrame(dst []byte, f *Frame) []byte {
+	dst = append(dst, byte(f.Kind))
+	dst = appendFlow(dst, &f.Flow)
+	dst = binary.AppendUvarint(dst, f.Base)
+	dst = binary.AppendUvarint(dst, f.Prev)
+	dst = binary.AppendUvarint(dst, f.Upto-f.Prev)
+	switch f.Kind {
+	case Events:
+		dst = binary.AppendUvarint(dst, uint64(len(f.Runs)))
+		for i := range f.Runs {
+			r := &f.Runs[i]
+			dst = binary.AppendUvarint(dst, r.Skip)
+			dst = binary.AppendUvarint(dst, r.Count)
+			dst = binary.AppendUvarint(dst, uint64(len(r.Records)))
+			dst = append(dst, r.Records...)
+		}
+	case Lost:
+		dst = append(dst, byte(f.Cause))
+		dst = appendLabels(dst, &f.Labels)
+	}
+	return dst
+}
+
+// FrameSize is an upper bound of the bytes that AppendFrame adds.
+func FrameSize(f *Frame) int {
+	n := 64 + len(f.Flow.Origin) + len(f.Flow.Region)
+	for i := range f.Runs {
+		n += 30 + len(f.Runs[i].Records)
+	}
+	for _, l := range f.Labels.List {
+		n += 4 + len(l.Namespace) + len(l.Type)
+	}
+	return n
+}
+
+// ReadFrame reads the one frame that b is into f, whose lists are used again. A
+// frame that it accepts is sound throughout: its records can all be read, and
+// lie within its claim.
+func ReadFrame(b []byte, f *Frame) error {
+	r := reader{b: b}
+	f.Kind = Kind(r.byte())
+	r.flow(&f.Flow)
+	f.Base, f.Prev = r.uvarint(), r.uvarint()
+	f.Upto = r.sum(f.Prev, r.uvarint())
+	f.Runs, f.Cause, f.Labels = f.Runs[:0], 0, Labels{List: f.Labels.List[:0]}
+	switch f.Kind {
+	case Events:
+		r.runs(f)
+	case Lost:
+		f.Cause = Cause(r.byte())
+		r.labels(&f.Labels)
+	case Mark:
+	default:
+		r.fail("kind of frame")
+	}
+	return r.end()
+}
+
+// AppendReply writes a reply at the end of dst.
+func AppendReply(dst []byte, p *Reply) []byte {
+	dst = appendFlow(dst, &p.Flow)
+	dst = binary.AppendUvarint(dst, p.Upto)
+	return binary.AppendUvarint(dst, p.Again)
+}
+
+// ReadReply reads the reply that b begins with and says how many bytes it takes.
+func ReadReply(b []byte) (Reply, int, error) {
+	var p Reply
+	r := reader{b: b}
+	r.flow(&p.Flow)
+	p.Upto, p.Again = r.uvarint(), r.uvarint()
+	if r.bad != "" {
+		return Reply{}, 0, r.end()
+	}
+	return p, r.at, nil
+}
+
+// appendRecord writes an event as runs hold it.
+func appendRecord(dst []byte, namespace string, envelope []byte) []byte {
+	if namespace == defaultNamespace {
+		dst = append(dst, 0)
+	} else {
+		dst = appendText(dst, namespace)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(envelope)))
+	return append(dst, envelope...)
+}
+
+// recordSize is an upper bound of the bytes that appendRecord adds.
+func recordSize(namespace string, envelope []byte) int {
+	return 2*binary.MaxVarintLen32 + len(namespace) + len(envelope)
+}
+
+// cutRecord splits off the first record of b. ok is false when there is none, or
+// it is malformed.
+func cutRecord(b []byte) (namespace string, envelope, rest []byte, ok bool) {
+	r := reader{b: b}
+	if namespace = r.text(maxName); namespace == "" {
+		namespace = defaultNamespace
+	}
+	size := r.uvarint()
+	if r.bad != "" || size > uint64(len(b)-r.at) {
+		return "", nil, nil, false
+	}
+	end := r.at + int(size)
+	return namespace, b[r.at:end:end], b[end:], true
+}
+
+func appendFlow(dst []byte, id *ID) []byte {
+	dst = appendText(dst, string(id.Origin))
+	dst = binary.AppendUvarint(dst, id.Boot)
+	dst = appendText(dst, id.Region)
+	return append(dst, id.Lane)
+}
+
+func appendLabels(dst []byte, l *Labels) []byte {
+	if l.Any {
+		return append(dst, 0)
+	}
+	dst = append(dst, byte(1+len(l.List)))
+	for _, one := range l.List {
+		dst = appendText(dst, one.Namespace)
+		dst = appendText(dst, one.Type)
+	}
+	return dst
+}
+
+func appendText(dst []byte, s string) []byte {
+	dst = binary.AppendUvarint(dst, uint64(len(s)))
+	return append(dst, s...)
+}
+
+// reader reads b from at on; once something is bad, all that follows is zero.
+type reader struct {
+	b   []byte
+	at  int
+	bad string
+}
+
+func (r *reader) fail(what string) {
+	if r.bad == "" {
+		r.bad = what
+	}
+}
+
+func (r *reader) end() error {
+	if r.bad == "" && r.at < len(r.b) {
+		r.fail("end")
+	}
+	if r.bad != "" {
+		return fmt.Errorf("%w: bad %s at byte %d", ErrMalformed, r.bad, r.at)
+	}
+	return nil
+}
+
+func (r *reader) byte() byte {
+	if r.bad != "" || r.at >= len(r.b) {
+		r.fail("byte")
+		return 0
+	}
+	r.at++
+	return r.b[r.at-1]
+}
+
+func (r *reader) uvarint() uint64 {
+	if r.bad != "" {
+		return 0
+	}
+	if r.at < len(r.b) && r.b[r.at] < 0x80 {
+		r.at++
+		return uint64(r.b[r.at-1])
+	}
+	v, n := binary.Uvarint(r.b[r.at:])
+	if n <= 0 {
+		r.fail("number")
+		return 0
+	}
+	r.at += n
+	return v
+}
+
+// sum is a+b, which must not overflow.
+func (r *reader) sum(a, b uint64) uint64 {
+	if a+b < a {
+		r.fail("sum")
+		return 0
+	}
+	return a + b
+}
+
+func (r *reader) text(limit uint64) string {
+	b := r.bytes(limit)
+	return unsafe.String(unsafe.SliceData(b), len(b))
+}
+
+func (r *reader) bytes(limit uint64) []byte {
+	size := r.uvarint()
+	if r.bad == "" && (size > limit || size > uint64(len(r.b)-r.at)) {
+		r.fail("length")
+	}
+	if r.bad != "" {
+		return nil
+	}
+	r.at += int(size)
+	return r.b[r.at-int(size) : r.at : r.at]
+}
+
+func (r *reader) flow(id *ID) {
+	id.Origin = peer.ID(r.text(maxName))
+	id.Boot = r.uvarint()
+	id.Region = r.text(maxName)
+	id.Lane = r.byte()
+}
+
+func (r *reader) runs(f *Frame) {
+	count := r.uvarint()
+	if count == 0 || count > maxRuns {
+		r.fail("number of runs")
+	}
+	at := f.Prev
+	for ; count > 0 && r.bad == ""; count-- {
+		run := Run{Skip: r.uvarint(), Count: r.uvarint()}
+		run.Records = r.bytes(uint64(len(r.b)))
+		if at = r.sum(r.sum(at, run.Skip), run.Count); at > f.Upto {
+			r.fail("claim")
+		}
+		left, n := run.Records, uint64(0)
+		for ok := true; len(left) > 0; n++ {
+			if _, _, left, ok = cutRecord(left); !ok {
+				r.fail("record")
+				return
+			}
+		}
+		if n != run.Count || n == 0 {
+			r.fail("number of records")
+		}
+		if r.bad == "" {
+			f.Runs = append(f.Runs, run)
+		}
+	}
+}
+
+func (r *reader) labels(l *Labels) {
+	n := r.byte()
+	if n > 1+MaxLabels {
+		r.fail("number of labels")
+	}
+	l.Any = n == 0
+	for ; n > 1 && r.bad == ""; n-- {
+		one := Label{r.text(maxName), r.text(maxType)}
+		if r.bad == "" {
+			l.List = append(l.List, one)
+		}
+	}
+}

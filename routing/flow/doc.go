@@ -1,0 +1,89 @@
+// Package flow carries events to a region in order and once, or says exactly
+// what was lost.
+//
+// A flow is the events of one origin node, since one start of it, towards one
+// region, on one lane; they are numbered from 1 without holes. Three machines
+// share the work:
+//
+//   - Origin, where events are published, numbers them and keeps each until the
+//     region has acknowledged it. When the path changes it sends again from the
+//     first that is unacknowledged. What it must drop it replaces by a gap that
+//     keeps the numbers' place. While a flow is unacknowledged or was used a
+//     moment ago, it says every second how far the numbers go.
+//   - Entry, at the region's entry node, accepts only the next number, hands
+//     each event to the nodes that want it, and acknowledges a number once every
+//     node it was handed to has received it or has no link.
+//   - Receiver, at every node of the region, keeps one number per flow: up to
+//     there all is delivered or reported. Each frame claims that its sender has
+//     looked at everything after Prev and up to Upto. What lies at or below the
+//     receiver's number is a duplicate; a Prev above it is a gap.
+//
+// So nothing about a loss is known only to an entry node, which may crash: the
+// receiver finds every gap itself, by comparing whoever's claim it hears with
+// what it knows.
+//
+// For its own region an origin is its own entry node: it gives what it publishes
+// to its Entry and keeps nothing.
+//
+// Nothing here does I/O, reads a clock or starts a goroutine. Calls are the
+// inputs, of which the machines keep copies only; outputs are handed to the
+// caller's functions, as views valid during the call. A machine is for one
+// goroutine at a time; flows do not depend on each other, so that a node may
+// have a machine of each kind per lane, each under a lock of its own.
+package flow
+
+import (
+	"strings"
+
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// ID names a flow.
+type ID struct {
+	Origin peer.ID
+	Boot   uint64 // the origin's start, which grows
+	Region string // the target
+	Lane   uint8
+}
+
+// clone is id without views of somebody else's bytes.
+func (id ID) clone() ID {
+	id.Origin = peer.ID(strings.Clone(string(id.Origin)))
+	id.Region = strings.Clone(id.Region)
+	return id
+}
+
+// Cause says why events were lost.
+type Cause uint8
+
+// Causes of gaps. The values are part of the protocol.
+const (
+	Overflow   Cause = 1 // the origin's buffer was full while the region did not acknowledge
+	Expired    Cause = 2 // the region did not acknowledge in time
+	Reset      Cause = 3 // the region was away for so long that it was given up
+	Missed     Cause = 4 // the node had no link while the events passed its region
+	OriginLost Cause = 5 // the origin is gone, and what it had not sent with it
+)
+
+// causeNames are what people see.
+var causeNames = [...]string{"unknown", "overflow", "expired", "reset", "missed", "origin_lost"}
+
+// String is the cause's name in logs and metrics.
+func (c Cause) String() string {
+	if int(c) >= len(causeNames) {
+		c = 0
+	}
+	return causeNames[c]
+}
+
+// Gap says that the events From to To of a flow were not delivered at this node,
+// as far as they would have been.
+type Gap struct {
+	Flow     ID
+	From, To uint64 // To is 0 when it is not known how far: after OriginLost
+	Cause    Cause
+	Labels   Labels // of what kinds the events were
+	// First is set when the node had not heard of the flow before: the events
+	// may have passed before the node was there at all.
+	First bool
+}

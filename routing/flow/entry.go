@@ -1,0 +1,505 @@
+package flow
+
+import (
+	"strings"
+	"time"
+
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// Exchange is what an Entry needs of its node.
+type Exchange interface {
+	// Route appends to dst the nodes of the region, other than this one, that
+	// want an event and are not necessarily linked. With deliver it also gives
+	// the event to this node's own subscribers. The envelope is valid during
+	// the call.
+	Route(flow *ID, namespace string, envelope []byte, deliver bool, dst []peer.ID) []peer.ID
+	// Send sends a frame to a node of the region, copying what it needs. False
+	// means that there was no room: what the frame held is a gap at that node.
+	Send(to peer.ID, f *Frame) bool
+	// Reply sends a reply towards the origin, by way of the peer that the flow
+	// comes from. One that is lost is made up for.
+	Reply(via peer.ID, p *Reply)
+}
+
+// DefaultIdle is how long an entry node keeps a flow that is not used.
+const DefaultIdle = time.Minute
+
+// EntryStats are what an Entry has done.
+type EntryStats struct {
+	Flows   int    // kept now
+	Events  uint64 // looked at
+	Refused uint64 // frames for which Send had no room
+	Again   uint64 // times that an origin was asked to send again
+}
+
+// Entry is the machine at a region's entry nodes. Make it with NewEntry.
+type Entry struct {
+	self  *Receiver
+	x     Exchange
+	idle  time.Duration
+	slots []slot
+	index map[peer.ID]int
+	flows map[ID]*passing
+	dirty []*passing
+	found []peer.ID // of Route
+	memo  []hit     // where found was found last time
+	frame Frame     // the one that is being sent
+	spare []*outbox
+	stats EntryStats
+}
+
+// slot is a node of the region.
+type slot struct {
+	id     peer.ID // "" when free
+	linked bool
+}
+
+// hit remembers a slot: the nodes of an event are mostly those of the last one.
+type hit struct {
+	id   peer.ID
+	slot int
+}
+
+// passing is a flow as its entry node sees it.
+type passing struct {
+	id       ID
+	via      peer.ID // where it comes from; "" for this node's own
+	examined uint64  // the number up to which all events have been looked at
+	acked    uint64  // what the origin was told
+	again    bool    // the origin is being asked to send again
+	answer   bool    // a reply is due
+	dirty    bool    // in Entry.dirty
+	used     time.Time
+	nodes    []share // by slot
+}
+
+// share is what one node gets of a flow, in the present session of its link.
+type share struct {
+	from uint64  // the claims that were sent go up to here
+	owed uint64  // the highest number that it was given
+	got  uint64  // what it says that it has received
+	told bool    // it has heard of everything up to examined, or will
+	out  *outbox // not sent yet; nil if there is nothing
+}
+
+// outbox collects runs for a node until they are sent.
+type outbox struct {
+	buf  []byte
+	runs []Run // without Records: ends says where they end in buf
+	ends []int
+	last uint64 // the number of the last event
+}
+
+// spareOutboxes is how many outboxes are kept for reuse, and spareBuf the
+// largest of their buffers, in bytes.
+const (
+	spareOutboxes = 256
+	spareBuf      = 128 << 10
+)
+
+// flushAt is how many bytes an outbox collects at most, but for one event.
+const flushAt = 64 << 10
+
+// NewEntry makes an entry that knows no flow and no node. self is the receiver of
+// the same node, which serves its own subscribers. An idle of 0 means the
+// default.
+func NewEntry(x Exchange, self *Receiver, idle time.Duration) *Entry {
+	if idle == 0 {
+		idle = DefaultIdle
+	}
+	return &Entry{self: self, x: x, idle: idle, index: map[peer.ID]int{}, flows: map[ID]*passing{}}
+}
+
+// LinkUp hears of a new link to a node of the region.
+func (e *Entry) LinkUp(id peer.ID) {
+	i, ok := e.index[id]
+	if !ok {
+		i = e.freeSlot()
+		id = peer.ID(strings.Clone(string(id)))
+		e.slots[i].id = id
+		e.index[id] = i
+	}
+	e.slots[i].linked = true
+	for _, p := range e.flows {
+		e.renew(p, i)
+	}
+}
+
+// LinkDown hears that a link broke: its node is not waited for any more, and
+// what it did not receive it will find out from the next claim.
+func (e *Entry) LinkDown(id peer.ID) {
+	i, ok := e.index[id]
+	if !ok || !e.slots[i].linked {
+		return
+	}
+	e.slots[i].linked = false
+	for _, p := range e.flows {
+		e.renew(p, i)
+		e.progress(p)
+	}
+}
+
+// Gone hears that a node is no member of the region any more.
+func (e *Entry) Gone(id peer.ID) {
+	e.LinkDown(id)
+	if i, ok := e.index[id]; ok {
+		e.slots[i] = slot{}
+		delete(e.index, id)
+	}
+	e.memo = e.memo[:0]
+}
+
+func (e *Entry) freeSlot() int {
+	for i := range e.slots {
+		if e.slots[i].id == "" {
+			return i
+		}
+	}
+	e.slots = append(e.slots, slot{})
+	return len(e.slots) - 1
+}
+
+// renew begins a session with a node: whatever passed before it is none of it.
+func (e *Entry) renew(p *passing, i int) {
+	p.grow(i)
+	n := &p.nodes[i]
+	if n.out != nil {
+		e.free(n.out)
+	}
+	*n = share{from: p.examined}
+}
+
+// grow makes sure that there is a share for a slot.
+func (p *passing) grow(i int) {
+	for len(p.nodes) <= i {
+		p.nodes = append(p.nodes, share{from: p.examined})
+	}
+}
+
+// Publish passes on an event of this node's own flow to its own region: id is
+// that flow, and to the nodes that want it. Nothing is kept for sending again.
+func (e *Entry) Publish(now time.Time, id *ID, namespace string, envelope []byte, to []peer.ID) {
+	p := e.flow(id)
+	p.used = now
+	p.examined++
+	e.stats.Events++
+	e.hand(p, namespace, envelope, to)
+	e.touch(p)
+}
+
+// Receive takes a frame that came from an origin, through the peer via.
+func (e *Entry) Receive(now time.Time, via peer.ID, f *Frame) {
+	p := e.flow(&f.Flow)
+	if p.via != via {
+		p.via = peer.ID(strings.Clone(string(via)))
+	}
+	p.used = now
+	p.answer = true
+	e.touch(p)
+	if f.Base > p.examined+1 {
+		e.begin(p, f.Base-1)
+	}
+	if f.Prev > p.examined {
+		if !p.again {
+			p.again = true
+			e.stats.Again++
+		}
+		return
+	}
+	if f.Upto <= p.examined {
+		return
+	}
+	in := e.self.flow(&p.id)
+	e.self.claim(in, p.examined)
+	switch f.Kind {
+	case Events:
+		e.examine(p, in, f)
+	case Lost:
+		e.lose(p, f)
+		e.self.lose(in, f)
+	}
+	p.examined = f.Upto
+	in.covered = max(in.covered, f.Upto)
+	p.again = false
+	for i := range p.nodes {
+		p.nodes[i].told = false
+	}
+}
+
+// begin starts a tenure behind a number, up to which other entry nodes have
+// done the work.
+func (e *Entry) begin(p *passing, behind uint64) {
+	p.examined, p.again = behind, false
+	for i := range p.nodes {
+		e.renew(p, i)
+	}
+}
+
+// examine looks at a frame's events that are new.
+func (e *Entry) examine(p *passing, in *incoming, f *Frame) {
+	at := f.Prev
+	for i := range f.Runs {
+		run := &f.Runs[i]
+		at += run.Skip
+		for rest := run.Records; len(rest) > 0; {
+			namespace, envelope, left, ok := cutRecord(rest)
+			if !ok {
+				break // not in a frame that was read
+			}
+			rest = left
+			at++
+			if at <= p.examined {
+				continue
+			}
+			p.examined = at
+			e.stats.Events++
+			e.found = e.x.Route(&p.id, namespace, envelope, e.self.take(in, at), e.found[:0])
+			e.hand(p, namespace, envelope, e.found)
+		}
+	}
+}
+
+// hand puts the event that was looked at last into the outboxes of nodes.
+func (e *Entry) hand(p *passing, namespace string, envelope []byte, to []peer.ID) {
+	for k, id := range to {
+		if k >= len(e.memo) {
+			e.memo = append(e.memo, hit{})
+		}
+		h := &e.memo[k]
+		if h.id != id {
+			i, ok := e.index[id]
+			if !ok {
+				continue
+			}
+			*h = hit{e.slots[i].id, i}
+		}
+		if !e.slots[h.slot].linked {
+			continue
+		}
+		p.grow(h.slot)
+		n := &p.nodes[h.slot]
+		if n.out == nil {
+			n.out = e.outbox(n.from)
+		}
+		if n.out.add(p.examined, namespace, envelope); len(n.out.buf) >= flushAt {
+			n.owed = p.examined
+			e.send(p, h.slot)
+		} else {
+			n.owed = p.examined
+		}
+	}
+}
+
+// lose passes on a gap that the origin made, to every linked node: each knows
+// best whether it concerns it.
+func (e *Entry) lose(p *passing, f *Frame) {
+	before := p.examined
+	for i := range e.slots {
+		if !e.slots[i].linked {
+			continue
+		}
+		p.grow(i)
+		n := &p.nodes[i]
+		e.send(p, i)
+		if n.from < before {
+			e.claim(p, i) // the gap must not be taken to begin earlier
+		}
+		n.owed = f.Upto
+		e.frame = Frame{Kind: Lost, Flow: p.id, Prev: before, Upto: f.Upto, Cause: f.Cause, Labels: f.Labels}
+		e.sendFrame(p, i)
+	}
+}
+
+// send sends what a node's outbox holds.
+func (e *Entry) send(p *passing, i int) {
+	n := &p.nodes[i]
+	if n.out == nil {
+		return
+	}
+	e.frame = Frame{Kind: Events, Flow: p.id, Prev: n.from, Upto: p.examined, Runs: n.out.views()}
+	e.sendFrame(p, i)
+	e.free(n.out)
+	n.out = nil
+}
+
+// claim tells a node how far it has missed nothing.
+func (e *Entry) claim(p *passing, i int) {
+	e.frame = Frame{Kind: Mark, Flow: p.id, Prev: p.nodes[i].from, Upto: p.examined}
+	e.sendFrame(p, i)
+}
+
+// sendFrame sends e.frame to a node. One that is refused is not waited for: the
+// next claim begins behind it, and the node finds the gap.
+func (e *Entry) sendFrame(p *passing, i int) {
+	n := &p.nodes[i]
+	if e.x.Send(e.slots[i].id, &e.frame) {
+		n.told = e.frame.Upto == p.examined
+	} else {
+		e.stats.Refused++
+		n.told = false
+		n.owed = min(n.owed, n.from)
+	}
+	n.from = e.frame.Upto
+}
+
+// Received takes what a node of the region says it has received.
+func (e *Entry) Received(from peer.ID, r *Reply) {
+	p := e.flows[r.Flow]
+	i, ok := e.index[from]
+	if p == nil || !ok || i >= len(p.nodes) {
+		return
+	}
+	if n := &p.nodes[i]; r.Upto > n.got {
+		n.got = r.Upto
+		e.progress(p)
+	}
+}
+
+// progress sees to it that the origin hears of what is now received.
+func (e *Entry) progress(p *passing) {
+	if p.received() > p.acked {
+		p.answer = true
+		e.touch(p)
+	}
+}
+
+// received is up to where every node has received what it was given.
+func (p *passing) received() uint64 {
+	upto := p.examined
+	for i := range p.nodes {
+		if n := &p.nodes[i]; n.owed > n.got {
+			upto = min(upto, n.got)
+		}
+	}
+	return upto
+}
+
+// touch has Drain look at a flow.
+func (e *Entry) touch(p *passing) {
+	if !p.dirty {
+		p.dirty = true
+		e.dirty = append(e.dirty, p)
+	}
+}
+
+// Drain sends what has been collected: call it after a batch of inputs.
+func (e *Entry) Drain() {
+	for _, p := range e.dirty {
+		p.dirty = false
+		for i := range p.nodes {
+			if p.nodes[i].out != nil {
+				e.send(p, i)
+			}
+		}
+		if p.answer && p.via != "" {
+			e.reply(p)
+		}
+		p.answer = false
+	}
+	clear(e.dirty)
+	e.dirty = e.dirty[:0]
+}
+
+func (e *Entry) reply(p *passing) {
+	// What nodes received beyond what was looked at, others handed to them.
+	p.acked = max(p.acked, p.received())
+	r := Reply{Flow: p.id, Upto: p.acked}
+	if p.again {
+		r.Again = p.examined + 1
+		p.again = false // once per frame out of turn and batch: it may have been lost
+	}
+	e.x.Reply(p.via, &r)
+}
+
+// Tick tells the nodes that got nothing of late how far the flows have come, and
+// drops the flows that are not used and that every node knows to the end. Call
+// it about every second.
+func (e *Entry) Tick(now time.Time) {
+	for id, p := range e.flows {
+		quiet := p.received() == p.examined
+		for i := range e.slots {
+			if e.slots[i].id == "" {
+				continue
+			}
+			p.grow(i)
+			n := &p.nodes[i]
+			if e.slots[i].linked && !n.told && n.out == nil {
+				e.claim(p, i)
+			}
+			quiet = quiet && n.told
+		}
+		if quiet && !p.dirty && p.via != "" && now.Sub(p.used) >= e.idle {
+			delete(e.flows, id)
+		}
+	}
+}
+
+// OriginGone drops the flows of a node up to a start of it, which is over.
+func (e *Entry) OriginGone(origin peer.ID, boot uint64) {
+	e.Drain()
+	for id := range e.flows {
+		if id.Origin == origin && id.Boot <= boot {
+			delete(e.flows, id)
+		}
+	}
+}
+
+// Stats says what the entry has done.
+func (e *Entry) Stats() EntryStats {
+	s := e.stats
+	s.Flows = len(e.flows)
+	return s
+}
+
+func (e *Entry) flow(id *ID) *passing {
+	p := e.flows[*id]
+	if p == nil {
+		p = &passing{id: id.clone()}
+		e.flows[p.id] = p
+	}
+	return p
+}
+
+// outbox is an empty one for a node that is known up to from.
+func (e *Entry) outbox(from uint64) *outbox {
+	var o *outbox
+	if n := len(e.spare); n > 0 {
+		o = e.spare[n-1]
+		e.spare = e.spare[:n-1]
+	} else {
+		o = &outbox{}
+	}
+	o.last = from
+	return o
+}
+
+func (e *Entry) free(o *outbox) {
+	if len(e.spare) < spareOutboxes && cap(o.buf) <= spareBuf {
+		o.buf, o.runs, o.ends = o.buf[:0], o.runs[:0], o.ends[:0]
+		e.spare = append(e.spare, o)
+	}
+}
+
+// add adds the event with a number, which lengthens the last run if it follows.
+func (o *outbox) add(number uint64, namespace string, envelope []byte) {
+	o.buf = appendRecord(o.buf, namespace, envelope)
+	if n := len(o.runs); n > 0 && o.last+1 == number {
+		o.runs[n-1].Count++
+		o.ends[n-1] = len(o.buf)
+	} else {
+		o.runs = append(o.runs, Run{Skip: number - o.last - 1, Count: 1})
+		o.ends = append(o.ends, len(o.buf))
+	}
+	o.last = number
+}
+
+// views completes the runs, whose records lie in buf.
+func (o *outbox) views() []Run {
+	begin := 0
+	for i, end := range o.ends {
+		o.runs[i].Records = o.buf[begin:end]
+		begin = end
+	}
+	return o.runs
+}

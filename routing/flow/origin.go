@@ -1,0 +1,347 @@
+package flow
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/skeinmesh/skein/transport/event"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// Policy says what happens to an event for which there is no room.
+type Policy uint8
+
+const (
+	DropOldest Policy = iota // the oldest events of the flow become a gap
+	DropNewest               // the event itself becomes a gap
+	Block                    // the event is not taken: ErrFull
+)
+
+// ErrFull says that an event was not taken: a Reply may make room.
+var ErrFull = errors.New("flow: the buffer towards the region is full")
+
+// Defaults of an OriginConfig.
+const (
+	DefaultRegionBytes = 64 << 20
+	DefaultTotalBytes  = 1 << 30
+	DefaultTTL         = 10 * time.Minute
+)
+
+// Intervals of marks.
+const (
+	markEvery = time.Second
+	markFor   = 10 * time.Second // after the last event, once all is acknowledged
+)
+
+// OriginConfig is what an Origin must know.
+type OriginConfig struct {
+	Self peer.ID
+	Boot uint64
+	// Bounds of what is kept for all lanes of a region, and for all regions, in
+	// bytes of events; besides, each flow holds up to 64 KiB of memory that is
+	// not full. 0 means the default.
+	RegionBytes, TotalBytes int
+	// TTL is how long an event is kept unacknowledged; 0 means the default.
+	TTL time.Duration
+}
+
+// Path is the next node towards a region, and which link to it, so that a link
+// that was broken and is up again is another path. No Next is no path.
+type Path struct {
+	Next peer.ID
+	Link uint64
+}
+
+// OriginStats are what an Origin has done, and what it holds.
+type OriginStats struct {
+	Flows   int
+	Bytes   int    // held now
+	Lost    uint64 // events that became gaps
+	Resends uint64 // times that a flow went back to send again
+}
+
+// Origin is the machine where events begin. Make it with NewOrigin.
+type Origin struct {
+	cfg     OriginConfig
+	regions map[string]*target
+	last    *target // the region of the last Publish, which is mostly the next one's
+	ready   []*outflow
+	spares  spares
+	bytes   int
+	stats   OriginStats
+	frame   Frame  // the one that is being sent
+	run     [1]Run // of frame
+}
+
+// target is a region that flows lead to.
+type target struct {
+	name  string
+	bytes int
+	lanes []*outflow // by lane; nil where nothing was published
+}
+
+// outflow is a flow as its origin sees it.
+type outflow struct {
+	buffer
+	id     ID
+	target *target
+	path   Path
+	cursor uint64 // the next number to send
+	queued bool   // in Origin.ready
+	mark   bool   // a mark is due even though there is nothing to send
+	used   time.Time
+	sent   time.Time // last, anything
+
+	at    *segment // where the cursor stood after the last send:
+	atNum uint64   // its number
+	atOff int      // and where it begins
+}
+
+// NewOrigin makes an origin without flows.
+func NewOrigin(cfg OriginConfig) *Origin {
+	if cfg.RegionBytes == 0 {
+		cfg.RegionBytes = DefaultRegionBytes
+	}
+	if cfg.TotalBytes == 0 {
+		cfg.TotalBytes = DefaultTotalBytes
+	}
+	if cfg.TTL == 0 {
+		cfg.TTL = DefaultTTL
+	}
+	return &Origin{cfg: cfg, regions: map[string]*target{}}
+}
+
+// Publish gives an event its place in the flow to a region and keeps a copy
+// until the region acknowledges it. The only error is ErrFull, with Block.
+func (o *Origin) Publish(now time.Time, region string, lane uint8, namespace string, ev *event.Event, policy Policy) error {
+	f := o.flow(region, lane)
+	size := recordSize(namespace, ev.Bytes())
+	before := f.bytes
+	room := o.fits(f, size)
+	if !room && policy == Block {
+		if f.bytes == 0 && size > min(o.cfg.RegionBytes, o.cfg.TotalBytes) {
+			room = true // it would never fit: alone is as good as it gets
+		} else {
+			return ErrFull
+		}
+	}
+	for !room && policy == DropOldest && f.lose(&o.spares, Overflow) {
+		o.stats.Lost++
+		o.account(f, &before)
+		room = o.fits(f, size)
+	}
+	if room {
+		f.append(now, &o.spares, namespace, ev.Bytes())
+	} else {
+		f.refuse(Overflow, namespace, ev.Type())
+		o.stats.Lost++
+	}
+	o.account(f, &before)
+	f.used = now
+	o.wake(f)
+	return nil
+}
+
+func (o *Origin) fits(f *outflow, size int) bool {
+	return f.target.bytes+size <= o.cfg.RegionBytes && o.bytes+size <= o.cfg.TotalBytes
+}
+
+// account adds what a flow holds more than before to the sums.
+func (o *Origin) account(f *outflow, before *int) {
+	d := f.bytes - *before
+	f.target.bytes += d
+	o.bytes += d
+	*before = f.bytes
+}
+
+// flow is the flow to a region on a lane, which is made if need be.
+func (o *Origin) flow(region string, lane uint8) *outflow {
+	t := o.last
+	if t == nil || t.name != region {
+		if t = o.regions[region]; t == nil {
+			t = &target{name: strings.Clone(region)}
+			o.regions[t.name] = t
+		}
+		o.last = t
+	}
+	for int(lane) >= len(t.lanes) {
+		t.lanes = append(t.lanes, nil)
+	}
+	f := t.lanes[lane]
+	if f == nil {
+		f = &outflow{id: ID{o.cfg.Self, o.cfg.Boot, t.name, lane}, target: t, buffer: buffer{next: 1}, cursor: 1}
+		t.lanes[lane] = f
+		o.stats.Flows++
+	}
+	return f
+}
+
+// wake has Drain look at a flow.
+func (o *Origin) wake(f *outflow) {
+	if !f.queued && f.path.Next != "" && (f.cursor < f.next || f.mark) {
+		f.queued = true
+		o.ready = append(o.ready, f)
+	}
+}
+
+// SetPath says where a flow goes from now on. On a path other than before, it
+// begins again at the first event that is not acknowledged.
+func (o *Origin) SetPath(region string, lane uint8, p Path) {
+	f := o.flow(region, lane)
+	if f.path == p {
+		return
+	}
+	f.path = p
+	f.mark = f.next > 1 // the new entry node must hear of the flow even when nothing is left of it
+	o.rewind(f, f.acked+1)
+}
+
+// rewind sends again from a number on.
+func (o *Origin) rewind(f *outflow, to uint64) {
+	if to < f.cursor {
+		o.stats.Resends++
+	}
+	f.cursor, f.at = to, nil
+	o.wake(f)
+}
+
+// Reply takes what an entry node says about a flow; what is said of others is
+// ignored.
+func (o *Origin) Reply(p *Reply) {
+	if p.Flow.Origin != o.cfg.Self || p.Flow.Boot != o.cfg.Boot {
+		return
+	}
+	t := o.regions[p.Flow.Region]
+	if t == nil || int(p.Flow.Lane) >= len(t.lanes) || t.lanes[p.Flow.Lane] == nil {
+		return
+	}
+	f := t.lanes[p.Flow.Lane]
+	before := f.bytes
+	f.ack(&o.spares, p.Upto)
+	o.account(f, &before)
+	f.cursor = max(f.cursor, f.acked+1)
+	if p.Again > 0 && p.Again < f.cursor {
+		f.mark = true // an entry node that lacks what others acknowledged learns so from Base
+		o.rewind(f, max(p.Again, f.acked+1))
+	}
+}
+
+// Forget gives up what a region has not acknowledged: it becomes a gap that the
+// region hears of if it ever comes back.
+func (o *Origin) Forget(region string) {
+	t := o.regions[region]
+	if t == nil {
+		return
+	}
+	for _, f := range t.lanes {
+		if f != nil {
+			o.expire(f, Reset, func(*segment) bool { return true })
+		}
+	}
+}
+
+// expire loses the oldest segments for which old holds.
+func (o *Origin) expire(f *outflow, cause Cause, old func(*segment) bool) {
+	before := f.bytes
+	for i := f.oldest(); i >= 0 && old(f.segs[i]); i = f.oldest() {
+		f.lose(&o.spares, cause)
+		o.stats.Lost++
+	}
+	o.account(f, &before)
+}
+
+// Tick does what time demands; call it a few times each second.
+func (o *Origin) Tick(now time.Time) {
+	for _, t := range o.regions {
+		for _, f := range t.lanes {
+			if f == nil {
+				continue
+			}
+			if len(f.segs) > 0 {
+				o.expire(f, Expired, func(s *segment) bool { return now.Sub(s.touched) > o.cfg.TTL })
+			}
+			open := f.acked+1 < f.next || now.Sub(f.used) < markFor
+			if open && f.cursor == f.next && now.Sub(f.sent) >= markEvery {
+				f.mark = true
+				o.wake(f)
+			}
+		}
+	}
+}
+
+// Drain hands out what is to be sent. send copies what it needs of the frame;
+// it returns false when there is no room, and is then asked again at the next
+// Drain.
+func (o *Origin) Drain(now time.Time, send func(to peer.ID, f *Frame) bool) {
+	ready := o.ready
+	o.ready = o.ready[:0]
+	for _, f := range ready {
+		f.queued = false
+		if !o.drain(now, f, send) {
+			o.wake(f)
+		}
+	}
+}
+
+func (o *Origin) drain(now time.Time, f *outflow, send func(to peer.ID, f *Frame) bool) bool {
+	for f.path.Next != "" && (f.cursor < f.next || f.mark) {
+		o.fill(f)
+		if !send(f.path.Next, &o.frame) {
+			return false
+		}
+		f.sent, f.mark = now, false
+		f.cursor = o.frame.Upto + 1
+		if f.at != nil {
+			f.atNum, f.atOff = f.cursor, len(f.at.buf)
+		}
+	}
+	return true
+}
+
+// fill makes the frame that is next.
+func (o *Origin) fill(f *outflow) {
+	o.frame = Frame{Kind: Mark, Flow: f.id, Base: f.acked + 1, Prev: f.cursor - 1, Upto: f.cursor - 1}
+	if f.cursor == f.next {
+		return
+	}
+	s := f.find(f.cursor)
+	o.frame.Upto = s.last
+	if s.gap() {
+		o.frame.Kind, o.frame.Cause, o.frame.Labels = Lost, s.cause, s.labels
+		f.at = nil
+		return
+	}
+	off := s.off
+	switch {
+	case f.cursor == s.first:
+	case f.at == s && f.atNum == f.cursor:
+		off = f.atOff
+	default:
+		off = s.offset(f.cursor)
+	}
+	f.at = s
+	f.atNum, f.atOff = f.cursor, off
+	o.frame.Kind = Events
+	o.run[0] = Run{Count: s.last - f.cursor + 1, Records: s.buf[off:]}
+	o.frame.Runs = o.run[:]
+}
+
+// Stats says what the origin has done.
+func (o *Origin) Stats() OriginStats {
+	s := o.stats
+	s.Bytes = o.bytes
+	return s
+}
+
+// Pending reports whether a flow to the region holds what is not acknowledged.
+func (o *Origin) Pending(region string) bool {
+	if t := o.regions[region]; t != nil {
+		for _, f := range t.lanes {
+			if f != nil && f.acked+1 < f.next {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,207 @@
+package flow
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// DefaultForget is how long a receiver remembers the flows of an origin that is
+// gone, so that what an entry node still holds of them is not delivered twice.
+const DefaultForget = 10 * time.Minute
+
+// Sink takes what comes out of flows at a node, in order per flow.
+type Sink interface {
+	// Deliver gives an event to the node's subscribers. The envelope is valid
+	// during the call.
+	Deliver(flow *ID, namespace string, envelope []byte)
+	// Gap reports a loss to those subscribers whose filters accept some event
+	// with one of the gap's labels, or to all when it has Any. The strings are
+	// valid during the call.
+	Gap(g *Gap)
+}
+
+// ReceiverStats are what a Receiver has done.
+type ReceiverStats struct {
+	Flows      int    // remembered now
+	Events     uint64 // delivered
+	Duplicates uint64 // events dropped because they had been delivered or reported
+	Gaps       uint64
+}
+
+// Receiver is the machine at each node that has subscribers. Make it with
+// NewReceiver.
+type Receiver struct {
+	sink   Sink
+	forget time.Duration
+	flows  map[ID]*incoming
+	due    []*incoming // with owed
+	stats  ReceiverStats
+}
+
+// incoming is a flow as its receiver sees it.
+type incoming struct {
+	id      ID
+	covered uint64 // up to here all is delivered, reported or not for this node
+	known   bool   // heard of before
+	lost    bool   // OriginLost is reported, and nothing came since
+	gone    time.Time
+	owed    []peer.ID // who is to hear what is received
+}
+
+// NewReceiver makes a receiver that knows no flow. A forget of 0 means the
+// default.
+func NewReceiver(sink Sink, forget time.Duration) *Receiver {
+	if forget == 0 {
+		forget = DefaultForget
+	}
+	return &Receiver{sink: sink, forget: forget, flows: map[ID]*incoming{}}
+}
+
+// Receive takes a frame from an entry node.
+func (r *Receiver) Receive(from peer.ID, f *Frame) {
+	in := r.flow(&f.Flow)
+	r.claim(in, f.Prev)
+	switch f.Kind {
+	case Events:
+		at := f.Prev
+		for i := range f.Runs {
+			run := &f.Runs[i]
+			at += run.Skip
+			for rest := run.Records; len(rest) > 0; {
+				namespace, envelope, left, ok := cutRecord(rest)
+				if !ok {
+					break // not in a frame that was read
+				}
+				rest = left
+				at++
+				if r.take(in, at) {
+					r.sink.Deliver(&in.id, namespace, envelope)
+				}
+			}
+		}
+	case Lost:
+		r.lose(in, f)
+	}
+	in.covered = max(in.covered, f.Upto)
+	if len(in.owed) == 0 {
+		r.due = append(r.due, in)
+	}
+	if !slices.Contains(in.owed, from) {
+		in.owed = append(in.owed, peer.ID(strings.Clone(string(from))))
+	}
+}
+
+// flow is what is known of a flow. A later start of its origin ends the flows of
+// the earlier ones.
+func (r *Receiver) flow(id *ID) *incoming {
+	in := r.flows[*id]
+	if in == nil {
+		in = &incoming{id: id.clone()}
+		r.flows[in.id] = in
+		for _, other := range r.flows {
+			if other.id.Origin == id.Origin && other.id.Boot < id.Boot {
+				r.end(other)
+			}
+		}
+	}
+	in.lost, in.gone = false, time.Time{}
+	return in
+}
+
+// claim hears that everything after prev was looked at: what lies between this
+// node's number and prev has passed it by.
+func (r *Receiver) claim(in *incoming, prev uint64) {
+	if prev > in.covered {
+		r.gap(&Gap{Flow: in.id, From: in.covered + 1, To: prev, Cause: Missed, Labels: Labels{Any: true}, First: !in.known})
+		in.covered = prev
+	}
+	in.known = true
+}
+
+// take moves a flow's number to that of an event, and reports whether the event
+// is new.
+func (r *Receiver) take(in *incoming, number uint64) bool {
+	if number <= in.covered {
+		r.stats.Duplicates++
+		return false
+	}
+	in.covered = number
+	r.stats.Events++
+	return true
+}
+
+// lose reports a gap that the origin made, as far as it is new.
+func (r *Receiver) lose(in *incoming, f *Frame) {
+	if from := max(in.covered, f.Prev) + 1; from <= f.Upto {
+		r.gap(&Gap{Flow: in.id, From: from, To: f.Upto, Cause: f.Cause, Labels: f.Labels})
+		in.covered = f.Upto
+	}
+}
+
+func (r *Receiver) gap(g *Gap) {
+	r.stats.Gaps++
+	r.sink.Gap(g)
+}
+
+// end reports that nothing more of a flow will come.
+func (r *Receiver) end(in *incoming) {
+	if !in.lost {
+		in.lost = true
+		r.gap(&Gap{Flow: in.id, From: in.covered + 1, Cause: OriginLost, Labels: Labels{Any: true}})
+	}
+}
+
+// OriginGone hears that a start of a node is over, and with it those before.
+// Unless it was clean, that is, all was acknowledged, each of its flows ends in
+// a gap.
+func (r *Receiver) OriginGone(now time.Time, origin peer.ID, boot uint64, clean bool) {
+	for _, in := range r.flows {
+		if in.id.Origin == origin && in.id.Boot <= boot {
+			if !clean {
+				r.end(in)
+			}
+			in.lost = true
+			if in.gone.IsZero() {
+				in.gone = now
+			}
+		}
+	}
+}
+
+// Tick forgets what has long been over; call it about every second.
+func (r *Receiver) Tick(now time.Time) {
+	for id, in := range r.flows {
+		switch {
+		case !in.lost || len(in.owed) > 0:
+		case in.gone.IsZero(): // ended by a later start of the origin
+			in.gone = now
+		case now.Sub(in.gone) >= r.forget:
+			delete(r.flows, id)
+		}
+	}
+}
+
+// Drain hands out what entry nodes are to hear: call it after a batch of frames.
+// A reply that finds no link needs no other: its entry node waits no more.
+func (r *Receiver) Drain(reply func(to peer.ID, p *Reply)) {
+	for _, in := range r.due {
+		p := Reply{Flow: in.id, Upto: in.covered}
+		for _, to := range in.owed {
+			reply(to, &p)
+		}
+		clear(in.owed)
+		in.owed = in.owed[:0]
+	}
+	clear(r.due)
+	r.due = r.due[:0]
+}
+
+// Stats says what the receiver has done.
+func (r *Receiver) Stats() ReceiverStats {
+	s := r.stats
+	s.Flows = len(r.flows)
+	return s
+}
