@@ -46,6 +46,10 @@ type ID struct {
 	Lane   uint8
 }
 
+// AllLanes stands for every lane of an origin, towards this region: in the gap of
+// a lost origin.
+const AllLanes = 255
+
 // clone is id without views of somebody else's bytes.
 func (id ID) clone() ID {
 	id.Origin = peer.ID(strings.Clone(string(id.Origin)))
@@ -80,7 +84,7 @@ func (c Cause) String() string {
 // as far as they would have been.
 type Gap struct {
 	Flow     ID
-	From, To uint64 // To is 0 when it is not known how far: after OriginLost
+	From, To uint64 // of OriginLost, 1 and 0: whatever had not come
 	Cause    Cause
 	Labels   Labels // of what kinds the events were
 	// First is set when the node had not heard of the flow before: the events

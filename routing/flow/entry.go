@@ -64,22 +64,24 @@ type hit struct {
 // passing is a flow as its entry node sees it.
 type passing struct {
 	id       ID
-	via      peer.ID // where it comes from; "" for this node's own
-	examined uint64  // the number up to which all events have been looked at
-	acked    uint64  // what the origin was told
-	again    bool    // the origin is being asked to send again
-	answer   bool    // a reply is due
-	dirty    bool    // in Entry.dirty
+	via      peer.ID   // where it comes from; "" for this node's own
+	examined uint64    // the number up to which all events have been looked at
+	acked    uint64    // what the origin was told
+	again    bool      // the next reply asks the origin to send again
+	asked    time.Time // when it did so, unless the number has come since
+	answer   bool      // a reply is due
+	dirty    bool      // in Entry.dirty
 	used     time.Time
 	nodes    []share // by slot
 }
 
 // share is what one node gets of a flow, in the present session of its link.
 type share struct {
-	from uint64  // the claims that were sent go up to here
-	owed uint64  // the highest number that it was given
+	from uint64  // the next claim begins behind it
+	told uint64  // the claims that were sent go up to here
+	owed uint64  // the highest number that it was given, or is to be
+	sent uint64  // the highest number that was sent
 	got  uint64  // what it says that it has received
-	told bool    // it has heard of everything up to examined, or will
 	out  *outbox // not sent yet; nil if there is nothing
 }
 
@@ -97,6 +99,9 @@ const (
 	spareOutboxes = 256
 	spareBuf      = 128 << 10
 )
+
+// askEvery is after what time an origin is asked once more to send again.
+const askEvery = time.Second
 
 // flushAt is how many bytes an outbox collects at most, but for one event.
 const flushAt = 64 << 10
@@ -167,13 +172,13 @@ func (e *Entry) renew(p *passing, i int) {
 	if n.out != nil {
 		e.free(n.out)
 	}
-	*n = share{from: p.examined}
+	*n = share{from: p.examined, got: p.examined}
 }
 
 // grow makes sure that there is a share for a slot.
 func (p *passing) grow(i int) {
 	for len(p.nodes) <= i {
-		p.nodes = append(p.nodes, share{from: p.examined})
+		p.nodes = append(p.nodes, share{from: p.examined, got: p.examined})
 	}
 }
 
@@ -201,8 +206,9 @@ func (e *Entry) Receive(now time.Time, via peer.ID, f *Frame) {
 		e.begin(p, f.Base-1)
 	}
 	if f.Prev > p.examined {
-		if !p.again {
-			p.again = true
+		// What is on its way is out of turn, too: that is no reason to ask again.
+		if p.asked.IsZero() || now.Sub(p.asked) >= askEvery {
+			p.again, p.asked = true, now
 			e.stats.Again++
 		}
 		return
@@ -221,16 +227,13 @@ func (e *Entry) Receive(now time.Time, via peer.ID, f *Frame) {
 	}
 	p.examined = f.Upto
 	in.covered = max(in.covered, f.Upto)
-	p.again = false
-	for i := range p.nodes {
-		p.nodes[i].told = false
-	}
+	p.again, p.asked = false, time.Time{}
 }
 
 // begin starts a tenure behind a number, up to which other entry nodes have
 // done the work.
 func (e *Entry) begin(p *passing, behind uint64) {
-	p.examined, p.again = behind, false
+	p.examined, p.again, p.asked = behind, false, time.Time{}
 	for i := range p.nodes {
 		e.renew(p, i)
 	}
@@ -277,16 +280,14 @@ func (e *Entry) hand(p *passing, namespace string, envelope []byte, to []peer.ID
 		if !e.slots[h.slot].linked {
 			continue
 		}
-		p.grow(h.slot)
 		n := &p.nodes[h.slot]
 		if n.out == nil {
 			n.out = e.outbox(n.from)
 		}
-		if n.out.add(p.examined, namespace, envelope); len(n.out.buf) >= flushAt {
-			n.owed = p.examined
+		n.out.add(p.examined, namespace, envelope)
+		n.owed = p.examined
+		if len(n.out.buf) >= flushAt {
 			e.send(p, h.slot)
-		} else {
-			n.owed = p.examined
 		}
 	}
 }
@@ -299,7 +300,6 @@ func (e *Entry) lose(p *passing, f *Frame) {
 		if !e.slots[i].linked {
 			continue
 		}
-		p.grow(i)
 		n := &p.nodes[i]
 		e.send(p, i)
 		if n.from < before {
@@ -334,11 +334,10 @@ func (e *Entry) claim(p *passing, i int) {
 func (e *Entry) sendFrame(p *passing, i int) {
 	n := &p.nodes[i]
 	if e.x.Send(e.slots[i].id, &e.frame) {
-		n.told = e.frame.Upto == p.examined
+		n.told, n.sent = e.frame.Upto, n.owed
 	} else {
 		e.stats.Refused++
-		n.told = false
-		n.owed = min(n.owed, n.from)
+		n.told, n.owed = 0, n.sent
 	}
 	n.from = e.frame.Upto
 }
@@ -407,7 +406,7 @@ func (e *Entry) reply(p *passing) {
 	r := Reply{Flow: p.id, Upto: p.acked}
 	if p.again {
 		r.Again = p.examined + 1
-		p.again = false // once per frame out of turn and batch: it may have been lost
+		p.again = false
 	}
 	e.x.Reply(p.via, &r)
 }
@@ -422,12 +421,11 @@ func (e *Entry) Tick(now time.Time) {
 			if e.slots[i].id == "" {
 				continue
 			}
-			p.grow(i)
 			n := &p.nodes[i]
-			if e.slots[i].linked && !n.told && n.out == nil {
+			if e.slots[i].linked && n.told < p.examined && n.out == nil {
 				e.claim(p, i)
 			}
-			quiet = quiet && n.told
+			quiet = quiet && n.told == p.examined
 		}
 		if quiet && !p.dirty && p.via != "" && now.Sub(p.used) >= e.idle {
 			delete(e.flows, id)
@@ -456,6 +454,9 @@ func (e *Entry) flow(id *ID) *passing {
 	p := e.flows[*id]
 	if p == nil {
 		p = &passing{id: id.clone()}
+		if len(e.slots) > 0 {
+			p.grow(len(e.slots) - 1)
+		}
 		e.flows[p.id] = p
 	}
 	return p

@@ -37,6 +37,7 @@ type Receiver struct {
 	sink   Sink
 	forget time.Duration
 	flows  map[ID]*incoming
+	ended  map[peer.ID]end
 	due    []*incoming // with owed
 	stats  ReceiverStats
 }
@@ -44,11 +45,15 @@ type Receiver struct {
 // incoming is a flow as its receiver sees it.
 type incoming struct {
 	id      ID
-	covered uint64 // up to here all is delivered, reported or not for this node
-	known   bool   // heard of before
-	lost    bool   // OriginLost is reported, and nothing came since
-	gone    time.Time
+	covered uint64    // up to here all is delivered, reported or not for this node
+	known   bool      // heard of before
 	owed    []peer.ID // who is to hear what is received
+}
+
+// end is the end of a node's starts up to boot, which has been reported.
+type end struct {
+	boot uint64
+	at   time.Time // zero before the next Tick
 }
 
 // NewReceiver makes a receiver that knows no flow. A forget of 0 means the
@@ -57,7 +62,7 @@ func NewReceiver(sink Sink, forget time.Duration) *Receiver {
 	if forget == 0 {
 		forget = DefaultForget
 	}
-	return &Receiver{sink: sink, forget: forget, flows: map[ID]*incoming{}}
+	return &Receiver{sink: sink, forget: forget, flows: map[ID]*incoming{}, ended: map[peer.ID]end{}}
 }
 
 // Receive takes a frame from an entry node.
@@ -94,20 +99,26 @@ func (r *Receiver) Receive(from peer.ID, f *Frame) {
 	}
 }
 
-// flow is what is known of a flow. A later start of its origin ends the flows of
-// the earlier ones.
+// flow is what is known of a flow. The first one of a later start of its origin
+// ends those of the earlier ones.
 func (r *Receiver) flow(id *ID) *incoming {
 	in := r.flows[*id]
 	if in == nil {
 		in = &incoming{id: id.clone()}
 		r.flows[in.id] = in
+		before, after := uint64(0), false
 		for _, other := range r.flows {
-			if other.id.Origin == id.Origin && other.id.Boot < id.Boot {
-				r.end(other)
+			if other.id.Origin == id.Origin {
+				after = after || other.id.Boot > id.Boot
+				if other.id.Boot < id.Boot {
+					before = max(before, other.id.Boot)
+				}
 			}
 		}
+		if before > 0 && !after {
+			r.end(in.id.Origin, before, time.Time{})
+		}
 	}
-	in.lost, in.gone = false, time.Time{}
 	return in
 }
 
@@ -146,40 +157,60 @@ func (r *Receiver) gap(g *Gap) {
 	r.sink.Gap(g)
 }
 
-// end reports that nothing more of a flow will come.
-func (r *Receiver) end(in *incoming) {
-	if !in.lost {
-		in.lost = true
-		r.gap(&Gap{Flow: in.id, From: in.covered + 1, Cause: OriginLost, Labels: Labels{Any: true}})
+// OriginGone hears that a start of a node is over, and with it those before.
+// Unless it was clean, that is, all it sent was acknowledged, this is a gap of
+// all its flows: even of those that were never heard of.
+func (r *Receiver) OriginGone(now time.Time, origin peer.ID, boot uint64, clean bool) {
+	if clean {
+		if r.ended[origin].boot < boot {
+			r.ended[peer.ID(strings.Clone(string(origin)))] = end{boot, now}
+		}
+		return
 	}
+	r.end(origin, boot, now)
 }
 
-// OriginGone hears that a start of a node is over, and with it those before.
-// Unless it was clean, that is, all was acknowledged, each of its flows ends in
-// a gap.
-func (r *Receiver) OriginGone(now time.Time, origin peer.ID, boot uint64, clean bool) {
-	for _, in := range r.flows {
-		if in.id.Origin == origin && in.id.Boot <= boot {
-			if !clean {
-				r.end(in)
-			}
-			in.lost = true
-			if in.gone.IsZero() {
-				in.gone = now
-			}
-		}
+// end reports, once, that nothing more will come of a node's starts up to boot.
+func (r *Receiver) end(origin peer.ID, boot uint64, now time.Time) {
+	if r.ended[origin].boot >= boot {
+		return
+	}
+	origin = peer.ID(strings.Clone(string(origin)))
+	r.ended[origin] = end{boot, now}
+	r.gap(&Gap{Flow: ID{Origin: origin, Boot: boot, Lane: AllLanes}, From: 1, Cause: OriginLost, Labels: Labels{Any: true}})
+}
+
+// OriginBack hears that a node which was taken for gone is there after all: if it
+// goes again, that is another loss.
+func (r *Receiver) OriginBack(origin peer.ID, boot uint64) {
+	if e, ok := r.ended[origin]; ok && e.boot >= boot && boot > 0 {
+		e.boot = boot - 1
+		r.ended[origin] = e
 	}
 }
 
 // Tick forgets what has long been over; call it about every second.
 func (r *Receiver) Tick(now time.Time) {
-	for id, in := range r.flows {
-		switch {
-		case !in.lost || len(in.owed) > 0:
-		case in.gone.IsZero(): // ended by a later start of the origin
-			in.gone = now
-		case now.Sub(in.gone) >= r.forget:
-			delete(r.flows, id)
+	for origin, e := range r.ended {
+		if e.at.IsZero() {
+			e.at = now
+			r.ended[origin] = e
+		}
+		if now.Sub(e.at) < r.forget {
+			continue
+		}
+		left := false
+		for id, in := range r.flows {
+			switch {
+			case id.Origin != origin:
+			case id.Boot <= e.boot && len(in.owed) == 0:
+				delete(r.flows, id)
+			default:
+				left = true
+			}
+		}
+		if !left {
+			delete(r.ended, origin)
 		}
 	}
 }
