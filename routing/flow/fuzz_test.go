@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	steps   = 250
-	maxRun  = 4 * steps * 2 // events that a run can publish
-	perRule = 20_000        // runs
+	steps   = 400
+	maxRun  = 4 * steps // events that a run can publish
+	perRule = 20_000    // runs
 )
 
 // The rule sets of the study, and those of what it does not name.
 var ruleSets = map[string]rules{
-	"everything": {steps: steps, buffer: 500, reroute: 0.02, crash: 0.01, flap: 0.03, freeze: 0.02, cut: 0.01,
+	"everything": {steps: steps, buffer: 1000, reroute: 0.02, crash: 0.01, flap: 0.03, freeze: 0.02, cut: 0.01,
 		interest: 0.02, refuse: 0.01, disorder: 0.1, restart: 0.003},
 	"reroutes and crashes":           {steps: steps, buffer: 1 << 20, reroute: 0.03, crash: 0.02, disorder: 0.05, lossless: true},
 	"reroutes, crashes and overflow": {steps: steps, buffer: 400, reroute: 0.03, crash: 0.02, onlyOrigin: true},

@@ -281,12 +281,35 @@ func (w *world) publish(s *stock) {
 	if err := w.origin.Publish(w.now, "r", 0, "default", &s.byKind[kind][at], w.policy); err != nil {
 		return // not taken: not published
 	}
+	w.checkBuffer()
 	w.number++
 	p := published{boot: w.boot, number: w.number, kind: kind}
 	for i, n := range w.nodes {
 		p.wanted[i] = n.wants[kind]
 	}
 	w.events = append(w.events, p)
+}
+
+// checkBuffer holds the origin to its bound and to its own sums.
+func (w *world) checkBuffer() {
+	f := w.origin.flow("r", 0)
+	sum, events, next := 0, 0, f.acked+1
+	for _, s := range f.segs {
+		sum += s.bytes()
+		if !s.gap() {
+			events += s.bytes()
+		}
+		if s.first > next || s.last < s.first {
+			w.fail("the buffer has a hole before %d", s.first)
+		}
+		next = s.last + 1
+	}
+	if sum != f.bytes || sum != w.origin.bytes || next != f.next {
+		w.fail("the buffer counts %d bytes and has %d; its numbers end at %d, not %d", f.bytes, sum, next, f.next)
+	}
+	if events > w.buffer {
+		w.fail("the buffer holds %d bytes of events, at most %d are allowed", events, w.buffer)
+	}
 }
 
 // drain lets the origin send.
@@ -469,13 +492,17 @@ func (w *world) ordinary(s *stock) {
 		}
 		w.drain()
 	case 2:
-		w.deliverWAN(w.rng.IntN(entryNodes))
+		for range 6 {
+			w.deliverWAN(w.rng.IntN(entryNodes))
+		}
 	case 3:
-		w.deliverBack(w.rng.IntN(entryNodes))
+		for range 3 {
+			w.deliverBack(w.rng.IntN(entryNodes))
+		}
 	case 4:
 		w.tick()
 	default:
-		for range 2 {
+		for range 8 {
 			w.deliverLAN(w.rng.IntN(regionNodes), w.rng.IntN(regionNodes))
 		}
 	}
