@@ -61,7 +61,7 @@ func BenchmarkFlow(b *testing.B) {
 		{"nodes=1/size=256/batch=64", 1, 256, 64},
 		{"nodes=3/size=256/batch=64", 3, 256, 64},
 		{"nodes=1/size=256/batch=1", 1, 256, 1},
-		{"nodes=1/size=1024/batch=64", 1, 1024, 64},
+		{"nodes=1/size=1024/batch=32", 1, 1024, 32},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
 			ev, now := sample(b, bm.size), time.Unix(1, 0)

@@ -168,18 +168,33 @@ func recordSize(namespace string, envelope []byte) int {
 }
 
 // cutRecord splits off the first record of b. ok is false when there is none, or
-// it is malformed.
+// it is malformed. It is called several times for each event.
 func cutRecord(b []byte) (namespace string, envelope, rest []byte, ok bool) {
-	r := reader{b: b}
-	if namespace = r.text(maxName); namespace == "" {
-		namespace = defaultNamespace
+	namespace = defaultNamespace
+	at := 1
+	if len(b) == 0 || b[0] != 0 {
+		r := reader{b: b}
+		if namespace = r.text(maxName); r.bad != "" {
+			return "", nil, nil, false
+		}
+		at = r.at
 	}
-	size := r.uvarint()
-	if r.bad != "" || size > uint64(len(b)-r.at) {
+	var size uint64
+	if at+1 < len(b) && b[at+1] < 0x80 && b[at] >= 0x80 { // two bytes, as most are
+		size = uint64(b[at]&0x7f) | uint64(b[at+1])<<7
+		at += 2
+	} else {
+		var n int
+		if size, n = binary.Uvarint(b[at:]); n <= 0 {
+			return "", nil, nil, false
+		}
+		at += n
+	}
+	if size > uint64(len(b)-at) {
 		return "", nil, nil, false
 	}
-	end := r.at + int(size)
-	return namespace, b[r.at:end:end], b[end:], true
+	end := at + int(size)
+	return namespace, b[at:end:end], b[end:], true
 }
 
 func appendFlow(dst []byte, id *ID) []byte {

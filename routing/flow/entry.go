@@ -35,18 +35,20 @@ type EntryStats struct {
 
 // Entry is the machine at a region's entry nodes. Make it with NewEntry.
 type Entry struct {
-	self  *Receiver
-	x     Exchange
-	idle  time.Duration
-	slots []slot
-	index map[peer.ID]int
-	flows map[ID]*passing
-	dirty []*passing
-	found []peer.ID // of Route
-	memo  []hit     // where found was found last time
-	frame Frame     // the one that is being sent
-	spare []*outbox
-	stats EntryStats
+	self   *Receiver
+	x      Exchange
+	idle   time.Duration
+	slots  []slot
+	index  map[peer.ID]int
+	flows  map[ID]*passing
+	dirty  []*passing
+	found  []peer.ID // of Route
+	memo   []hit     // where found was found last time
+	frame  Frame     // the one that is being sent
+	spare  []*outbox
+	last   *passing // the flow of the last input, which is often the next one's
+	answer Reply    // the one that is being sent
+	stats  EntryStats
 }
 
 // slot is a node of the region.
@@ -344,7 +346,10 @@ func (e *Entry) sendFrame(p *passing, i int) {
 
 // Received takes what a node of the region says it has received.
 func (e *Entry) Received(from peer.ID, r *Reply) {
-	p := e.flows[r.Flow]
+	p := e.last
+	if p == nil || p.id != r.Flow {
+		p = e.flows[r.Flow]
+	}
 	i, ok := e.index[from]
 	if p == nil || !ok || i >= len(p.nodes) {
 		return
@@ -403,12 +408,12 @@ func (e *Entry) Drain() {
 func (e *Entry) reply(p *passing) {
 	// What nodes received beyond what was looked at, others handed to them.
 	p.acked = max(p.acked, p.received())
-	r := Reply{Flow: p.id, Upto: p.acked}
+	e.answer = Reply{Flow: p.id, Upto: p.acked}
 	if p.again {
-		r.Again = p.examined + 1
+		e.answer.Again = p.examined + 1
 		p.again = false
 	}
-	e.x.Reply(p.via, &r)
+	e.x.Reply(p.via, &e.answer)
 }
 
 // Tick tells the nodes that got nothing of late how far the flows have come, and
@@ -429,6 +434,7 @@ func (e *Entry) Tick(now time.Time) {
 		}
 		if quiet && !p.dirty && p.via != "" && now.Sub(p.used) >= e.idle {
 			delete(e.flows, id)
+			e.last = nil
 		}
 	}
 }
@@ -439,6 +445,7 @@ func (e *Entry) OriginGone(origin peer.ID, boot uint64) {
 	for id := range e.flows {
 		if id.Origin == origin && id.Boot <= boot {
 			delete(e.flows, id)
+			e.last = nil
 		}
 	}
 }
@@ -451,6 +458,9 @@ func (e *Entry) Stats() EntryStats {
 }
 
 func (e *Entry) flow(id *ID) *passing {
+	if e.last != nil && e.last.id == *id {
+		return e.last
+	}
 	p := e.flows[*id]
 	if p == nil {
 		p = &passing{id: id.clone()}
@@ -459,6 +469,7 @@ func (e *Entry) flow(id *ID) *passing {
 		}
 		e.flows[p.id] = p
 	}
+	e.last = p
 	return p
 }
 

@@ -38,17 +38,30 @@ type Receiver struct {
 	forget time.Duration
 	flows  map[ID]*incoming
 	ended  map[peer.ID]end
-	due    []*incoming // with owed
+	due    []*incoming // with creditors to hear of it
+	last   *incoming   // the flow of the last frame, which is often the next one's
+	reply  Reply       // the one that is being sent
 	stats  ReceiverStats
 }
 
 // incoming is a flow as its receiver sees it.
 type incoming struct {
 	id      ID
-	covered uint64    // up to here all is delivered, reported or not for this node
-	known   bool      // heard of before
-	owed    []peer.ID // who is to hear what is received
+	covered uint64 // up to here all is delivered, reported or not for this node
+	known   bool   // heard of before
+	owed    []creditor
+	due     bool // in Receiver.due
 }
+
+// creditor is an entry node that may have to hear what is received.
+type creditor struct {
+	id  peer.ID
+	due bool
+}
+
+// maxCreditors is how many entry nodes of a flow are remembered; there are more
+// only while nodes come and go.
+const maxCreditors = 8
 
 // end is the end of a node's starts up to boot, which has been reported.
 type end struct {
@@ -91,17 +104,33 @@ func (r *Receiver) Receive(from peer.ID, f *Frame) {
 		r.lose(in, f)
 	}
 	in.covered = max(in.covered, f.Upto)
-	if len(in.owed) == 0 {
+	r.owe(in, from)
+}
+
+// owe notes that an entry node is to hear what is received.
+func (r *Receiver) owe(in *incoming, to peer.ID) {
+	if !in.due {
+		in.due = true
 		r.due = append(r.due, in)
 	}
-	if !slices.Contains(in.owed, from) {
-		in.owed = append(in.owed, peer.ID(strings.Clone(string(from))))
+	for i := range in.owed {
+		if in.owed[i].id == to {
+			in.owed[i].due = true
+			return
+		}
 	}
+	if len(in.owed) >= maxCreditors {
+		in.owed = slices.DeleteFunc(in.owed, func(c creditor) bool { return !c.due })
+	}
+	in.owed = append(in.owed, creditor{peer.ID(strings.Clone(string(to))), true})
 }
 
 // flow is what is known of a flow. The first one of a later start of its origin
 // ends those of the earlier ones.
 func (r *Receiver) flow(id *ID) *incoming {
+	if r.last != nil && r.last.id == *id {
+		return r.last
+	}
 	in := r.flows[*id]
 	if in == nil {
 		in = &incoming{id: id.clone()}
@@ -119,6 +148,7 @@ func (r *Receiver) flow(id *ID) *incoming {
 			r.end(in.id.Origin, before, time.Time{})
 		}
 	}
+	r.last = in
 	return in
 }
 
@@ -203,8 +233,9 @@ func (r *Receiver) Tick(now time.Time) {
 		for id, in := range r.flows {
 			switch {
 			case id.Origin != origin:
-			case id.Boot <= e.boot && len(in.owed) == 0:
+			case id.Boot <= e.boot && !in.due:
 				delete(r.flows, id)
+				r.last = nil
 			default:
 				left = true
 			}
@@ -219,12 +250,14 @@ func (r *Receiver) Tick(now time.Time) {
 // A reply that finds no link needs no other: its entry node waits no more.
 func (r *Receiver) Drain(reply func(to peer.ID, p *Reply)) {
 	for _, in := range r.due {
-		p := Reply{Flow: in.id, Upto: in.covered}
-		for _, to := range in.owed {
-			reply(to, &p)
+		r.reply = Reply{Flow: in.id, Upto: in.covered}
+		for i := range in.owed {
+			if c := &in.owed[i]; c.due {
+				c.due = false
+				reply(c.id, &r.reply)
+			}
 		}
-		clear(in.owed)
-		in.owed = in.owed[:0]
+		in.due = false
 	}
 	clear(r.due)
 	r.due = r.due[:0]
