@@ -57,7 +57,7 @@ func expect[T comparable](t *testing.T, what string, got []T, want ...T) {
 func small(t *testing.T) (*Origin, *event.Event) {
 	ev := sample(t, 10)
 	size := recordSize("default", ev.Bytes())
-	o := NewOrigin(OriginConfig{Self: "o", Boot: 1, RegionBytes: 4*size + gapOverhead})
+	o := NewOrigin(OriginConfig{Self: "o", Boot: 1, RegionBytes: 4 * size})
 	o.SetPath("r", 0, Path{"e", 1})
 	return o, &ev
 }
@@ -67,7 +67,7 @@ func TestFlowOverflowTurnsTheOldestIntoAGapInItsPlace(t *testing.T) {
 	mustPublish(t, o, 10, ev, DropOldest)
 	got := drained(o, begin)
 	if len(got) != 2 || got[0].kind != Lost || got[0].cause != Overflow || got[0].prev != 0 ||
-		got[1].kind != Events || got[1].prev != got[0].upto || got[1].upto != 10 || got[1].n < 3 {
+		got[1].kind != Events || got[1].prev != got[0].upto || got[1].upto != 10 || got[1].n < 1 {
 		t.Errorf("got %+v", got)
 	}
 	if lost := o.Stats().Lost; lost != got[0].upto {
@@ -135,6 +135,28 @@ func TestFlowIsSentAgainFromTheFirstUnacknowledgedOnAnotherPath(t *testing.T) {
 	expect(t, "sent on the same path", drained(o, begin))
 	o.SetPath("r", 0, Path{"e", 2})
 	expect(t, "sent on another link", drained(o, begin), claimed{Events, 3, 2, 4, 2, 0})
+}
+
+func TestFlowWithNothingLeftIsStillMadeKnownToAnotherEntryNode(t *testing.T) {
+	o, ev := small(t)
+	mustPublish(t, o, 4, ev, DropOldest)
+	drained(o, begin)
+	o.Reply(&Reply{Flow: testFlow, Upto: 4})
+	o.SetPath("r", 0, Path{"f", 1})
+	expect(t, "sent on another path", drained(o, begin), claimed{Mark, 5, 4, 4, 0, 0})
+	o.Reply(&Reply{Flow: testFlow, Again: 2})
+	expect(t, "sent to an entry node that lacks what is acknowledged", drained(o, begin), claimed{Mark, 5, 4, 4, 0, 0})
+}
+
+func TestFlowNeverCountsWhatIsAcknowledgedAsLost(t *testing.T) {
+	o, ev := small(t)
+	mustPublish(t, o, 4, ev, DropOldest)
+	drained(o, begin)
+	o.Reply(&Reply{Flow: testFlow, Upto: 2})
+	mustPublish(t, o, 2, ev, DropOldest)
+	if s := o.Stats(); s.Lost != 0 {
+		t.Errorf("%d events lost while there was room for four that are not acknowledged", s.Lost)
+	}
 }
 
 func TestFlowFrameWithoutRoomIsSentLater(t *testing.T) {
@@ -325,6 +347,15 @@ func TestFlowEntryAsksOnceForWhatIsMissing(t *testing.T) {
 	if e.Drain(); l.sent[len(l.sent)-1].Again != 3 {
 		t.Error("not asked again after a while")
 	}
+}
+
+func TestFlowEntryKeepsAGapToItsNumbersAtANodeThatWantedNothingBefore(t *testing.T) {
+	e, l := newEntry("a")
+	l.nodes = nil // nobody wants the events
+	e.Receive(begin, "o", eventsFrame(t, 1, 0, 3))
+	e.Receive(begin, "o", &Frame{Kind: Lost, Flow: testFlow, Base: 1, Prev: 3, Upto: 5, Cause: Overflow})
+	e.Drain()
+	expect(t, "claims", l.frames, claimed{Mark, 0, 0, 3, 0, 0}, claimed{Lost, 0, 3, 5, 0, Overflow})
 }
 
 func TestFlowEntryThatIsRefusedBreaksTheChainAndDoesNotWait(t *testing.T) {

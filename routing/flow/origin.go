@@ -119,6 +119,11 @@ func (o *Origin) Publish(now time.Time, region string, lane uint8, namespace str
 	size := recordSize(namespace, ev.Bytes())
 	before := f.bytes
 	room := o.fits(f, size)
+	if !room {
+		f.oldest() // lets go of what is acknowledged in the middle of a segment
+		o.account(f, &before)
+		room = o.fits(f, size)
+	}
 	if !room && policy == Block {
 		if f.bytes == 0 && size > min(o.cfg.RegionBytes, o.cfg.TotalBytes) {
 			room = true // it would never fit: alone is as good as it gets

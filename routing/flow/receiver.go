@@ -174,11 +174,11 @@ func (r *Receiver) take(in *incoming, number uint64) bool {
 	return true
 }
 
-// lose reports a gap that the origin made, as far as it is new.
+// lose reports a gap that the origin made, as far as it is new. The caller moves
+// the flow's number.
 func (r *Receiver) lose(in *incoming, f *Frame) {
 	if from := max(in.covered, f.Prev) + 1; from <= f.Upto {
 		r.gap(&Gap{Flow: in.id, From: from, To: f.Upto, Cause: f.Cause, Labels: f.Labels})
-		in.covered = f.Upto
 	}
 }
 

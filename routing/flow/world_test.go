@@ -24,9 +24,8 @@ type rules struct {
 	interest   float64 // a node subscribes or unsubscribes
 	refuse     float64 // of a send in the region: no room
 	disorder   float64 // of a frame of the origin: lost, doubled or late
-	policy     Policy
-	lossless   bool // the rules allow no gap at all
-	onlyOrigin bool // the rules allow only the gaps that the origin makes
+	lossless   bool    // the rules allow no gap at all
+	onlyOrigin bool    // the rules allow only the gaps that the origin makes
 }
 
 // mutant spoils what passes between the machines, as a defect in one would.
@@ -76,7 +75,6 @@ type world struct {
 	origin *Origin
 	boot   uint64
 	number uint64 // of the origin's last event
-	first  int    // index of the boot's first event
 	path   int    // entry node; -1 is none
 	link   uint64
 	events []published
@@ -278,7 +276,7 @@ func newStock(size int) *stock {
 // publish gives the origin an event of a random kind.
 func (w *world) publish(s *stock) {
 	kind, at := w.rng.IntN(kinds), len(w.events)
-	if err := w.origin.Publish(w.now, "r", 0, "default", &s.byKind[kind][at], w.policy); err != nil {
+	if err := w.origin.Publish(w.now, "r", 0, "default", &s.byKind[kind][at], Policy(w.rng.IntN(3))); err != nil {
 		return // not taken: not published
 	}
 	w.checkBuffer()
