@@ -20,7 +20,9 @@
 //
 // So nothing about a loss is known only to an entry node, which may crash: the
 // receiver finds every gap itself, by comparing whoever's claim it hears with
-// what it knows.
+// what it knows. A gap may thus be reported in which nothing was for the node:
+// when the entry node changed before a mark had told the node how far it missed
+// nothing. The reverse, a loss without a gap, does not happen.
 //
 // For its own region an origin is its own entry node: it gives what it publishes
 // to its Entry and keeps nothing.
