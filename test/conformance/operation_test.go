@@ -11,6 +11,7 @@ import (
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
 	"github.com/cloudevents/sdk-go/v2/binding"
+	"github.com/coder/websocket"
 )
 
 // A subscriber is told by name which regions do not know yet what it wants, on
@@ -18,7 +19,7 @@ import (
 func TestASubscriberIsToldTheRegionsThatAreCutOff(t *testing.T) {
 	m, eu, us := twoRegions(t)
 	ctx := bounded(t)
-	const missing = "Skein-Missing-Regions"
+	const missing, webSocket = "Skein-Missing-Regions", "WebSocket"
 	ask := func(accept string) string {
 		t.Helper()
 		ctx, cancel := context.WithCancel(ctx)
@@ -27,6 +28,14 @@ func TestASubscriberIsToldTheRegionsThatAreCutOff(t *testing.T) {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, eu.HTTP+"/events?"+query.Encode(), http.NoBody)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if accept == webSocket {
+			conn, res, err := websocket.Dial(ctx, req.URL.String(), &websocket.DialOptions{Subprotocols: []string{"cloudevents.json"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.CloseNow() //nolint:errcheck // nothing more is wanted of it
+			return res.Header.Get(missing)
 		}
 		req.Header.Set("Accept", accept)
 		res, err := http.DefaultClient.Do(req)
@@ -39,7 +48,7 @@ func TestASubscriberIsToldTheRegionsThatAreCutOff(t *testing.T) {
 		}
 		return res.Header.Get(missing)
 	}
-	faces := []string{"text/event-stream", "application/cloudevents-batch+json"}
+	faces := []string{"text/event-stream", "application/cloudevents-batch+json", webSocket}
 	none := func() {
 		t.Helper()
 		for _, face := range faces {
