@@ -117,16 +117,24 @@ func ReadFrame(r io.Reader, limit int) (Kind, []byte, error) {
 type Reader struct {
 	Limit int // bytes of a body; 0 means MaxFrame
 
-	src io.Reader
-	buf []byte // read ahead: buf[at:end]
-	at  int
-	end int
+	src  io.Reader
+	most int    // bytes of buf
+	buf  []byte // read ahead: buf[at:end]
+	at   int
+	end  int
+	brim bool // the last read filled it
 }
 
+// firstBuffer is what a Reader begins with, in bytes: most streams are idle most
+// of the time.
+const firstBuffer = 4 << 10
+
 // NewReader reads frames from src, which it reads in pieces of up to size bytes.
-// Next copies no frame that is smaller than that.
+// Next copies no frame that is smaller than that. The buffer grows to it with
+// what comes.
 func NewReader(src io.Reader, size int) *Reader {
-	return &Reader{src: src, buf: make([]byte, max(size, 2*MaxHeader))}
+	size = max(size, 2*MaxHeader)
+	return &Reader{src: src, most: size, buf: make([]byte, min(size, firstBuffer))}
 }
 
 // Next is the next frame. Its body is valid until the next call. io.EOF means
@@ -136,7 +144,7 @@ func (r *Reader) Next() (Kind, []byte, error) {
 	if err != nil {
 		return kind, nil, err
 	}
-	if size <= len(r.buf) { // the common case: a view, no copy
+	if size <= r.most { // the common case: a view, no copy
 		for r.end-r.at < size {
 			if err := r.fill(size); err != nil {
 				return kind, r.buf[r.at:r.end], truncated(err)
@@ -194,9 +202,14 @@ func (r *Reader) header() (Kind, int, error) {
 }
 
 // fill reads more of the stream behind what is read ahead, which it moves to
-// the front only where size bytes would not fit.
+// the front only where size bytes would not fit. The buffer grows when they
+// would not fit at all, and when the last read left no room in it.
 func (r *Reader) fill(size int) error {
 	switch {
+	case len(r.buf) < r.most && (size > len(r.buf) || r.brim):
+		buf := make([]byte, min(max(2*len(r.buf), 2*size), r.most))
+		r.end = copy(buf, r.buf[r.at:r.end])
+		r.at, r.buf = 0, buf
 	case r.at == r.end:
 		r.at, r.end = 0, 0
 	case r.at+size > len(r.buf):
@@ -205,6 +218,7 @@ func (r *Reader) fill(size int) error {
 	}
 	n, err := r.src.Read(r.buf[r.end:])
 	r.end += n
+	r.brim = r.end == len(r.buf)
 	if n > 0 {
 		return nil
 	}

@@ -49,6 +49,37 @@ func TestFramesComeBackWhole(t *testing.T) {
 	}
 }
 
+func TestAReaderTakesNoMoreMemoryThanItsStreamNeeds(t *testing.T) {
+	const most = 256 << 10
+	small := bytes.Repeat(AppendFrame(nil, 0x21, []byte("hello")), 3)
+	r := NewReader(bytes.NewReader(small), most)
+	for range 3 {
+		if _, _, err := r.Next(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(r.buf) > firstBuffer {
+		t.Errorf("%d bytes of memory for a few small frames", len(r.buf))
+	}
+	big := AppendFrame(bytes.Repeat(small, 20_000), 0x21, make([]byte, 100<<10))
+	r = NewReader(bytes.NewReader(big), most)
+	for {
+		_, body, err := r.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(body) == 100<<10 {
+			break
+		}
+		if string(body) != "hello" {
+			t.Fatalf("got %q", body)
+		}
+	}
+	if len(r.buf) < 64<<10 || len(r.buf) > most {
+		t.Errorf("%d bytes of memory for a busy stream, %d are allowed", len(r.buf), most)
+	}
+}
+
 func TestAFrameThatIsNoneIsAnError(t *testing.T) {
 	for _, test := range []struct {
 		name   string
