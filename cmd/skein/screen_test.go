@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"encoding/xml"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -122,6 +124,25 @@ func TestTopologyIsDrawnAsATreeAndWays(t *testing.T) {
 	var b bytes.Buffer
 	drawTopology(&screen{w: &b}, threeRegions())
 	golden(t, "topology.txt", b.String())
+}
+
+func TestTheGraphOfRegionsIsWrittenForGraphvizAndAsAPicture(t *testing.T) {
+	top := threeRegions()
+	top.Regions[2].Nodes[1].State = "lost"
+	top.Regions = append(top.Regions, node.RegionView{Name: `a"<b>`})
+	var dot, svg bytes.Buffer
+	writeDOT(&dot, top)
+	golden(t, "topology.dot", dot.String())
+	writeSVG(&svg, top)
+	golden(t, "topology.svg", svg.String())
+	d := xml.NewDecoder(&svg)
+	for {
+		if _, err := d.Token(); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatalf("the picture is no XML: %v", err)
+		}
+	}
 }
 
 func TestLinksAreDrawnAsATable(t *testing.T) {

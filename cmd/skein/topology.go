@@ -17,7 +17,7 @@ import (
 )
 
 func topologyCommand(a *app) *cobra.Command {
-	var watch bool
+	var watch, dot, svg bool
 	var every time.Duration
 	cmd := &cobra.Command{
 		Use:   "topology",
@@ -26,9 +26,11 @@ func topologyCommand(a *app) *cobra.Command {
 between regions with round-trip time, loss, lanes and bytes.
 
 With --watch the picture is drawn anew as it changes; piped, each change is
-printed once.`,
+printed once. With --dot or --svg the graph of the regions is written for
+Graphviz, or as a picture.`,
 		Example: `  skein topology
   skein topology --watch
+  skein topology --svg > mesh.svg
   skein topology --json | jq '.links[] | select(.state != "up")'`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q, err := a.server.ask()
@@ -39,6 +41,9 @@ printed once.`,
 				var t node.Topology
 				return t, q.get(ctx, "/mesh/topology", nil, &t)
 			}
+			if dot && svg || (dot || svg) && (watch || a.json) {
+				return usagef("only one of --watch, --json, --dot and --svg can be had")
+			}
 			if watch {
 				return a.watchTopology(cmd.Context(), ask, every)
 			}
@@ -46,11 +51,21 @@ printed once.`,
 			if err != nil {
 				return err
 			}
-			return a.showTopology(t)
+			switch {
+			case dot:
+				writeDOT(a.out, t)
+			case svg:
+				writeSVG(a.out, t)
+			default:
+				return a.showTopology(t)
+			}
+			return nil
 		},
 	}
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "keep looking, and draw what changes")
 	cmd.Flags().DurationVar(&every, "interval", time.Second, "`time` between two looks with --watch")
+	cmd.Flags().BoolVar(&dot, "dot", false, "write the graph of the regions for Graphviz")
+	cmd.Flags().BoolVar(&svg, "svg", false, "write the graph of the regions as a picture")
 	a.addServer(cmd)
 	a.addJSON(cmd)
 	return cmd
@@ -244,12 +259,12 @@ func pairRegions(t node.Topology) []pair {
 func drawPairs(s *screen, pairs []pair) {
 	var rows [][]cell
 	for _, p := range pairs {
-		state := cell{"up", green}
-		switch {
-		case p.up == 0:
-			state = cell{"down", red}
-		case p.up < p.links:
-			state = cell{"degraded", yellow}
+		state := cell{p.state(), green}
+		switch state.text {
+		case "down":
+			state.style = red
+		case "degraded":
+			state.style = yellow
 		}
 		rows = append(rows, []cell{
 			{p.a + " ── " + p.b, bold}, state, {fmt.Sprintf("%d/%d", p.up, p.links), plain},
