@@ -75,10 +75,12 @@ func (p *patient) Read(b []byte) (int, error) {
 // any more then.
 func (x *session) serve(src io.Reader) error {
 	defer x.end(nil)
-	defer context.AfterFunc(x.ctx, func() {
+	hurried := make(chan struct{})
+	context.AfterFunc(x.ctx, func() {
+		defer close(hurried)
 		x.conn.SetReadDeadline(time.Unix(1, 0))
 		x.conn.SetWriteDeadline(time.Now().Add(byeWithin)) // also ends what waits for room in the outbox
-	})()
+	})
 	x.conn.SetDeadline(time.Now().Add(greetWithin))
 	x.reader = wire.NewReader(src, readAhead)
 	x.reader.Limit = wire.MaxControl
@@ -101,6 +103,7 @@ func (x *session) serve(src io.Reader) error {
 	x.end(err)
 	x.wg.Wait()
 	x.flush()
+	<-hurried // its deadline must not end what follows
 	if !errors.Is(err, errDone) {
 		x.linger()
 	}
