@@ -106,6 +106,7 @@ func (h *host) DialAddr(ctx context.Context, to netip.AddrPort) (net.Conn, error
 	}
 	time.Sleep(2 * time.Millisecond)
 	here, there := net.Pipe()
+	context.AfterFunc(dst.ctx, func() { there.Close() }) // also what nobody has accepted
 	select {
 	case dst.streams <- addrConn{there, h.addr}:
 		return addrConn{here, to}, nil
