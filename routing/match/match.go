@@ -53,6 +53,8 @@ type leaf[T comparable] struct {
 	values   []table[T]  // by the value of an attribute
 	prefixes []table[T]  // by a prefix of it
 	scan     []*class[T] // the others
+
+	printTables []printTable[T] // those that say fingerprints, not values
 }
 
 // table finds classes by an attribute.
@@ -144,6 +146,9 @@ func (lf *leaf[T]) match(ev *event.Event, dst []T) []T {
 				dst = c.verify(ev, dst)
 			}
 		}
+	}
+	for i := range lf.printTables {
+		dst = lf.printTables[i].match(ev, dst)
 	}
 	return lf.matchRest(ev, dst)
 }
@@ -318,7 +323,8 @@ func (lf *leaf[T]) empty() bool {
 	unused := func(t table[T]) bool { return len(t.by) == 0 }
 	lf.values = slices.DeleteFunc(lf.values, unused)
 	lf.prefixes = slices.DeleteFunc(lf.prefixes, unused)
-	return len(lf.values)+len(lf.prefixes)+len(lf.scan) == 0
+	lf.printTables = slices.DeleteFunc(lf.printTables, func(t printTable[T]) bool { return t.used == 0 })
+	return len(lf.values)+len(lf.prefixes)+len(lf.scan)+len(lf.printTables) == 0
 }
 
 // entry is one way by which a conjunct is found in a leaf: its access predicate
