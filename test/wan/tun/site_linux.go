@@ -1,10 +1,13 @@
 package tun
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
+	"os/exec"
 	"runtime"
 	"sync"
 
@@ -13,8 +16,11 @@ import (
 	"github.com/skeinmesh/skein/test/wan"
 )
 
-// maxSites is bounded by the addresses of 10.77.0.0/24.
-const maxSites = 250
+// The sites' network is 10.77.0.0/24, whose addresses bound their number.
+const (
+	maxSites   = 250
+	prefixBits = 24
+)
 
 // Site is a place of the emulated network. Its methods may be called by any
 // goroutine.
@@ -70,6 +76,25 @@ func (s *Site) Do(f func() error) error {
 		}
 		return f()
 	})
+}
+
+// Congestion makes TCP connections from and to the site, opened from now on, use
+// a congestion control of the kernel's, such as "cubic" or "bbr", on this side;
+// other sites and the host keep theirs. It needs the command ip.
+func (s *Site) Congestion(control string) error {
+	network := netip.PrefixFrom(s.addr, prefixBits).Masked()
+	// By the route: what the kernel restricts, a namespace may not set as its default.
+	cmd := exec.Command("ip", "-4", "route", "replace", network.String(), "dev", device,
+		"proto", "kernel", "scope", "link", "src", s.addr.String(), "congctl", control)
+	var out []byte
+	err := s.Do(func() (err error) {
+		out, err = cmd.CombinedOutput()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("tun: congestion control %s in site %s: %w %s", control, s.name, err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
 // Close ends the site's part of the network. Processes in it are not ended, but
@@ -139,7 +164,7 @@ func (s *Site) address() error {
 	up := func(r *unix.Ifreq) { r.SetUint16(unix.IFF_UP | unix.IFF_RUNNING) }
 	return errors.Join(
 		configure(sock, device, inet(s.addr.As4()), unix.SIOCSIFADDR),
-		configure(sock, device, inet([4]byte{255, 255, 255, 0}), unix.SIOCSIFNETMASK),
+		configure(sock, device, inet([4]byte(net.CIDRMask(prefixBits, 32))), unix.SIOCSIFNETMASK),
 		configure(sock, device, func(r *unix.Ifreq) { r.SetUint32(MTU) }, unix.SIOCSIFMTU),
 		configure(sock, device, func(r *unix.Ifreq) { r.SetUint32(queueLength) }, unix.SIOCSIFTXQLEN),
 		configure(sock, device, up, unix.SIOCSIFFLAGS),

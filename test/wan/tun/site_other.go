@@ -20,5 +20,8 @@ func (s *Site) Addr() netip.Addr { return netip.Addr{} }
 // Do is never called.
 func (s *Site) Do(func() error) error { return ErrUnsupported }
 
+// Congestion is never called.
+func (s *Site) Congestion(string) error { return ErrUnsupported }
+
 // Close is never called.
 func (s *Site) Close() error { return nil }

@@ -15,9 +15,9 @@
 // the devices in them, are gone when the site is closed and the last process
 // and socket in it has ended, however the program that made them ends.
 //
-// TCP is the host's, with the congestion control that is set there: on a link
-// that loses packets much depends on it, so a measurement should say which it
-// was.
+// TCP is the host's, with the congestion control that is set there unless a
+// site is told another: on a link that loses packets much depends on it, so a
+// measurement should say which it was.
 //
 // Goroutines: a site has one, which reads its device. Close waits for it.
 package tun
