@@ -6,6 +6,10 @@
 // gateways with TLS; Skein as one node a region. The peer is built from the Go
 // module proxy with this module, Skein from the tree it lies in. A figure is
 // the median of the rounds; rounds that lose messages are marked.
+//
+// The rows named wan are measured over an emulated link between two regions
+// (package tun), the same for both, which start afresh for each round. They need
+// Linux and root, and are skipped elsewhere.
 package main
 
 import (
@@ -22,11 +26,12 @@ import (
 
 // system is a mesh under load, with the verbs that both can do.
 type system interface {
-	// subscriber calls got for every message of a topic that reaches a region;
-	// it returns once the mesh knows of it.
-	subscriber(ctx context.Context, region int, topic string, got func(data []byte)) (stop func(), err error)
-	// publisher sends messages into region 0.
-	publisher(ctx context.Context, topic string) (publisher, error)
+	// subscriber calls got for every message of a topic that reaches a seat; it
+	// returns once the mesh knows of it.
+	subscriber(ctx context.Context, at int, topic string, got func(data []byte)) (stop func(), err error)
+	// publisher sends messages into the first seat, of so many sources in turn
+	// if the system knows of such: it may keep messages in order by source only.
+	publisher(ctx context.Context, topic string, sources int) (publisher, error)
 	// ingest is where HTTP takes events: for the peer, which has no such face, a
 	// bare net/http server.
 	ingest(ctx context.Context) (addr string, stop func(), err error)
@@ -56,10 +61,11 @@ func main() {
 	only := flag.String("rows", "", "comma-separated `names` of rows; empty is all")
 	just := flag.String("system", "", "measure `nats` or `skein` alone, for a profile")
 	rounds := flag.Int("rounds", 5, "how often each row is measured; the median is printed")
+	wanRounds := flag.Int("wan-rounds", 2, "the same, for the rows over an emulated link")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, plan{quick: *quick, rows: *only, system: *just, rounds: *rounds}); err != nil {
+	if err := run(ctx, plan{quick: *quick, rows: *only, system: *just, rounds: *rounds, wanRounds: *wanRounds}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -67,10 +73,29 @@ func main() {
 
 // plan says what of the table is measured.
 type plan struct {
-	quick  bool
-	rows   string // names, comma-separated; empty is all
-	system string // empty is both
-	rounds int
+	quick     bool
+	rows      string // names, comma-separated; empty is all
+	system    string // empty is both
+	rounds    int
+	wanRounds int
+}
+
+func (p plan) has(row string) bool {
+	return p.rows == "" || slices.Contains(strings.Split(p.rows, ","), row)
+}
+
+// scale is how much of a row's load a round has.
+func (p plan) scale() float64 {
+	if p.quick {
+		return 0.2
+	}
+	return 1
+}
+
+// rival is one that is measured.
+type rival struct {
+	name  string // nats or skein
+	start func(ctx context.Context, seats []seat) (system, error)
 }
 
 func run(ctx context.Context, p plan) error {
@@ -79,29 +104,43 @@ func run(ctx context.Context, p plan) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	starts := []struct {
-		name  string
-		start func(ctx context.Context, dir string) (system, error)
-	}{{"nats", startNATS}, {"skein", startSkein}}
-	systems := make([]system, len(starts))
-	for i, s := range starts {
-		if p.system != "" && p.system != s.name {
+	binary, err := buildSkein(ctx, dir)
+	if err != nil {
+		return err
+	}
+	nats := rival{"nats", func(ctx context.Context, seats []seat) (system, error) { return startNATS(ctx, dir, seats) }}
+	skein := rival{"skein", func(ctx context.Context, seats []seat) (system, error) { return startSkein(ctx, binary, dir, seats) }}
+	if p.quick {
+		p.rounds, p.wanRounds = 1, 1
+	}
+	if err := runLoopback(ctx, p, []rival{nats, skein}); err != nil {
+		return err
+	}
+	return runWAN(ctx, p, nats, skein)
+}
+
+const head = "%-54s %14s %14s %8s  %s\n"
+
+// runLoopback measures the rows that need no network, with both systems up.
+func runLoopback(ctx context.Context, p plan, rivals []rival) error {
+	if !slices.ContainsFunc(rows, func(r row) bool { return p.has(r.name) }) {
+		return nil
+	}
+	systems := make([]system, len(rivals))
+	for i, r := range rivals {
+		if p.system != "" && p.system != r.name {
 			continue
 		}
-		sys, err := s.start(ctx, dir)
+		sys, err := r.start(ctx, loopback())
 		if err != nil {
-			return fmt.Errorf("start %s: %w", s.name, err)
+			return fmt.Errorf("start %s: %w", r.name, err)
 		}
 		defer sys.close()
 		systems[i] = sys
 	}
-	scale := 1.0
-	if p.quick {
-		p.rounds, scale = 1, 0.2
-	}
-	fmt.Printf("%-34s %14s %14s %8s  %s\n", "", "NATS", "Skein", "ratio", "wanted")
+	fmt.Printf(head, "", "NATS", "Skein", "ratio", "wanted")
 	for _, r := range rows {
-		if p.rows != "" && !slices.Contains(strings.Split(p.rows, ","), r.name) {
+		if !p.has(r.name) {
 			continue
 		}
 		results := make([][]result, len(systems))
@@ -111,15 +150,15 @@ func run(ctx context.Context, p plan) error {
 					continue
 				}
 				one, cancel := context.WithTimeout(ctx, time.Minute)
-				got, err := r.measure(one, sys, scale)
+				got, err := r.measure(one, sys, p.scale())
 				cancel()
 				if err != nil {
-					return fmt.Errorf("%s with %s: %w", r.name, starts[i].name, err)
+					return fmt.Errorf("%s with %s: %w", r.name, rivals[i].name, err)
 				}
 				results[i] = append(results[i], got)
 			}
 		}
-		r.print(results[0], results[1])
+		printLines(r.lines, results[0], results[1])
 	}
 	return nil
 }

@@ -51,14 +51,19 @@ func serveNATS(args []string) error {
 	return nil
 }
 
-// nats is a supercluster of one server a region, joined by gateways with TLS.
+// nats is a supercluster of a cluster a region, joined by gateways with TLS.
 type nats struct {
 	processes []*exec.Cmd
-	urls      []string
+	seats     []seat
+	urls      []string // by seat
 }
 
-func startNATS(ctx context.Context, dir string) (system, error) {
-	cert, key, err := selfSigned(dir)
+func startNATS(ctx context.Context, dir string, seats []seat) (system, error) {
+	dir, err := os.MkdirTemp(dir, "nats-")
+	if err != nil {
+		return nil, err
+	}
+	files, urls, err := configureNATS(dir, seats)
 	if err != nil {
 		return nil, err
 	}
@@ -66,30 +71,14 @@ func startNATS(ctx context.Context, dir string) (system, error) {
 	if err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(2 * regions)
-	if err != nil {
-		return nil, err
-	}
-	var gateways []string
-	for r := range regions {
-		gateways = append(gateways, fmt.Sprintf(`{name: "r%d", urls: ["nats://127.0.0.1:%s"]}`, r, ports[regions+r]))
-	}
-	s := &nats{}
-	for r := range regions {
-		tls := fmt.Sprintf(`tls {cert_file: %q, key_file: %q, ca_file: %q, verify: true}`, cert, key, cert)
-		config := fmt.Sprintf("listen: \"127.0.0.1:%s\"\nserver_name: \"r%d\"\nmax_pending: 1GB\nwrite_deadline: \"30s\"\ngateway {name: \"r%d\", listen: \"127.0.0.1:%s\", %s, gateways: [%s]}\n",
-			ports[r], r, r, ports[regions+r], tls, strings.Join(gateways, ", "))
-		file := filepath.Join(dir, fmt.Sprintf("nats%d.conf", r))
-		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-			return nil, err
-		}
+	s := &nats{seats: seats, urls: urls}
+	for i, file := range files {
 		cmd := exec.Command(self, serverVerb, file)
-		if err := cmd.Start(); err != nil {
+		if err := seats[i].start(cmd); err != nil {
 			s.close()
 			return nil, err
 		}
 		s.processes = append(s.processes, cmd)
-		s.urls = append(s.urls, "nats://127.0.0.1:"+ports[r])
 	}
 	if err := s.waitGateways(ctx); err != nil {
 		s.close()
@@ -98,26 +87,68 @@ func startNATS(ctx context.Context, dir string) (system, error) {
 	return s, nil
 }
 
-// waitGateways waits until a message passes from the first region to each.
+// configureNATS writes a configuration file for the server of each seat.
+func configureNATS(dir string, seats []seat) (files, urls []string, err error) {
+	cert, key, err := selfSigned(dir, seats)
+	if err != nil {
+		return nil, nil, err
+	}
+	tls := fmt.Sprintf(`tls {cert_file: %q, key_file: %q, ca_file: %q, verify: true}`, cert, key, cert)
+	const perSeat = 3 // ports for clients, gateways and routes
+	ports, err := freePorts(perSeat * len(seats))
+	if err != nil {
+		return nil, nil, err
+	}
+	gateways, routes := map[string][]string{}, map[string][]string{}
+	for i, at := range seats {
+		gateways[at.region] = append(gateways[at.region], fmt.Sprintf(`"nats://%s:%s"`, at.ip, ports[perSeat*i+1]))
+		routes[at.region] = append(routes[at.region], fmt.Sprintf(`"nats://%s:%s"`, at.ip, ports[perSeat*i+2]))
+	}
+	var remotes []string
+	for region, addresses := range gateways {
+		remotes = append(remotes, fmt.Sprintf(`{name: %q, urls: [%s]}`, region, strings.Join(addresses, ", ")))
+	}
+	for i, at := range seats {
+		client, gateway, route := ports[perSeat*i], ports[perSeat*i+1], ports[perSeat*i+2]
+		config := fmt.Sprintf("listen: \"127.0.0.1:%s\"\nserver_name: %q\nmax_pending: 1GB\nwrite_deadline: \"30s\"\n", client, at.name)
+		config += fmt.Sprintf("gateway {name: %q, listen: \"%s:%s\", %s, gateways: [%s]}\n", at.region, at.ip, gateway, tls, strings.Join(remotes, ", "))
+		if peers := routes[at.region]; len(peers) > 1 {
+			config += fmt.Sprintf("cluster {name: %q, listen: \"%s:%s\", routes: [%s]}\n", at.region, at.ip, route, strings.Join(peers, ", "))
+		}
+		file := filepath.Join(dir, at.name+".conf")
+		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+			return nil, nil, err
+		}
+		files, urls = append(files, file), append(urls, "nats://127.0.0.1:"+client)
+	}
+	return files, urls, nil
+}
+
+// connect makes a client of a seat's server.
+func (s *nats) connect(at int) (*natsgo.Conn, error) {
+	return natsgo.Connect(s.urls[at], natsgo.SetCustomDialer(s.seats[at]))
+}
+
+// waitGateways waits until a message passes from the first seat to each.
 func (s *nats) waitGateways(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
-	for r := 1; r < regions; r++ {
-		if err := s.pass(ctx, r, fmt.Sprint("probe.", r)); err != nil {
+	for at := 1; at < len(s.seats); at++ {
+		if err := s.pass(ctx, at, fmt.Sprint("probe.", at)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// pass waits until messages on a topic pass from region 0 to a region.
-func (s *nats) pass(ctx context.Context, region int, topic string) error {
+// pass waits until messages on a topic pass from the first seat to another.
+func (s *nats) pass(ctx context.Context, at int, topic string) error {
 	for ctx.Err() == nil {
 		got := make(chan struct{}, 16)
-		sub, err := natsgo.Connect(s.urls[region])
+		sub, err := s.connect(at)
 		if err == nil {
 			var pub *natsgo.Conn
-			if pub, err = natsgo.Connect(s.urls[0]); err == nil {
+			if pub, err = s.connect(0); err == nil {
 				if _, err = sub.Subscribe(topic, func(*natsgo.Msg) {
 					select {
 					case got <- struct{}{}:
@@ -143,11 +174,11 @@ func (s *nats) pass(ctx context.Context, region int, topic string) error {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	return fmt.Errorf("no way from region 0 to %d: %w", region, ctx.Err())
+	return fmt.Errorf("no way from the first seat to %d: %w", at, ctx.Err())
 }
 
-func (s *nats) subscriber(_ context.Context, region int, topic string, got func([]byte)) (func(), error) {
-	c, err := natsgo.Connect(s.urls[region])
+func (s *nats) subscriber(_ context.Context, at int, topic string, got func([]byte)) (func(), error) {
+	c, err := s.connect(at)
 	if err != nil {
 		return nil, err
 	}
@@ -176,9 +207,9 @@ func (s *nats) subscriber(_ context.Context, region int, topic string, got func(
 }
 
 // warm sends empty messages until one arrives: there is no other way to know
-// that a subscription has reached the other regions.
+// that a subscription has reached the publisher.
 func (s *nats) warm(topic string, arrived <-chan struct{}) error {
-	c, err := natsgo.Connect(s.urls[0])
+	c, err := s.connect(0)
 	if err != nil {
 		return err
 	}
@@ -193,11 +224,11 @@ func (s *nats) warm(topic string, arrived <-chan struct{}) error {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	return errors.New("the subscription did not reach region 0")
+	return errors.New("the subscription did not reach the first seat")
 }
 
-func (s *nats) publisher(_ context.Context, topic string) (publisher, error) {
-	c, err := natsgo.Connect(s.urls[0])
+func (s *nats) publisher(_ context.Context, topic string, _ int) (publisher, error) {
+	c, err := s.connect(0)
 	if err != nil {
 		return nil, err
 	}
@@ -217,8 +248,9 @@ func (s *nats) ingest(ctx context.Context) (string, func(), error) { return star
 
 func (s *nats) close() { endAll(s.processes) }
 
-// selfSigned writes a certificate, which is its own authority, and its key.
-func selfSigned(dir string) (cert, key string, err error) {
+// selfSigned writes a certificate of all seats, which is its own authority, and
+// its key.
+func selfSigned(dir string, seats []seat) (cert, key string, err error) {
 	pub, priv, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		return "", "", err
@@ -226,9 +258,12 @@ func selfSigned(dir string) (cert, key string, err error) {
 	now := time.Now()
 	c := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench"}, NotBefore: now.Add(-time.Hour), NotAfter: now.Add(24 * time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		IsCA: true, BasicConstraintsValid: true,
 		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	for _, at := range seats {
+		c.IPAddresses = append(c.IPAddresses, net.ParseIP(at.ip))
 	}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, pub, priv)
 	if err != nil {
