@@ -16,7 +16,7 @@ import (
 type cover struct {
 	all      map[string]*covered  // by entry
 	areas    map[string]*coverage // by namespace
-	announce func(entry string, on bool)
+	announce func(in *covered, on bool)
 }
 
 // coverage is the announced interests of one namespace.
@@ -34,9 +34,12 @@ type covered struct {
 	by       *covered // nil when announced
 	covers   set
 	best     int // see group; -1 for none
+
+	shape *shape // that a summary files it under while it is announced
+	said  string // the entry that the summary says of it, unless in fingerprints
 }
 
-func newCover(announce func(entry string, on bool)) *cover {
+func newCover(announce func(in *covered, on bool)) *cover {
 	return &cover{all: map[string]*covered{}, areas: map[string]*coverage{}, announce: announce}
 }
 
@@ -58,7 +61,7 @@ func (c *cover) add(entry, ns string, conj filter.Conjunct) {
 			continue // listed twice
 		}
 		c.unlist(other)
-		c.announce(other.entry, false)
+		c.announce(other, false)
 		put(other, in)
 		for o := range other.covers.each() {
 			put(o, in)
@@ -98,7 +101,13 @@ func (c *cover) remove(entry string) {
 	for _, o := range orphans {
 		c.settle(o)
 	}
-	c.announce(in.entry, false)
+	c.announce(in, false)
+}
+
+// covers reports whether an announced interest covers one that is not.
+func (c *cover) covers(ns string, conj filter.Conjunct) bool {
+	area := c.areas[ns]
+	return area != nil && area.coverer(&covered{ns: ns, conjunct: conj}) != nil
 }
 
 // settle puts an interest below an announced one that covers it, or announces it.
@@ -122,7 +131,7 @@ func (c *cover) settle(in *covered) {
 		}
 	}
 	g.list(in)
-	c.announce(in.entry, true)
+	c.announce(in, true)
 }
 
 // unlist takes an announced interest out of its group.

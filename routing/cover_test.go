@@ -29,7 +29,8 @@ func someConjunct(t *rapid.T) filter.Conjunct {
 func TestOnlyTheWidestInterestsAreAnnounced(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		announced := map[string]bool{}
-		c := newCover(func(entry string, on bool) {
+		c := newCover(func(in *covered, on bool) {
+			entry := in.entry
 			if announced[entry] == on {
 				t.Fatalf("%q is announced %v again", entry, on)
 			}

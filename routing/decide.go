@@ -18,6 +18,7 @@ type Match struct {
 
 	subs    []*Subscription
 	targets []target
+	blamed  []*offender
 }
 
 // Match finds everybody who wants an event: each once.
@@ -31,7 +32,9 @@ func (t *Table) Match(ns string, ev *event.Event, m *Match) {
 	}
 }
 
-// MatchRegion finds who wants an event in this region: for its entry node.
+// MatchRegion finds who wants an event in this region: for its entry node. When
+// nobody does, it is noted which part of the region's summary let the event
+// come.
 func (t *Table) MatchRegion(ns string, ev *event.Event, m *Match) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -39,6 +42,12 @@ func (t *Table) MatchRegion(ns string, ev *event.Event, m *Match) {
 	if s := t.spaces[ns]; s != nil {
 		s.matchLocal(ev, m)
 		s.matchRemote(ev, m, false)
+	}
+	if len(m.Local)+len(m.Nodes) == 0 {
+		t.unwanted.Add(1)
+		if !t.summary.unwanted(ns, ev, &m.blamed) {
+			t.strays.Add(1)
+		}
 	}
 }
 

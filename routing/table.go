@@ -5,8 +5,10 @@
 // add up to is the node's interest, which goes to its region; the interests of
 // a region's nodes add up to its summary, which goes to all regions. Each tier
 // drops what a single event can be checked for only at the subscriber (a
-// filter's rest) and what something wider says already (see cover). A tier may
-// be wider than the truth, never narrower.
+// filter's rest) and what something wider says already (see cover). A summary
+// is kept small beyond that: many values are said as fingerprints, and where it
+// takes more than its budget, what costs the least selectivity is said wider
+// (see summary). A tier may be wider than the truth, never narrower.
 //
 // Interests are said as entries: opaque strings, in differences since the last
 // time (see announcer). New ones are said at once, those that are over linger.
@@ -16,8 +18,10 @@
 package routing
 
 import (
+	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/skeinmesh/skein/routing/filter"
@@ -60,11 +64,15 @@ type Table struct {
 	numbers  uint64 // of subscriptions so far
 	interest *cover // of this node's subscriptions
 	told     *announcer
-	summary  *cover // of this node's told interest and of the region's nodes'
-	summed   *announcer
+	summary  *summary                               // of this node's told interest and of the region's nodes'
+	keys     map[uint32]match.Key                   // of the fingerprints that can be read, by ID
 	nodes    map[peer.ID]map[string]bool            // entries by node
+	costs    map[peer.ID]map[string]struct{}        // of this region's summary, by node that says so
 	regions  map[string]map[peer.ID]map[string]bool // entries by region and gateway
 	unions   map[string]map[string]int              // by region: how many gateways say an entry
+	sizes    map[string]int                         // by region: interests and fingerprints in its union
+
+	unwanted, strays atomic.Uint64 // see Stats
 }
 
 // space is one namespace's share of the table.
@@ -86,14 +94,32 @@ func New(self peer.ID, region string) *Table {
 		spaces:  map[string]*space{},
 		subs:    map[*Subscription]struct{}{},
 		told:    newAnnouncer(InterestLinger),
-		summed:  newAnnouncer(SummaryLinger),
+		keys:    map[uint32]match.Key{},
 		nodes:   map[peer.ID]map[string]bool{},
+		costs:   map[peer.ID]map[string]struct{}{},
 		regions: map[string]map[peer.ID]map[string]bool{},
 		unions:  map[string]map[string]int{},
+		sizes:   map[string]int{},
 	}
-	t.interest = newCover(t.told.set)
-	t.summary = newCover(t.summed.set)
+	t.interest = newCover(func(in *covered, on bool) { t.told.set(in.entry, on) })
+	t.summary = newSummary()
+	t.UseKeys(nil)
 	return t
+}
+
+// UseKeys sets the secrets that fingerprints in summaries are made with: the
+// first for what this node says, each for what it hears. What is said with
+// another one is taken for the wider interest without fingerprints. It must be
+// called before any other method; where it is not, anybody can make fingerprints.
+func (t *Table) UseKeys(secrets ...[]byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	clear(t.keys)
+	for i := len(secrets) - 1; i >= 0; i-- {
+		key := match.NewKey(secrets[i])
+		t.keys[key.ID] = key
+		t.summary.key = key
+	}
 }
 
 func (t *Table) space(ns string) *space {
@@ -122,7 +148,7 @@ func (t *Table) Subscribe(ns string, f filter.Filter, r Receiver, label string) 
 	t.subs[s] = struct{}{}
 	for _, c := range f.Conjuncts {
 		t.space(ns).local.Add(c, s)
-		wide := c.Wider()
+		wide := interestIn(c)
 		t.interest.add(EncodeEntry(ns, wide), ns, wide)
 	}
 	return s
@@ -139,7 +165,7 @@ func (t *Table) Unsubscribe(s *Subscription) {
 	delete(t.subs, s)
 	for _, c := range s.filter.Conjuncts {
 		t.space(s.ns).local.Remove(c, s)
-		t.interest.remove(EncodeEntry(s.ns, c.Wider()))
+		t.interest.remove(EncodeEntry(s.ns, interestIn(c)))
 	}
 	t.prune(s.ns)
 }
@@ -152,11 +178,11 @@ func (t *Table) InterestChanges(now time.Time) (adds, removes []string) {
 	adds, removes = t.told.drain(now)
 	for _, e := range adds {
 		if ns, c, err := DecodeEntry(e); err == nil { // our own
-			t.summary.add(e, ns, c)
+			t.summary.cover.add(e, ns, c)
 		}
 	}
 	for _, e := range removes {
-		t.summary.remove(e)
+		t.summary.cover.remove(e)
 	}
 	return adds, removes
 }
@@ -166,7 +192,7 @@ func (t *Table) InterestChanges(now time.Time) (adds, removes []string) {
 func (t *Table) SummaryChanges(now time.Time) (adds, removes []string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.summed.drain(now)
+	return t.summary.drain(now)
 }
 
 // SetNode changes what a node of this region wants; with full, adds is all
@@ -183,13 +209,17 @@ func (t *Table) setNode(id peer.ID, adds, removes []string, full bool) error {
 		have = map[string]bool{}
 		t.nodes[id] = have
 	}
-	return change(have, adds, removes, full, func(e, ns string, c filter.Conjunct) {
-		t.space(ns).remote.Add(c, target{node: id})
-		t.summary.add(e, ns, c)
-	}, func(e, ns string, c filter.Conjunct) {
-		t.space(ns).remote.Remove(c, target{node: id})
-		t.summary.remove(e)
-		t.prune(ns)
+	return change(have, adds, removes, full, func(s string, e *entry) error {
+		if s[0]&kindMask != kindInterest {
+			return fmt.Errorf("%w: a node says what only regions may", ErrEntry)
+		}
+		t.space(e.ns).remote.Add(e.conjunct, target{node: id})
+		t.summary.cover.add(s, e.ns, e.conjunct)
+		return nil
+	}, func(s string, e *entry) {
+		t.space(e.ns).remote.Remove(e.conjunct, target{node: id})
+		t.summary.cover.remove(s)
+		t.prune(e.ns)
 	})
 }
 
@@ -199,6 +229,10 @@ func (t *Table) DropNode(id peer.ID) {
 	defer t.mu.Unlock()
 	_ = t.setNode(id, nil, nil, true) // nothing to read
 	delete(t.nodes, id)
+	if _, has := t.costs[id]; has {
+		delete(t.costs, id)
+		t.hearCosts()
+	}
 }
 
 // SetRegion changes what a gateway of another region says that region wants;
@@ -219,17 +253,50 @@ func (t *Table) setRegion(region string, gateway peer.ID, adds, removes []string
 		have = map[string]bool{}
 		t.regions[region][gateway] = have
 	}
-	return change(have, adds, removes, full, func(e, ns string, c filter.Conjunct) {
-		if union[e]++; union[e] == 1 {
-			t.space(ns).remote.Add(c, target{region: region})
+	to := target{region: region}
+	return change(have, adds, removes, full, func(s string, e *entry) error {
+		s, prints := t.heard(s, e)
+		if union[s]++; union[s] > 1 {
+			return nil
 		}
-	}, func(e, ns string, c filter.Conjunct) {
-		if union[e]--; union[e] == 0 {
-			delete(union, e)
-			t.space(ns).remote.Remove(c, target{region: region})
-			t.prune(ns)
+		if prints != nil {
+			t.space(e.ns).remote.AddPrints(*prints, to)
+			t.sizes[region] += len(prints.Set)
+		} else {
+			t.space(e.ns).remote.Add(e.conjunct, to)
+			t.sizes[region]++
 		}
+		return nil
+	}, func(s string, e *entry) {
+		s, prints := t.heard(s, e)
+		if union[s]--; union[s] > 0 {
+			return
+		}
+		delete(union, s)
+		if prints != nil {
+			t.space(e.ns).remote.RemovePrints(*prints, to)
+			t.sizes[region] -= len(prints.Set)
+		} else {
+			t.space(e.ns).remote.Remove(e.conjunct, to)
+			t.sizes[region]--
+		}
+		t.prune(e.ns)
 	})
+}
+
+// heard is what an entry counts as, and its fingerprints if they can be read:
+// interests are the same whatever they stand for.
+func (t *Table) heard(s string, e *entry) (string, *match.Prints) {
+	if e.prints != nil {
+		if key, has := t.keys[e.prints.Key.ID]; has {
+			e.prints.Key = key
+			return s, e.prints
+		}
+	}
+	if s[0]&kindMask != kindInterest {
+		s = EncodeEntry(e.ns, e.conjunct)
+	}
+	return s, nil
 }
 
 // DropGateway forgets what a gateway said.
@@ -241,44 +308,48 @@ func (t *Table) DropGateway(region string, gateway peer.ID) {
 	if len(t.regions[region]) == 0 {
 		delete(t.regions, region)
 		delete(t.unions, region)
+		delete(t.sizes, region)
 	}
 }
 
 // change brings a set of entries up to date and calls on and off for what is
 // new and what is gone: new ones first, so that nothing is narrower meanwhile.
-func change(have map[string]bool, adds, removes []string, full bool, on, off func(e, ns string, c filter.Conjunct)) (err error) {
+// What on refuses is left out.
+func change(have map[string]bool, adds, removes []string, full bool, on func(s string, e *entry) error, off func(s string, e *entry)) (err error) {
 	if full {
 		keep := make(map[string]bool, len(adds))
-		for _, e := range adds {
-			keep[e] = true
+		for _, s := range adds {
+			keep[s] = true
 		}
 		removes = nil
-		for e := range have {
-			if !keep[e] {
-				removes = append(removes, e)
+		for s := range have {
+			if !keep[s] {
+				removes = append(removes, s)
 			}
 		}
 		slices.Sort(removes)
 	}
-	for _, e := range adds {
-		if have[e] {
+	for _, s := range adds {
+		if have[s] {
 			continue
 		}
-		ns, c, bad := DecodeEntry(e)
+		e, bad := readEntry(s)
+		if bad == nil {
+			bad = on(s, &e)
+		}
 		if bad != nil {
 			err = bad
 			continue
 		}
-		have[e] = true
-		on(e, ns, c)
+		have[s] = true
 	}
-	for _, e := range removes {
-		if !have[e] {
+	for _, s := range removes {
+		if !have[s] {
 			continue
 		}
-		delete(have, e)
-		if ns, c, bad := DecodeEntry(e); bad == nil { // it was read before
-			off(e, ns, c)
+		delete(have, s)
+		if e, bad := readEntry(s); bad == nil { // it was read before
+			off(s, &e)
 		}
 	}
 	return err

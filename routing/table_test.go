@@ -3,7 +3,6 @@ package routing
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -267,17 +266,6 @@ func TestAWideInterestCoversNarrowOnes(t *testing.T) {
 	if adds, removes = table.InterestChanges(now); len(adds) != 1000 || len(removes) != 0 {
 		t.Errorf("when the wide one ends: adds %d, removes %d", len(adds), len(removes))
 	}
-}
-
-func FuzzDecodeEntry(f *testing.F) {
-	f.Add(EncodeEntry("default", filter.Conjunct{Type: "a.*", Preds: []filter.Pred{{Attr: "subject", Op: filter.In, Values: []string{"x"}}}}))
-	f.Add(strings.Repeat("\x01a", 40))
-	f.Fuzz(func(t *testing.T, s string) {
-		ns, c, err := DecodeEntry(s)
-		if err == nil && EncodeEntry(ns, c) != s {
-			t.Fatalf("%q is read as %s %s and written otherwise", s, ns, c)
-		}
-	})
 }
 
 func BenchmarkMatch(b *testing.B) {

@@ -1,0 +1,188 @@
+package routing
+
+import (
+	"time"
+
+	"github.com/skeinmesh/skein/routing/match"
+	"github.com/skeinmesh/skein/transport/event"
+)
+
+// SummaryBudget is about how many bytes a region's summary may take to say:
+// some 64 Ki fingerprints, and 1 M subscriptions of a region beyond that.
+const SummaryBudget = 384 << 10
+
+// summary is what this node says that its region wants. It has three means to
+// keep that small: an interest that another covers is not said (see cover); of
+// many that differ only in the values which they require, fingerprints of these
+// are said (see shape); and when that still takes more than the budget, a wider
+// interest is said in place of several (see widening). Each is wider than the
+// truth or the same, never narrower.
+type summary struct {
+	key    match.Key
+	budget int // bytes
+
+	cover  *cover // of the truth and of what stands for parts of it
+	said   *announcer
+	shapes map[string]*shape
+	fresh  map[*shape]struct{} // those with fingerprints to flush
+	size   int                 // bytes of all shapes, as estimated
+
+	widened  map[string]*widening               // by the entry of what is said instead
+	blames   map[string]*match.Index[*offender] // by namespace: what may bring events that nobody wants
+	tried    map[string]trial                   // by entry: what earlier widenings cost
+	heard    map[string]float64                 // by entry: what it costs by the region's other nodes, in events a second
+	feedback *announcer                         // what this node tells them of that
+	told     map[string]struct{}                // what feedback should say
+	reviewed time.Time
+}
+
+func newSummary() *summary {
+	s := &summary{
+		budget: SummaryBudget,
+		said:   newAnnouncer(SummaryLinger),
+		shapes: map[string]*shape{}, fresh: map[*shape]struct{}{},
+		widened: map[string]*widening{}, blames: map[string]*match.Index[*offender]{},
+		tried: map[string]trial{}, heard: map[string]float64{},
+		feedback: newAnnouncer(0), told: map[string]struct{}{},
+	}
+	s.said.limit = 4 * s.budget
+	s.cover = newCover(s.set)
+	return s
+}
+
+// set says an announced interest of the cover, or takes it back.
+func (s *summary) set(in *covered, on bool) {
+	sh := in.shape
+	if on {
+		sh = s.shape(in)
+	}
+	before := sh.bytes()
+	if on {
+		in.shape = sh
+		sh.members.add(in)
+		sh.exact += entryBytes(in.entry)
+		s.list(sh, in)
+	} else {
+		in.shape = nil
+		sh.members.remove(in)
+		sh.exact -= entryBytes(in.entry)
+		s.unlist(sh, in)
+	}
+	switch n := sh.members.len(); {
+	case n == 0:
+		s.spell(sh)
+		delete(s.shapes, sh.key)
+	case sh.prints == nil && len(sh.attrs) > 0 && n >= printsFrom:
+		s.print(sh)
+	case sh.prints != nil && n < printsUntil:
+		s.spell(sh)
+	}
+	s.size += sh.bytes() - before
+}
+
+// shape finds or makes an interest's shape.
+func (s *summary) shape(in *covered) *shape {
+	key, base, attrs := shapeKey(in.ns, &in.conjunct)
+	sh := s.shapes[key]
+	if sh == nil {
+		sh = &shape{key: key, ns: in.ns, base: base, attrs: attrs}
+		s.shapes[key] = sh
+	}
+	return sh
+}
+
+// list says one more member of a shape.
+func (s *summary) list(sh *shape, in *covered) {
+	if sh.prints != nil {
+		tuples(s.key, &in.conjunct, sh.prints.add)
+		s.fresh[sh] = struct{}{}
+		return
+	}
+	in.said = in.entry
+	if s.widened[in.entry] != nil {
+		in.said = encodeConjunct(kindWidened, in.ns, in.conjunct)
+	}
+	s.said.set(in.said, true)
+}
+
+func (s *summary) unlist(sh *shape, in *covered) {
+	if sh.prints != nil {
+		tuples(s.key, &in.conjunct, sh.prints.remove)
+		return
+	}
+	s.said.set(in.said, false)
+	in.said = ""
+}
+
+// print has a shape said in fingerprints.
+func (s *summary) print(sh *shape) {
+	prints := newPrintSet(sh.ns, match.Prints{Base: sh.base, Attrs: sh.attrs, Key: s.key}, s.said.set)
+	for in := range sh.members.each() {
+		s.unlist(sh, in)
+		tuples(s.key, &in.conjunct, prints.add)
+	}
+	sh.prints = prints
+	s.fresh[sh] = struct{}{}
+	sh.blame = &offender{prints: prints}
+	s.blameFor(sh.ns).Add(sh.base, sh.blame)
+}
+
+// spell has a shape said as it is.
+func (s *summary) spell(sh *shape) {
+	if sh.prints == nil {
+		return
+	}
+	sh.prints.close()
+	sh.prints = nil
+	delete(s.fresh, sh)
+	s.acquit(sh.ns, sh.base, sh.blame)
+	sh.blame = nil
+	for in := range sh.members.each() {
+		s.list(sh, in)
+	}
+}
+
+// drain is what is to be said now.
+func (s *summary) drain(now time.Time) (adds, removes []string) {
+	if s.reviewed.IsZero() {
+		s.reviewed = now
+	}
+	if s.size > s.budget {
+		s.widen(now)
+	}
+	if now.Sub(s.reviewed) >= reviewEvery {
+		s.review(now)
+		for _, sh := range s.shapes {
+			if sh.prints != nil {
+				sh.prints.fold()
+			}
+		}
+	}
+	for sh := range s.fresh {
+		sh.prints.flush()
+	}
+	clear(s.fresh)
+	return s.said.drain(now)
+}
+
+// unwanted notes that an event came from another region and nobody in this one
+// wanted it: what of the summary let it come is to blame. It reports whether
+// anything is; else what let it come is over, or was said by another gateway.
+// Any number of goroutines may call it while nothing else is called.
+func (s *summary) unwanted(ns string, ev *event.Event, found *[]*offender) (blamed bool) {
+	x := s.blames[ns]
+	if x == nil {
+		return false
+	}
+	*found = x.Match(ev, (*found)[:0])
+	for _, o := range *found {
+		if o.prints != nil {
+			if fp, ok := s.key.OfEvent(ev, o.prints.proto.Attrs); !ok || !o.prints.has(fp) {
+				continue
+			}
+		}
+		o.unwanted.Add(1)
+		blamed = true
+	}
+	return blamed
+}

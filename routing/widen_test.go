@@ -1,0 +1,205 @@
+package routing
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+)
+
+// zipfish subscribes to many values of some types, to fewer of each next type.
+func zipfish(table *Table, types, most int) {
+	for k := range types {
+		for i := range most / (k + 1) {
+			table.Subscribe("default", exactly(fmt.Sprintf("shop.area%d.type%d", k%7, k), "subject", fmt.Sprintf("v%d/%d", i%9, i)), &sink{}, "")
+		}
+	}
+}
+
+func TestASummaryKeepsToItsBudgetAndGrowsBackWhenThereIsRoom(t *testing.T) {
+	for _, budget := range []int{200, 3000, 20_000} {
+		table, far, now := New("g", "eu"), New("far", "us"), start
+		table.summary.budget = budget
+		zipfish(table, 40, 2000)
+		says(t, table, far, now)
+		size := func() (n int) {
+			for e := range table.summary.said.said {
+				n += entryBytes(e)
+			}
+			return n
+		}
+		for range 3 {
+			now = now.Add(SummaryLinger + time.Second)
+			says(t, table, far, now)
+		}
+		if got := size(); got > budget || table.Stats().SummaryBytes > budget {
+			t.Errorf("with %d bytes allowed, %d are said, estimated as %d", budget, got, table.Stats().SummaryBytes)
+		}
+		if table.Stats().Widened == 0 {
+			t.Errorf("with %d bytes allowed, nothing is said wider", budget)
+		}
+		table.summary.budget = SummaryBudget
+		now = now.Add(SummaryLinger + time.Second)
+		says(t, table, far, now)
+		now = now.Add(SummaryLinger + time.Second)
+		says(t, table, far, now)
+		if s := table.Stats(); s.Widened != 0 || s.Fingerprints < 8000 {
+			t.Errorf("with room again, %d interests are said wider and %d fingerprints", s.Widened, s.Fingerprints)
+		}
+	}
+}
+
+// What costs nothing goes first, then what costs little: prefixes and few values
+// before whole types, types before all that begins alike.
+func TestTheCheapestIsWidenedFirst(t *testing.T) {
+	table, far := New("g", "eu"), New("far", "us")
+	for i := range 1000 {
+		table.Subscribe("default", exactly("begin.alike", "subject", fmt.Sprint("orders/", i)), &sink{}, "")
+		table.Subscribe("default", exactly("all.different", "subject", fmt.Sprint(i*7919%1000)), &sink{}, "")
+	}
+	table.summary.budget = 6000
+	says(t, table, far, start)
+	list := table.Interests()
+	labels := []string{}
+	for _, in := range list {
+		if in.Scope == OfRegion {
+			labels = append(labels, in.Filter+": "+in.Label)
+		}
+	}
+	want := []string{
+		`type all.different and subject is one of 1000 values: fingerprints in place of values; 0 events came for nobody`,
+		`type begin.alike and subject begins "orders/": widened: said in place of narrower ones; 0 events came for nobody`,
+	}
+	if !slices.Equal(labels, want) {
+		t.Errorf("says\n%q, want\n%q", labels, want)
+	}
+}
+
+// Events that came because of a widened interest and that nobody wanted are
+// counted, here and at other nodes of the region; what brought most of them is
+// narrowed first, and something else said wider in its place.
+func TestTheWorstOffenderIsNarrowedFirst(t *testing.T) {
+	for _, elsewhere := range []bool{false, true} {
+		table, far, now := New("g", "eu"), New("far", "us"), start
+		for k := range 3 {
+			for i := range 400 {
+				table.Subscribe("default", exactly(fmt.Sprint("type", k), "subject", fmt.Sprint(i)), &sink{}, "")
+			}
+		}
+		table.summary.budget = 3000
+		says(t, table, far, now)
+		var wide []string
+		for _, in := range table.Interests() {
+			if in.Scope == OfRegion && in.Label[0] == 'w' {
+				wide = append(wide, in.Filter)
+			}
+		}
+		if len(wide) == 0 || len(wide) == 3 {
+			t.Fatalf("said wider: %q", wide)
+		}
+		worst := wide[len(wide)-1]
+		var typ string
+		if _, err := fmt.Sscanf(worst, "type %s", &typ); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			now = now.Add(reviewEvery / 2)
+			if elsewhere {
+				for entry, w := range table.summary.widened {
+					if w.conjunct.Type == typ {
+						if err := table.SetFeedback("other", []string{"\x0c" + entry}, nil, true); err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+			} else {
+				var m Match
+				for range 3000 {
+					ev := makeEvent(t, typ, "nobody's")
+					table.MatchRegion("default", &ev, &m)
+				}
+			}
+		}
+		for _, in := range table.Interests() {
+			if !elsewhere && in.Scope == OfRegion && in.Filter == worst && in.Unwanted != 6000 {
+				t.Errorf("%d events are counted", in.Unwanted)
+			}
+		}
+		says(t, table, far, now)
+		now = now.Add(SummaryLinger)
+		says(t, table, far, now)
+		ev := makeEvent(t, typ, "nobody's")
+		if sends(far, &ev) {
+			t.Errorf("elsewhere %v: %q still brings what nobody wants", elsewhere, worst)
+		}
+		if s := table.Stats(); s.SummaryBytes > table.summary.budget {
+			t.Errorf("%d bytes", s.SummaryBytes)
+		}
+	}
+}
+
+// What a node finds that a widening costs, its region hears, and hears when it
+// is over.
+func TestTheCostOfAWideningIsTold(t *testing.T) {
+	table, far, now := New("g", "eu"), New("far", "us"), start
+	for i := range 400 {
+		table.Subscribe("default", exactly("a", "subject", fmt.Sprint(i)), &sink{}, "")
+	}
+	table.summary.budget = 100
+	says(t, table, far, now)
+	ev := makeEvent(t, "a", "nobody's")
+	var m Match
+	for range 100 {
+		table.MatchRegion("default", &ev, &m)
+	}
+	now = now.Add(reviewEvery)
+	says(t, table, far, now)
+	adds, _ := table.FeedbackChanges(now)
+	if len(adds) != 1 {
+		t.Fatalf("tells %q", adds)
+	}
+	entry, rate, err := readCost(adds[0])
+	if err != nil || table.summary.widened[entry] == nil || rate < 200.0/60 || rate > 400.0/60 {
+		t.Errorf("tells %q as %f a second (%v)", entry, rate, err)
+	}
+	now = now.Add(reviewEvery)
+	says(t, table, far, now)
+	if _, removes := table.FeedbackChanges(now); len(removes) != 1 {
+		t.Errorf("takes %q back", removes)
+	}
+	if s := table.Stats(); s.Unwanted != 100 || s.Strays != 0 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A fingerprint that brings an event by chance, or a while after its interest
+// is over, is counted where it is due.
+func TestUnwantedEventsOfFingerprintsAreCounted(t *testing.T) {
+	table, far := New("g", "eu"), New("far", "us")
+	var first *Subscription
+	for i := range 100 {
+		s := table.Subscribe("default", exactly("a", "subject", fmt.Sprint(i)), &sink{}, "")
+		if i == 0 {
+			first = s
+		}
+	}
+	says(t, table, far, start)
+	table.Unsubscribe(first)
+	ev, stray := makeEvent(t, "a", "0"), makeEvent(t, "b", "0")
+	var m Match
+	table.MatchRegion("default", &ev, &m)
+	table.MatchRegion("default", &stray, &m)
+	if s := table.Stats(); s.Unwanted != 2 || s.Strays != 1 {
+		t.Errorf("%+v", s)
+	}
+	for _, in := range table.Interests() {
+		if in.Scope == OfRegion && (in.Unwanted != 1 || in.Count != 100) {
+			t.Errorf("%+v", in)
+		}
+	}
+	for _, in := range far.Interests() {
+		if want := "type a and subject is one of 100 values"; in.Filter != want || in.Label != labelPrints {
+			t.Errorf("another region sees %+v", in)
+		}
+	}
+}
