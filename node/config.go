@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/skeinmesh/skein/routing/flow"
 	"github.com/skeinmesh/skein/transport"
 	"github.com/skeinmesh/skein/transport/peer"
 )
@@ -41,6 +42,14 @@ type Config struct {
 	TLS *transport.PKI
 	// LaneQueue bounds the bytes queued towards one peer. Default 64 MiB.
 	LaneQueue int
+	// RegionBuffer and Buffer bound the bytes of events that were published here
+	// and not acknowledged by a region, and by all regions. Default 64 MiB, 1 GiB.
+	RegionBuffer, Buffer int
+	// TTL is how long such events are kept. Default 10 minutes.
+	TTL time.Duration
+	// Overflow says what becomes of events for which there is no room, where
+	// their publisher does not say. Default DropOldest.
+	Overflow Overflow
 	// Log gets state changes; nothing per event. Default: discarded.
 	Log *slog.Logger
 }
@@ -53,7 +62,6 @@ const (
 	joinRetryMax  = 10 * time.Second
 	joinTimeout   = 3 * time.Second // one try at one seed
 	syncGrace     = 5 * time.Second // how long a joiner waits for peers that gossip names before it is ready without them
-	maxForward    = 2 * time.Second // how long a publish waits for room towards one peer
 	drainPoll     = 5 * time.Millisecond
 	rememberEvery = 2 * time.Second
 	collectWithin = time.Second // how long inspection waits for other nodes
@@ -68,6 +76,12 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Region == "" {
 		c.Region = "default"
 	}
+	if c.Overflow == "" {
+		c.Overflow = DropOldest
+	}
+	if c.TTL == 0 {
+		c.TTL = flow.DefaultTTL
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -76,6 +90,12 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if !peer.ValidRegion(c.Region) {
 		errs = append(errs, fmt.Errorf("region %.80q: want 1 to 63 letters, digits, '-', '_', '.' or '/', beginning with a letter or digit", c.Region))
+	}
+	if _, err := ParseOverflow(string(c.Overflow)); err != nil {
+		errs = append(errs, err)
+	}
+	if c.RegionBuffer < 0 || c.Buffer < 0 || c.TTL < 0 {
+		errs = append(errs, errors.New("buffers and their time must not be negative"))
 	}
 	if c.DataDir == "" {
 		errs = append(errs, errors.New("no data directory"))

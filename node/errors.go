@@ -8,8 +8,12 @@ var (
 	// ErrNotReady is wrapped with the reason while the node has not entered
 	// its mesh, and once it leaves. The caller may try again later.
 	ErrNotReady = errors.New("node: not ready")
-	// ErrBusy means that the queue towards a peer had no room in time.
-	ErrBusy = errors.New("node: busy")
+	// ErrOverloaded means that there was no room for an event in time, for a
+	// publisher who asked to wait. The caller may try again later.
+	ErrOverloaded = errors.New("node: overloaded")
+	// ErrSlow ends a subscription that asked for that instead of a gap, when it
+	// does not keep up.
+	ErrSlow = errors.New("node: the subscriber did not keep up")
 	// ErrClosed is returned by what was waiting when it, or the node, closed.
 	ErrClosed = errors.New("node: closed")
 	// ErrNamespace is wrapped by errors about a namespace's name.

@@ -15,11 +15,13 @@ import (
 
 // Control frames and calls between nodes. The values are part of the protocol.
 const (
-	kindFact     = wire.FirstControl + iota // a message of gossip/fact
-	kindJoin                                // call: how do I join? → joinAnswer
-	kindRegister                            // call to the registrar: found this region → replication.Region
-	kindBarrier                             // call to a gateway: has the mesh my interest? → barrierAnswer
-	kindLinks                               // call: your links → []LinkView
+	kindFact         = wire.FirstControl + iota // a message of gossip/fact
+	kindJoin                                    // call: how do I join? → joinAnswer
+	kindRegister                                // call to the registrar: found this region → replication.Region
+	kindBarrier                                 // call to a gateway: has the mesh my interest? → barrierAnswer
+	kindLinks                                   // call: your links → []LinkView
+	kindReceived                                // replies of a receiver to its entry node
+	kindAcknowledged                            // replies of an entry node on their way to the origin
 )
 
 // handler receives what peers send; transport calls it.
@@ -28,6 +30,9 @@ type handler Node
 // LinkUp is called when a link's handshake is done.
 func (h *handler) LinkUp(p peer.Peer) {
 	n := (*Node)(h)
+	if p.Region == n.self.Region {
+		n.flows.linkUp(p.ID)
+	}
 	n.graph.SetLinked(p, true)
 	n.spread.linkUp(p)
 }
@@ -37,9 +42,10 @@ func (h *handler) LinkDown(id peer.ID, _ string) {
 	n := (*Node)(h)
 	p, _ := n.graph.Peer(id)
 	p.ID = id
+	n.flows.linkDown(id)
 	n.graph.SetLinked(p, false)
 	if !n.alive(id) {
-		n.graph.DropPeer(id) // gossip has said so before
+		n.drop(p, false) // gossip has said so before
 		n.relink()
 	}
 	if n.leaving.Load() || !n.graph.Wants(id) {
@@ -57,15 +63,18 @@ func (n *Node) alive(id peer.ID) bool {
 // HandleControl is called with each control frame, in order per peer.
 func (h *handler) HandleControl(from peer.ID, kind wire.Kind, body []byte) {
 	n := (*Node)(h)
-	if kind != kindFact {
+	switch kind {
+	case kindFact:
+		n.spread.receive(from, body)
+	case kindReceived, kindAcknowledged:
+		if err := n.flows.hear(from, kind, body); err != nil {
+			n.log.Error("a peer's replies are malformed", "peer", from, "err", err)
+			n.net.Reject(from, "malformed replies: "+err.Error())
+		}
+	default:
 		n.log.Warn("a peer sent a control frame of an unknown kind", "peer", from, "kind", kind)
-		return
 	}
-	n.spread.receive(from, body)
 }
-
-// HandleBatch is called with each batch of a lane, in order.
-func (h *handler) HandleBatch(from peer.ID, records []byte) { (*Node)(h).receive(from, records) }
 
 // HandleCall answers a peer's question in a goroutine of its own.
 func (h *handler) HandleCall(ctx context.Context, from peer.Peer, kind wire.Kind, body []byte) ([]byte, error) {
@@ -101,6 +110,10 @@ type observer Node
 func (o *observer) PeerAlive(p peer.Peer) {
 	n := (*Node)(o)
 	n.book.See(p, time.Now())
+	if old, known := n.graph.Peer(p.ID); known && old.Boot < p.Boot {
+		n.flows.originGone(p.ID, old.Boot, false) // it did not leave
+	}
+	n.flows.back(p)
 	n.graph.SetPeer(p)
 	n.spread.do(func(m *fact.Machine, now time.Time) { m.Alive(now, p.ID) })
 	n.relink()
@@ -115,11 +128,19 @@ func (o *observer) PeerGone(id peer.ID, left bool) {
 		n.book.Drop(id)
 	}
 	if left || !n.net.Linked(id) {
-		n.graph.DropPeer(id)
+		if p, known := n.graph.Peer(id); known {
+			n.drop(p, left)
+		}
 		n.net.Disconnect(id)
 	}
 	n.spread.do(func(m *fact.Machine, now time.Time) { m.Gone(now, id, left) })
 	n.relink()
+}
+
+// drop forgets a node that is gone.
+func (n *Node) drop(p peer.Peer, left bool) {
+	n.graph.DropPeer(p.ID)
+	n.flows.missing(p, left)
 }
 
 // Rumor is called with what other nodes' spreaders gave to gossip.

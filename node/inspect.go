@@ -6,9 +6,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/skeinmesh/skein/routing"
+	"github.com/skeinmesh/skein/routing/flow"
+	"github.com/skeinmesh/skein/routing/queue"
 	"github.com/skeinmesh/skein/transport"
 	"github.com/skeinmesh/skein/transport/event"
 	"github.com/skeinmesh/skein/transport/peer"
@@ -281,12 +284,22 @@ func (n *Node) Stats() Stats {
 	s := Stats{
 		Published: n.count.published.Load(), Delivered: n.count.delivered.Load(),
 		Forwarded: n.count.forwarded.Load(), Received: n.count.received.Load(),
-		Lost: map[string]uint64{}, Gaps: n.count.missed.Load(), Peers: len(n.graph.Peers()),
+		Dropped: map[string]uint64{}, Gaps: map[string]uint64{}, Missed: map[string]uint64{}, Peers: len(n.graph.Peers()),
 		Interests: map[string]int{}, Connections: mesh.Connections, PacketsDropped: mesh.PacketsDropped,
 	}
-	for i, name := range causeNames {
-		s.Lost[name] = n.count.losses[i].Load()
+	for i, name := range dropNames {
+		s.Dropped[name] = n.count.drops[i].Load()
 	}
+	for cause := flow.Overflow; cause < flow.Causes; cause++ {
+		s.Gaps[cause.String()] = n.count.gaps.found[cause].Load()
+	}
+	s.Missed[string(queue.Overflow)] = 0
+	n.count.gaps.missed.Range(func(cause, count any) bool {
+		s.Missed[string(cause.(queue.Cause))] = count.(*atomic.Uint64).Load()
+		return true
+	})
+	origins := n.flows.stats()
+	s.Flows = FlowStats{Flows: origins.Flows, Bytes: n.flows.budget.Used(), Lost: origins.Lost, Resends: origins.Resends}
 	for _, l := range mesh.Links {
 		if l.State == transport.Up {
 			s.LinksUp++

@@ -237,7 +237,7 @@ func (n *Node) settle() {
 func (n *Node) unsettled() []string {
 	var list []string
 	for _, p := range n.graph.Wanted() {
-		if !n.net.Linked(p.ID) || !n.spread.synced(p.ID) {
+		if !n.net.Linked(p.ID) || !n.spread.synced(p.ID) || p.Region == n.self.Region && !n.flows.hasTold(p.ID) {
 			list = append(list, p.Name)
 		}
 	}

@@ -33,6 +33,7 @@ type Node struct {
 	table    *routing.Table
 	graph    *graph.Graph
 	spread   *spread
+	flows    *flows
 	book     *gossip.Book
 	gossip   atomic.Pointer[gossip.Gossip] // nil until the mesh is known
 	register *replication.Register         // on the registrar, else nil
@@ -72,7 +73,6 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	n = &Node{cfg: cfg, log: cfg.Log}
 	n.queues = queue.NewPool()
-	n.queues = queue.NewPool()
 	n.matches.New = func() any { return new(routing.Match) }
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.setReady(errors.New("starting"))
@@ -103,7 +103,8 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 		Addr: cfg.Advertise, HTTP: cfg.HTTP, Boot: n.state.Boot,
 	}
 	n.table = routing.New(n.self.ID, n.self.Region)
-	n.graph = graph.New(n.self)
+	n.flows = newFlows(n)
+	n.graph = graph.New(n.self, n.flows.reroute)
 	n.spread = newSpread(n)
 
 	n.net, err = transport.Open(transport.Config{
@@ -118,6 +119,8 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.opened(n.net.Close)
 	n.opened(n.closeGossip)
 	n.wg.Go(n.tick)
+	n.wg.Go(n.flows.run)
+	n.wg.Go(n.flows.reply)
 	n.wg.Go(n.remember)
 	n.wg.Go(n.prune)
 	return n, n.enter(ctx)
@@ -140,14 +143,15 @@ func (n *Node) Close() (err error) {
 }
 
 // Leave tells the mesh that this node goes: no new publishes are taken, what
-// is queued is sent while ctx lives, and peers forget the node at once. Close
-// must follow.
+// was published here is sent while ctx lives, and peers forget the node at once.
+// If something is left that a region has not acknowledged, the node goes without
+// a word, so that its peers report a loss. Close must follow.
 func (n *Node) Leave(ctx context.Context) error {
 	n.setReady(errors.New("leaving the mesh"))
 	n.leaving.Store(true)
 	err := n.drain(ctx)
-	if g := n.gossip.Load(); g != nil {
-		err = errors.Join(err, g.Leave(ctx))
+	if g := n.gossip.Load(); g != nil && err == nil {
+		err = g.Leave(ctx)
 	}
 	if err != nil {
 		return fmt.Errorf("node: leave: %w", err)
@@ -155,7 +159,8 @@ func (n *Node) Leave(ctx context.Context) error {
 	return nil
 }
 
-// drain waits until nothing is queued towards a peer that is up.
+// drain waits until nothing is queued towards a peer that is up, and no event of
+// this node is unacknowledged.
 func (n *Node) drain(ctx context.Context) error {
 	for {
 		queued := 0
@@ -164,13 +169,14 @@ func (n *Node) drain(ctx context.Context) error {
 				queued += l.Queued
 			}
 		}
-		if queued == 0 {
+		pending := n.flows.pending()
+		if queued == 0 && len(pending) == 0 {
 			return nil
 		}
 		select {
 		case <-time.After(drainPoll):
 		case <-ctx.Done():
-			return fmt.Errorf("%d bytes are still queued: %w", queued, ctx.Err())
+			return fmt.Errorf("%d bytes are still queued, and events for %v not acknowledged: %w", queued, pending, ctx.Err())
 		}
 	}
 }
@@ -288,7 +294,7 @@ func (n *Node) Subscribe(ctx context.Context, req SubscribeRequest) (*Subscripti
 	if err := n.ctx.Err(); err != nil {
 		return nil, ErrClosed
 	}
-	s := &Subscription{node: n, queue: queue.New(min(req.QueueBytes, MaxQueueBytes), n.queues)}
+	s := &Subscription{node: n, slow: req.Slow, queue: queue.New(min(req.QueueBytes, MaxQueueBytes), n.queues)}
 	s.sub = n.table.Subscribe(ns, req.Filter, receiver{s.queue}, req.Label)
 	n.live.Store(s, nil)
 	n.spread.poke()

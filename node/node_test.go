@@ -134,7 +134,7 @@ func TestAnUnreachableSeedIsSaidAndTriedOn(t *testing.T) {
 		err := n.Ready()
 		return errors.Is(err, ErrNotReady) && strings.Contains(err.Error(), silent.LocalAddr().String())
 	})
-	if err := n.Publish(t.Context(), "", nil); !errors.Is(err, ErrNotReady) {
+	if err := n.Publish(t.Context(), "", nil, ""); !errors.Is(err, ErrNotReady) {
 		t.Errorf("publish before the node has joined: %v", err)
 	}
 }

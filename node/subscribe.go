@@ -31,6 +31,25 @@ func ParseBarrier(s string) (Barrier, error) {
 	return "", fmt.Errorf("barrier %.40q: must be none, region or mesh", s)
 }
 
+// Slow says what becomes of a subscriber whose queue is full.
+type Slow string
+
+const (
+	SlowGap        Slow = "gap"        // the oldest events go, and a gap tells (the default)
+	SlowDisconnect Slow = "disconnect" // the subscription ends with ErrSlow
+)
+
+// ParseSlow reads a policy; the empty string is SlowGap.
+func ParseSlow(s string) (Slow, error) {
+	switch p := Slow(s); p {
+	case "":
+		return SlowGap, nil
+	case SlowGap, SlowDisconnect:
+		return p, nil
+	}
+	return "", fmt.Errorf("slow %.40q: must be gap or disconnect", s)
+}
+
 // Defaults and bounds of a SubscribeRequest.
 const (
 	DefaultWait       = 2 * time.Second
@@ -45,6 +64,7 @@ type SubscribeRequest struct {
 	Filter     filter.Filter // filter.Everything() for all events of the namespace
 	Barrier    Barrier       // empty is BarrierMesh
 	Wait       time.Duration // for the barrier; 0 is DefaultWait, more than MaxWait is MaxWait
+	Slow       Slow          // empty is SlowGap
 	QueueBytes int           // bound of the subscriber's queue; 0 is DefaultQueueBytes
 	Label      string        // who this is, for people: shown by inspection
 }
@@ -55,6 +75,7 @@ type Subscription struct {
 	node    *Node
 	sub     *routing.Subscription
 	queue   *queue.Queue
+	slow    Slow
 	missing []string
 }
 
@@ -62,6 +83,7 @@ type Subscription struct {
 type receiver struct{ q *queue.Queue }
 
 func (r receiver) Deliver(_ string, ev *event.Event) { r.q.Push(ev) }
+func (r receiver) Gap(g *queue.Gap)                  { r.q.PushGap(*g) }
 
 // Missing names the regions that had not confirmed the interest when Subscribe
 // returned: events published there may be missed until they have. It is empty
@@ -70,12 +92,18 @@ func (s *Subscription) Missing() []string { return s.missing }
 
 // Next waits for events or gaps and puts them into buf, oldest first; it
 // returns how many. The events are valid until the next call: who keeps one
-// longer clones it. It ends with ctx's error, or with ErrClosed.
+// longer clones it. It ends with ctx's error, ErrClosed or ErrSlow.
 func (s *Subscription) Next(ctx context.Context, buf []queue.Item) (int, error) {
 	for {
 		if n := s.queue.Pop(buf); n > 0 {
-			if g := buf[0].Gap; g != nil { // the only place of one
-				s.node.count.missed.Add(g.Count)
+			for i := range buf[:n] {
+				if g := buf[i].Gap; g != nil {
+					s.node.count.gaps.told(g)
+					if s.slow == SlowDisconnect && g.Cause == queue.Overflow && g.Origin == "" {
+						s.Close()
+						return 0, ErrSlow
+					}
+				}
 			}
 			return n, nil
 		}

@@ -107,18 +107,28 @@ type RouteHop struct {
 type Stats struct {
 	Published      uint64            // events accepted from faces
 	Delivered      uint64            // events put into local subscribers' queues
-	Forwarded      uint64            // records sent to peers
-	Received       uint64            // records got from peers
-	Lost           map[string]uint64 // records that could not be sent, by cause
-	Gaps           uint64            // events that slow subscribers lost and were told of
-	Subscribers    int               // live subscriptions
-	QueuedBytes    int               // in their queues
-	Interests      map[string]int    // known here, by scope as in InterestView
+	Forwarded      uint64            // events sent to peers
+	Received       uint64            // events got from peers
+	Dropped        map[string]uint64 // frames dropped on their way, by cause: asked for again, or found missing
+	Gaps           map[string]uint64 // losses that this node has found, by cause
+	Missed         map[string]uint64 // events that subscribers were told to have missed, by cause
+	Flows          FlowStats
+	Subscribers    int            // live subscriptions
+	QueuedBytes    int            // in their queues
+	Interests      map[string]int // known here, by scope as in InterestView
 	Peers          int
 	LinksUp        int
 	Connections    int    // of QUIC, those of native clients included
 	PacketsDropped uint64 // of gossip, read too slowly
 	Gossip         GossipStats
+}
+
+// FlowStats are those of the events that were published here for other regions.
+type FlowStats struct {
+	Flows   int    // a region and a lane make one
+	Bytes   int    // of events that are not acknowledged
+	Lost    uint64 // events that had no room, or waited too long
+	Resends uint64 // times that a flow went back to send again
 }
 
 // GossipStats are membership's; all zero until the node has found its mesh.

@@ -26,6 +26,7 @@ import (
 
 	"github.com/skeinmesh/skein/routing/filter"
 	"github.com/skeinmesh/skein/routing/match"
+	"github.com/skeinmesh/skein/routing/queue"
 	"github.com/skeinmesh/skein/transport/event"
 	"github.com/skeinmesh/skein/transport/peer"
 )
@@ -37,10 +38,12 @@ const (
 	SummaryLinger  = 30 * time.Second
 )
 
-// Receiver gets the events that its subscription's filter accepts. Deliver must
-// not block, and may be called concurrently.
+// Receiver gets the events that its subscription's filter accepts, and hears of
+// those that it may have missed. Its methods must not block, and may be called
+// concurrently.
 type Receiver interface {
 	Deliver(ns string, ev *event.Event)
+	Gap(g *queue.Gap)
 }
 
 // Subscription is a live one in a Table.

@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/skeinmesh/skein/routing/filter"
+	"github.com/skeinmesh/skein/routing/queue"
 	"github.com/skeinmesh/skein/transport/event"
 	"github.com/skeinmesh/skein/transport/peer"
 )
@@ -16,6 +17,7 @@ import (
 type sink struct{}
 
 func (*sink) Deliver(string, *event.Event) {}
+func (*sink) Gap(*queue.Gap)               {}
 
 func makeEvent(t testing.TB, typ, subject string) event.Event {
 	t.Helper()
@@ -180,6 +182,7 @@ func TestInterestIsNeverNarrowerThanTheTruth(t *testing.T) {
 type counted struct{ _ int }
 
 func (*counted) Deliver(string, *event.Event) {}
+func (*counted) Gap(*queue.Gap)               {}
 
 func TestARegionIsWhatAnyOfItsGatewaysSays(t *testing.T) {
 	table := New("self", "eu")

@@ -24,6 +24,7 @@ type conversation struct {
 	m       *realmesh.Mesh
 	clients map[string]*client.Client // by URL
 	said    map[string]int            // events by source
+	killed  map[string]bool           // nodes, by name, whose loss is to be told
 }
 
 // ear is a subscriber for everything, at a node.
@@ -36,7 +37,7 @@ type ear struct {
 }
 
 func converse(t *testing.T, m *realmesh.Mesh) *conversation {
-	return &conversation{t: t, m: m, clients: map[string]*client.Client{}, said: map[string]int{}}
+	return &conversation{t: t, m: m, clients: map[string]*client.Client{}, said: map[string]int{}, killed: map[string]bool{}}
 }
 
 // client is a connection to a node as it runs now.
@@ -227,6 +228,9 @@ func (e *ear) wrong(c *conversation, from []*realmesh.Node, about string) (wrong
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, g := range e.gaps {
+		if g.Cause == "origin_lost" && c.killed[g.Origin] {
+			continue
+		}
 		wrong = append(wrong, fmt.Sprintf("%s was told of a gap: %+v", e.at.Name, g))
 	}
 	e.gaps = nil

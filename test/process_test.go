@@ -122,6 +122,7 @@ func aKilledNodeComesBack(t *testing.T, m *realmesh.Mesh) {
 		id, boot, others := n.ID, n.Boot, slices.Delete(slices.Clone(m.Nodes), victim, victim+1)
 		ears := c.listen(client.BarrierMesh, others...)
 		n.Kill()
+		c.killed[n.Name] = true
 		m.Start(victim)
 		if n.ID != id || n.Boot != boot+1 {
 			t.Errorf("%s was %s boot %d, is %s boot %d", n.Name, id, boot, n.ID, n.Boot)

@@ -14,6 +14,7 @@ import (
 // sink is a Handler that counts records as a receiver would: by reading them.
 type sink struct {
 	up    chan struct{}
+	room  chan struct{}
 	count atomic.Int64
 }
 
@@ -37,14 +38,21 @@ func (s *sink) HandleBatch(_ peer.ID, records []byte) {
 	s.count.Add(n)
 }
 
-func benchPair(b *testing.B) (*Endpoint, *sink) {
+func (s *sink) HandleRoom(peer.ID) {
+	select {
+	case s.room <- struct{}{}:
+	default:
+	}
+}
+
+func benchPair(b *testing.B) (*Endpoint, *sink, *sink) {
 	b.Helper()
 	identity := mustIdentity(b, testKey)
 	var ends []*Endpoint
 	var sinks []*sink
 	for _, id := range []peer.ID{"a", "b"} {
 		conn := loopback(b)
-		s := &sink{up: make(chan struct{}, 1)}
+		s := &sink{up: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 		e, err := Open(Config{Conn: conn, Self: peer.Peer{ID: id, Region: "eu", Addr: addrPort(conn.LocalAddr())}, MeshID: "m", Identity: identity, Handler: s})
 		if err != nil {
 			b.Fatal(err)
@@ -55,22 +63,25 @@ func benchPair(b *testing.B) (*Endpoint, *sink) {
 	ends[0].Connect(ends[1].self)
 	<-sinks[0].up
 	<-sinks[1].up
-	return ends[0], sinks[1]
+	return ends[0], sinks[0], sinks[1]
 }
 
-// BenchmarkLane is the way of an event's record from Forward to the read
+// BenchmarkLane is the way of a record from Offer to the read
 // record at the other end, over QUIC on loopback, both ends in this process.
 func BenchmarkLane(b *testing.B) {
 	for _, size := range []int{128, 160, 1024} {
 		b.Run(fmt.Sprint(size), func(b *testing.B) {
-			from, to := benchPair(b)
-			rec := &wire.Record{How: wire.Deliver, Envelope: make([]byte, size)}
-			ctx := b.Context()
+			from, here, to := benchPair(b)
+			rec := &wire.Record{How: wire.Deliver, Body: make([]byte, size)}
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			start := time.Now()
 			for b.Loop() {
-				if err := from.Forward(ctx, "b", rec); err != nil {
+				err := from.Offer("b", 0, rec, 1)
+				for ; err == ErrLinkFull; err = from.Offer("b", 0, rec, 1) {
+					<-here.room
+				}
+				if err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -83,7 +94,7 @@ func BenchmarkLane(b *testing.B) {
 }
 
 func BenchmarkCall(b *testing.B) {
-	from, _ := benchPair(b)
+	from, _, _ := benchPair(b)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := from.Call(b.Context(), "b", wire.FirstControl, make([]byte, 100)); err != nil {
@@ -106,9 +117,9 @@ func BenchmarkLaneRoundTrip(b *testing.B) {
 	var ends [2]*Endpoint
 	home := make(chan struct{})
 	handlers := [2]*echo{{back: func([]byte) { home <- struct{}{} }}, {}}
-	rec := &wire.Record{How: wire.Deliver, Envelope: make([]byte, 256)}
+	rec := &wire.Record{How: wire.Deliver, Body: make([]byte, 256)}
 	handlers[1].back = func([]byte) {
-		if err := ends[1].Forward(context.Background(), "a", rec); err != nil {
+		if err := ends[1].Forward("a", 0, rec, 1); err != nil {
 			b.Error(err)
 		}
 	}
@@ -127,7 +138,7 @@ func BenchmarkLaneRoundTrip(b *testing.B) {
 	<-handlers[1].sink.up
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := ends[0].Forward(b.Context(), "b", rec); err != nil {
+		if err := ends[0].Forward("b", 0, rec, 1); err != nil {
 			b.Fatal(err)
 		}
 		<-home

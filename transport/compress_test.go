@@ -25,7 +25,7 @@ func transfer(t *testing.T, a, b *node, n int) (st LinkStats, size int) {
 	before := len(b.records)
 	for i := range n {
 		size += len(reading(i))
-		if err := a.Forward(t.Context(), "b", deliver(reading(i))); err != nil {
+		if err := put(t, a, "b", deliver(reading(i))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -74,7 +74,9 @@ func TestBatchesInsideARegionAreNotCompressed(t *testing.T) {
 // batchOf is a batch's frame with one record.
 func batchOf(body []byte) []byte {
 	b := newBatchPool().Get().(*batch)
-	b.buf = wire.AppendRecord(b.buf, &wire.Record{How: wire.Deliver, Envelope: body})
+	at := len(b.buf)
+	b.buf = (&wire.Record{How: wire.Deliver, Body: body}).AppendTo(wire.BeginRecord(b.buf))
+	wire.EndRecord(b.buf, at)
 	b.count++
 	return b.frame()
 }

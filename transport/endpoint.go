@@ -25,7 +25,8 @@ type Config struct {
 	Handler  Handler
 	Log      *slog.Logger // default: nothing is logged
 
-	// LaneQueue is how many bytes of events may wait for one peer. Default 64 MiB.
+	// LaneQueue is how many bytes of events may wait for one peer, of which
+	// Offer may fill a sixteenth. Default 64 MiB.
 	LaneQueue int
 	// MaxFrame is the most bytes of a frame's body, and so of an event with
 	// what surrounds it. It must be the same at all nodes. Default wire.MaxFrame.
@@ -55,6 +56,10 @@ type Handler interface {
 	// HandleBatch is called with each batch of a lane, in order. records is
 	// valid during the call. While it blocks, the lane stands still.
 	HandleBatch(from peer.ID, records []byte)
+	// HandleRoom is called when an Offer that was refused, or for which Full said
+	// yes, would be taken now, or the link is down. It must not block, and not
+	// make offers itself.
+	HandleRoom(id peer.ID)
 }
 
 const defaultLaneQueue = 64 << 20

@@ -31,6 +31,7 @@ type recorder struct {
 	frames  []string // "<id> <kind> <body>"
 	records []string // "<id> <envelope>"
 	bytes   int
+	rooms   int // calls of HandleRoom
 	onCall  func(ctx context.Context, from peer.Peer, kind wire.Kind, body []byte) ([]byte, error)
 	hold    chan struct{} // HandleBatch waits for it when set
 }
@@ -101,10 +102,27 @@ func (r *recorder) HandleBatch(from peer.ID, records []byte) {
 				return
 			}
 			records = records[n:]
-			r.bytes += len(rec.Envelope)
-			r.records = append(r.records, fmt.Sprintf("%s %s", from, rec.Envelope[:min(len(rec.Envelope), 40)]))
+			r.bytes += len(rec.Body)
+			r.records = append(r.records, fmt.Sprintf("%s %s", from, rec.Body[:min(len(rec.Body), 40)]))
 		}
 	})
+}
+
+func (r *recorder) HandleRoom(peer.ID) { r.change(func() { r.rooms++ }) }
+
+// put offers a record until it is taken.
+func put(t *testing.T, n *node, to peer.ID, rec *wire.Record) error {
+	t.Helper()
+	for {
+		n.recorder.mu.Lock()
+		rooms := n.rooms
+		n.recorder.mu.Unlock()
+		err := n.Offer(to, 0, rec, 1)
+		if err != ErrLinkFull {
+			return err
+		}
+		n.wait("room", func() bool { return n.rooms > rooms })
+	}
 }
 
 // wait waits until cond, which may read the recorder's fields, holds.

@@ -1,9 +1,9 @@
 package transport
 
 import (
-	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/skeinmesh/skein/transport/peer"
 	"github.com/skeinmesh/skein/transport/wire"
@@ -13,7 +13,7 @@ const (
 	// batchSize is where a batch is full, in bytes.
 	batchSize = 64 << 10
 	// countRoom and lengthRoom are the bytes reserved for a batch's count and
-	// length: 2^21 records, 2^28 bytes.
+	// length: 2^21 events, 2^28 bytes.
 	countRoom  = 3
 	lengthRoom = 4
 	batchHead  = 1 + lengthRoom + countRoom
@@ -22,97 +22,115 @@ const (
 	laneBuffer = 4 * batchSize // read ahead, in bytes: few batches are moved
 )
 
-// Forward queues a record for a peer. It waits for room while the queue is
-// full, the link up and ctx alive. What is queued when the link goes down is
-// lost, and counted as dropped. rec is not kept.
-func (e *Endpoint) Forward(ctx context.Context, to peer.ID, rec *wire.Record) error {
-	s, err := e.session(to)
-	if err != nil {
-		return err
-	}
-	if err := s.fits(rec); err != nil {
-		return err
-	}
-	for {
-		room, err := s.lane.put(rec, true)
-		if room == nil {
-			return err
-		}
-		select {
-		case <-room:
-		case <-ctx.Done():
-			return fmt.Errorf("%w: %w", ErrLinkFull, context.Cause(ctx))
-		}
-	}
+// Record is what a lane carries: package wire has one.
+type Record interface {
+	// Size is an upper bound of the bytes that AppendTo adds.
+	Size() int
+	AppendTo(dst []byte) []byte
 }
 
-// TryForward is Forward that never waits: ErrLinkFull if there is no room, and
-// the record is counted as dropped.
-func (e *Endpoint) TryForward(to peer.ID, rec *wire.Record) error {
-	s, err := e.session(to)
-	if err != nil {
-		return err
-	}
-	if err := s.fits(rec); err != nil {
-		return err
-	}
-	_, err = s.lane.put(rec, false)
+// offered is the part of a lane's queue that Offer may fill. The rest is for
+// Forward: what others hand this node to send on.
+const offered = 1.0 / 16
+
+// Offer queues a record for a peer on a slice of its lanes, for a caller that
+// keeps what is refused. It never waits: ErrLinkFull says that there is no room,
+// and Handler.HandleRoom will say when there is. A record is not kept; events,
+// how many events it holds, is for counting. What is queued when the link goes
+// down is lost, and counted as dropped.
+func (e *Endpoint) Offer(to peer.ID, slice uint8, rec Record, events int) error {
+	s, err := e.put(to, slice, rec, events, int(offered*float64(e.cfg.LaneQueue)))
 	if err == ErrLinkFull {
-		s.counters.dropped.Add(1)
+		s.refuse()
 	}
 	return err
 }
 
-func (s *session) fits(rec *wire.Record) error {
-	if wire.RecordSize(rec)+countRoom > s.link.e.cfg.MaxFrame || len(rec.Namespace) > wire.MaxNamespace || len(rec.Targets) > wire.MaxTargets {
-		return fmt.Errorf("%w: event of %d bytes", ErrTooLarge, len(rec.Envelope))
+// Forward is Offer for a caller that cannot keep what is refused: it has the
+// whole queue, and what it refuses is counted as dropped.
+func (e *Endpoint) Forward(to peer.ID, slice uint8, rec Record, events int) error {
+	s, err := e.put(to, slice, rec, events, e.cfg.LaneQueue)
+	if err == ErrLinkFull {
+		s.counters.dropped.Add(uint64(events))
 	}
-	return nil
+	return err
+}
+
+// Full reports whether Offer would refuse a record of a slice now, or soon: it
+// leaves room for those who asked at the same time.
+func (e *Endpoint) Full(to peer.ID, _ uint8) bool {
+	s, err := e.session(to)
+	if err != nil || s.lane.queued() < s.lane.low {
+		return false
+	}
+	return s.refuse()
+}
+
+func (e *Endpoint) put(to peer.ID, _ uint8, rec Record, events, limit int) (*session, error) {
+	s, err := e.session(to)
+	if err != nil {
+		return nil, err
+	}
+	if size := rec.Size() + wire.RecordRoom + countRoom; size > e.cfg.MaxFrame {
+		return s, fmt.Errorf("%w: record of %d bytes", ErrTooLarge, size)
+	}
+	return s, s.lane.put(rec, events, limit)
+}
+
+// refuse notes that somebody waits for room. It reports whether he must: the
+// lane may have been emptied meanwhile.
+func (s *session) refuse() bool {
+	s.lane.refused.Store(true)
+	if s.lane.queued() >= s.lane.low && !s.ended() {
+		return true
+	}
+	s.roomAgain()
+	return false
+}
+
+// roomAgain tells the handler, once, that what was refused has room now.
+func (s *session) roomAgain() {
+	if s.lane.refused.CompareAndSwap(true, false) {
+		s.link.e.cfg.Handler.HandleRoom(s.peer.ID)
+	}
 }
 
 // laneQueue is the batches that wait for a lane's writer. Records are appended
 // to the last batch until it is full; the writer takes all batches at once. So
 // an idle lane sends a record at once, and a busy one sends full batches.
 type laneQueue struct {
-	limit int           // bytes
-	pool  *sync.Pool    // of *batch, the endpoint's
-	wake  chan struct{} // holds a token while there is something to do
+	low     int           // bytes, below which those hear who were refused
+	pool    *sync.Pool    // of *batch, the endpoint's
+	wake    chan struct{} // holds a token while there is something to do
+	refused atomic.Bool   // an offer was
 
 	mu      sync.Mutex // guards the fields below
 	batches []*batch
 	size    int // bytes of batches
 	closed  bool
-	room    chan struct{} // closed when there is room again; nil if nobody waits
 }
 
 // batch is a frame under construction: room for its head, then records.
 type batch struct {
 	buf   []byte
-	count int
+	count int // events
 }
 
+// newLaneQueue makes the queue of a lane; limit is that of Forward.
 func newLaneQueue(limit int, pool *sync.Pool) *laneQueue {
-	return &laneQueue{limit: limit, pool: pool, wake: make(chan struct{}, 1)}
+	return &laneQueue{low: int(offered * float64(limit) / 2), pool: pool, wake: make(chan struct{}, 1)}
 }
 
-// put appends rec. If there is no room it returns ErrLinkFull and, on request,
-// what to wait for.
-func (q *laneQueue) put(rec *wire.Record, wait bool) (room <-chan struct{}, err error) {
+// put appends rec, unless limit bytes wait already.
+func (q *laneQueue) put(rec Record, events, limit int) error {
 	q.mu.Lock()
 	if q.closed {
 		q.mu.Unlock()
-		return nil, ErrLinkDown
+		return ErrLinkDown
 	}
-	if q.size >= q.limit {
-		if wait && q.room == nil {
-			q.room = make(chan struct{})
-		}
-		room = q.room
+	if q.size >= limit {
 		q.mu.Unlock()
-		if !wait {
-			room = nil
-		}
-		return room, ErrLinkFull
+		return ErrLinkFull
 	}
 	last := len(q.batches) - 1
 	if last < 0 || len(q.batches[last].buf) >= batchSize {
@@ -121,15 +139,16 @@ func (q *laneQueue) put(rec *wire.Record, wait bool) (room <-chan struct{}, err 
 	}
 	b := q.batches[last]
 	before := len(b.buf)
-	b.buf = wire.AppendRecord(b.buf, rec)
-	b.count++
+	b.buf = rec.AppendTo(wire.BeginRecord(b.buf))
+	wire.EndRecord(b.buf, before)
+	b.count += events
 	q.size += len(b.buf) - before
-	first := last == 0 && b.count == 1
+	first := last == 0 && before == batchHead
 	q.mu.Unlock()
 	if first {
 		q.signal()
 	}
-	return nil, nil
+	return nil
 }
 
 // take is all that waits, in exchange for a slice to go on with; false once
@@ -142,8 +161,9 @@ func (q *laneQueue) take(spare []*batch) ([]*batch, bool) {
 	return full, !q.closed
 }
 
-// sent gives back a batch that was taken, and its room.
-func (q *laneQueue) sent(b *batch) {
+// sent gives back a batch that was taken, and its room. It reports whether the
+// queue is low.
+func (q *laneQueue) sent(b *batch) (low bool) {
 	size := len(b.buf) - batchHead
 	if cap(b.buf) <= batchRoom { // one big event must not be paid for ever
 		*b = batch{buf: b.buf[:batchHead]}
@@ -152,14 +172,10 @@ func (q *laneQueue) sent(b *batch) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.size -= size
-	if q.room != nil && q.size < q.limit {
-		close(q.room)
-		q.room = nil
-	}
+	return q.size < q.low
 }
 
-// close empties the queue, lets go those who wait, and says how many records
-// were lost.
+// close empties the queue, and says how many events were lost.
 func (q *laneQueue) close() (lost uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -167,10 +183,6 @@ func (q *laneQueue) close() (lost uint64) {
 		lost += uint64(b.count)
 	}
 	q.closed, q.batches = true, nil
-	if q.room != nil {
-		close(q.room)
-		q.room = nil
-	}
 	q.signal()
 	return lost
 }
@@ -225,7 +237,9 @@ func (s *session) writeLane() {
 			s.counters.eventsOut.Add(uint64(b.count))
 			s.counters.bytesOut.Add(uint64(len(frame)))
 			s.counters.bytesSaved.Add(uint64(len(plain) - len(frame)))
-			s.lane.sent(b)
+			if s.lane.sent(b) {
+				s.roomAgain()
+			}
 		}
 		clear(batches)
 		spare = batches

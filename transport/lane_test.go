@@ -1,7 +1,6 @@
 package transport
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -16,7 +15,7 @@ import (
 func testPeer(id peer.ID) peer.Peer { return peer.Peer{ID: id, Region: "eu"} }
 
 func deliver(body string) *wire.Record {
-	return &wire.Record{How: wire.Deliver, Envelope: []byte(body)}
+	return &wire.Record{How: wire.Deliver, Body: []byte(body)}
 }
 
 func TestRecordsArriveInOrderAndWhole(t *testing.T) {
@@ -28,12 +27,12 @@ func TestRecordsArriveInOrderAndWhole(t *testing.T) {
 			body := fmt.Sprintf("%d %s", i, strings.Repeat("x", i*i%3000))
 			size += len(body)
 			want = append(want, "a "+body[:min(len(body), 40)])
-			if err := a.Forward(t.Context(), "b", deliver(body)); err != nil {
+			if err := put(t, a, "b", deliver(body)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		big := strings.Repeat("y", 1<<20)
-		if err := a.Forward(t.Context(), "b", deliver(big)); err != nil {
+		if err := put(t, a, "b", deliver(big)); err != nil {
 			t.Fatal(err)
 		}
 		b.wait("records", func() bool { return len(b.records) == 5001 })
@@ -45,7 +44,7 @@ func TestRecordsArriveInOrderAndWhole(t *testing.T) {
 		if b.bytes != size+len(big) {
 			t.Errorf("%d bytes arrived, want %d", b.bytes, size+len(big))
 		}
-		if err := a.Forward(t.Context(), "b", deliver(big+big)); !errors.Is(err, ErrTooLarge) {
+		if err := put(t, a, "b", deliver(big+big)); !errors.Is(err, ErrTooLarge) {
 			t.Errorf("Forward of too much: %v", err)
 		}
 		if st := a.Links()[0]; st.EventsOut != 5001 || st.Queued != 0 || st.Dropped != 0 {
@@ -68,10 +67,10 @@ func slow(t *testing.T, test func(t *testing.T, w *network, a, b *node, sent int
 		linkUp(a, b)
 		sent, rec := 0, deliver(strings.Repeat("x", 10_000))
 		for {
-			err := a.TryForward("b", rec)
+			err := a.Forward("b", 0, rec, 1)
 			if err == ErrLinkFull {
 				time.Sleep(10 * time.Second) // until QUIC's windows are full as well
-				if err = a.TryForward("b", rec); err == ErrLinkFull {
+				if err = a.Forward("b", 0, rec, 1); err == ErrLinkFull {
 					break
 				}
 			}
@@ -81,20 +80,16 @@ func slow(t *testing.T, test func(t *testing.T, w *network, a, b *node, sent int
 			sent++
 		}
 		if dropped := a.Links()[0].Dropped; dropped == 0 {
-			t.Error("what TryForward refused was not counted")
+			t.Error("what Forward refused was not counted")
 		}
 		test(t, w, a, b, sent, func() { close(b.hold) })
 	})
 }
 
-func TestForwardWaitsForRoomWhileTheReceiverIsSlow(t *testing.T) {
+func TestALaneThatRefusedSaysWhenItHasRoomAgain(t *testing.T) {
 	slow(t, func(t *testing.T, w *network, a, b *node, sent int, goOn func()) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		start := time.Now()
-		err := a.Forward(ctx, "b", deliver("no room"))
-		if !errors.Is(err, ErrLinkFull) || !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
-			t.Errorf("Forward: %v after %v", err, time.Since(start))
+		if err := a.Offer("b", 0, deliver("no room"), 1); err != ErrLinkFull || !a.Full("b", 0) {
+			t.Errorf("Offer: %v, full: %v", err, a.Full("b", 0))
 		}
 		if !a.Linked("b") {
 			t.Error("the link went down because of a slow receiver")
@@ -103,29 +98,56 @@ func TestForwardWaitsForRoomWhileTheReceiverIsSlow(t *testing.T) {
 			t.Error(err)
 		}
 		b.wait("a control frame past the full lane", func() bool { return len(b.frames) == 1 })
-		done := make(chan error)
-		go func() { done <- a.Forward(t.Context(), "b", deliver("at last")) }()
-		synctest.Wait()
+		if a.rooms != 0 {
+			t.Error("told of room that there is not")
+		}
 		goOn()
-		if err := <-done; err != nil {
+		a.wait("room", func() bool { return a.rooms == 1 })
+		if a.Full("b", 0) {
+			t.Error("full, when there is room")
+		}
+		if err := a.Offer("b", 0, deliver("at last"), 1); err != nil {
 			t.Error(err)
 		}
 		b.wait("everything", func() bool { return len(b.records) == sent+1 })
 		if last := b.records[sent]; last != "a at last" {
 			t.Errorf("the last is %q", last)
 		}
+		if a.rooms != 1 {
+			t.Errorf("told %d times of room", a.rooms)
+		}
 	})
 }
 
-func TestForwardDoesNotWaitForALinkThatIsDown(t *testing.T) {
+func TestAnOfferIsRefusedLongBeforeTheQueueIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, conns := newNetwork(t, latency, 2)
+		a, b := open(t, conns[0], "a"), open(t, conns[1], "b")
+		b.hold = make(chan struct{})
+		defer close(b.hold)
+		linkUp(a, b)
+		rec := deliver(strings.Repeat("x", 100_000))
+		for a.Offer("b", 0, rec, 1) == nil {
+		}
+		if queued := a.Links()[0].Queued; queued > defaultLaneQueue/8 {
+			t.Errorf("%d bytes are queued", queued)
+		}
+		if err := a.Forward("b", 0, rec, 1); err != nil {
+			t.Errorf("Forward, while Offer is refused: %v", err)
+		}
+	})
+}
+
+func TestALinkThatGoesDownLetsThoseGoWhoWaitForRoom(t *testing.T) {
 	slow(t, func(t *testing.T, w *network, a, b *node, sent int, goOn func()) {
-		done := make(chan error)
-		go func() { done <- a.Forward(t.Context(), "b", deliver("too late")) }()
-		synctest.Wait()
+		if err := a.Offer("b", 0, deliver("no room"), 1); err != ErrLinkFull {
+			t.Error(err)
+		}
 		start := time.Now()
 		w.setBoth(a.peer.Addr, b.peer.Addr, true)
-		if err := <-done; err != ErrLinkDown || time.Since(start) > silence {
-			t.Errorf("Forward: %v after %v", err, time.Since(start))
+		a.wait("the end of waiting", func() bool { return a.rooms == 1 })
+		if err := a.Offer("b", 0, deliver("too late"), 1); err != ErrLinkDown || time.Since(start) > silence {
+			t.Errorf("Offer: %v after %v", err, time.Since(start))
 		}
 		a.waitDown("b")
 		if st := a.Links()[0]; st.Dropped < 100 {

@@ -127,7 +127,7 @@ func TestALinkComesBackAfterACut(t *testing.T) {
 				if err := a.Send("b", wire.FirstControl, nil); err != ErrLinkDown {
 					t.Errorf("Send while down: %v", err)
 				}
-				if err := a.Forward(t.Context(), "b", &wire.Record{How: wire.Deliver}); err != ErrLinkDown {
+				if err := put(t, a, "b", &wire.Record{How: wire.Deliver}); err != ErrLinkDown {
 					t.Errorf("Forward while down: %v", err)
 				}
 				time.Sleep(cut)

@@ -26,7 +26,7 @@ func TestTwoNodesLinkOverRealSockets(t *testing.T) {
 		if err := a.Send("b", wire.FirstControl, fmt.Appendf(nil, "%d", i)); err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Forward(t.Context(), "a", &wire.Record{How: wire.Deliver, Envelope: fmt.Appendf(nil, "%d", i)}); err != nil {
+		if err := put(t, b, "a", &wire.Record{How: wire.Deliver, Body: fmt.Appendf(nil, "%d", i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -117,9 +117,9 @@ func TestPacketsPassBesideABusyLane(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		rec := &wire.Record{How: wire.Deliver, Envelope: make([]byte, 500)}
+		rec := &wire.Record{How: wire.Deliver, Body: make([]byte, 500)}
 		for range records {
-			if err := a.Forward(t.Context(), "b", rec); err != nil {
+			if err := put(t, a, "b", rec); err != nil {
 				t.Error(err)
 				return
 			}

@@ -68,6 +68,7 @@ func (s *session) end(code quic.ApplicationErrorCode, why string) {
 		s.code, s.why = code, why
 		s.out.close()
 		s.counters.dropped.Add(s.lane.close())
+		s.roomAgain()
 		close(s.done)
 	})
 }

@@ -34,7 +34,7 @@ type LinkStats struct {
 	EventsIn  uint64
 	EventsOut uint64
 	Queued    int    // bytes of events that wait
-	Dropped   uint64 // events that were queued when the link went down or were refused by TryForward
+	Dropped   uint64 // events that were queued when the link went down or were refused by Forward
 }
 
 // Stats is the endpoint as it is now.

@@ -25,7 +25,7 @@ func (a *app) dial(ctx context.Context, s serverFlags, agent string) (*client.Cl
 		return nil, err
 	}
 	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	options := []client.Option{client.WithAgent(agent), client.WithLogger(log)}
+	options := []client.Option{client.WithAgent(agent), client.WithLogger(log), client.WithOverflow(client.Block)}
 	if s.namespace != "" {
 		options = append(options, client.WithNamespace(s.namespace))
 	}

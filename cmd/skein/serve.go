@@ -32,6 +32,9 @@ type serveFlags struct {
 	http                  httpFlags
 	log                   logFlags
 	maxEvent              int
+	overflow              string
+	buffer                int
+	bufferTime            time.Duration
 	leave                 time.Duration
 	withStdin             bool
 }
@@ -94,6 +97,9 @@ the mesh key. A founding node without --key-file makes one in its data directory
 	f.StringVar(&s.pki.Key, "tls-key", "", "`file` with the certificate's key")
 	s.http.add(cmd)
 	f.IntVar(&s.maxEvent, "max-event", 1<<20, "largest event taken, in `bytes`")
+	f.StringVar(&s.overflow, "overflow", string(node.DropOldest), "what becomes of events for which there is no room: drop_oldest, drop_newest or block, unless their publisher says")
+	f.IntVar(&s.buffer, "region-buffer", 64<<20, "`bytes` of events kept for each other region until it has acknowledged them")
+	f.DurationVar(&s.bufferTime, "region-buffer-time", 10*time.Minute, "`time` that they are kept")
 	f.DurationVar(&s.leave, "leave-timeout", 10*time.Second, "`time` that leaving may take")
 	s.log.add(cmd, "info")
 	f.BoolVar(&s.withStdin, "with-stdin", false, "also stop when standard input ends")
@@ -181,6 +187,7 @@ func (s *serveFlags) open(ctx context.Context, log *slog.Logger) (b *broker, err
 	cfg := node.Config{
 		Name: s.name, Region: s.region, DataDir: s.dataDir, Conn: conn, Advertise: advertise,
 		HTTP: s.http.hostPort(port), Seeds: s.seeds, KeyFile: s.keyFile, Log: log,
+		Overflow: node.Overflow(s.overflow), RegionBuffer: s.buffer, TTL: s.bufferTime,
 	}
 	if s.pki != (transport.PKI{}) {
 		cfg.TLS = &s.pki
@@ -230,7 +237,7 @@ func (b *broker) close(within time.Duration) error {
 	// A mesh that did not hear the farewell, because it leaves as well or is
 	// cut off, finds out by itself: that is no failure of this node.
 	if err := b.node.Leave(ctx); err != nil {
-		b.log.Warn("left, but not everybody may have heard it", "err", err)
+		b.log.Warn("not everything was said before the node left", "err", err)
 	}
 	return errors.Join(append(errs, b.node.Close())...)
 }

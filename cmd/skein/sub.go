@@ -164,7 +164,13 @@ func gapText(g client.Gap) string {
 	if g.Count > 0 {
 		what = plural(int(g.Count), "event") + " lost"
 	}
+	if g.Origin != "" && g.Count > 0 {
+		what = "up to " + what
+	}
 	text := fmt.Sprintf("gap: %s (%s)", what, printable(g.Cause))
+	if g.Origin != "" {
+		text += " on the way from " + printable(g.Origin)
+	}
 	if !g.From.IsZero() {
 		text += fmt.Sprintf(" between %s and %s", g.From.Local().Format("15:04:05.000"), g.To.Local().Format("15:04:05.000"))
 	}

@@ -190,7 +190,7 @@ func (c *Client) handle(k *connection, kind wire.Kind, body []byte) error {
 			return err
 		}
 		if s := c.subscription(sid); s != nil {
-			s.put(chunk{gap: &Gap{Count: loss.Count, From: loss.From, To: loss.To, Cause: loss.Cause}})
+			s.put(chunk{gap: &Gap{Count: loss.Count, From: loss.From, To: loss.To, Cause: loss.Cause, Origin: loss.Origin}})
 		}
 	case wire.Subscribed:
 		sid, missing, err := wire.ReadSubscribed(body)

@@ -24,6 +24,8 @@ var (
 	ErrInvalidEvent = errors.New("client: not a valid CloudEvent")      // never try again
 	ErrBadFilter    = errors.New("client: filter does not parse")       // position and reason are in the text
 	ErrBadNamespace = errors.New("client: bad namespace")               //
+	ErrOverloaded   = errors.New("client: there was no room in time")   // try again later; see Block
+	ErrSlow         = errors.New("client: the handler was too slow")    // see WithDisconnect
 	ErrTooMany      = errors.New("client: too many subscriptions")      // of one client
 )
 
@@ -59,6 +61,10 @@ func (e *RefusedError) Unwrap() error {
 		return ErrBadFilter
 	case wire.CodeNamespace:
 		return ErrBadNamespace
+	case wire.CodeBusy:
+		return ErrOverloaded
+	case wire.CodeSlow:
+		return ErrSlow
 	case wire.CodeTooMany:
 		return ErrTooMany
 	}

@@ -25,6 +25,31 @@ type settings struct {
 	log         *slog.Logger
 	maxPause    time.Duration // between tries to connect again; 0: never again
 	atLeastOnce bool
+	overflow    string
+}
+
+// Overflow says what becomes of events for which there is no room, because a
+// region takes in less than is published.
+type Overflow string
+
+const (
+	DropOldest Overflow = "drop_oldest" // the oldest go, and a gap tells
+	DropNewest Overflow = "drop_newest" // the newest are not sent there, and a gap tells
+	Block      Overflow = "block"       // publishing waits a while, and then fails with ErrOverloaded
+)
+
+// WithOverflow sets what becomes of the client's events for which there is no
+// room. Default: what the node says, which is DropOldest unless it was told
+// otherwise.
+func WithOverflow(o Overflow) Option {
+	return func(s *settings) error {
+		switch o {
+		case DropOldest, DropNewest, Block:
+			s.overflow = string(o)
+			return nil
+		}
+		return fmt.Errorf("client: overflow %.40q: want drop_oldest, drop_newest or block", o)
+	}
 }
 
 // Defaults.

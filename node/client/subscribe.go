@@ -16,9 +16,16 @@ import (
 // Gap is the report that a subscription lost events: they matched, and it will
 // not get them.
 type Gap struct {
-	Count    uint64    // events lost; 0 when nobody knows
+	// Count is how many events were lost; 0 when nobody knows. If they were lost
+	// on the way to the node it is at most so many, as not all of them need have
+	// been for this subscription.
+	Count    uint64
 	From, To time.Time // when
-	Cause    string    // "reconnect", or what the node says, as "slow"
+	// Cause is Reconnect, or what the node says: "overflow" (the subscriber, or
+	// with an Origin a region, was too slow), "expired", "reset", "missed",
+	// "origin_lost".
+	Cause  string
+	Origin string // the node where they had been published, if they were lost on the way
 }
 
 // Reconnect is the cause of the Gap that follows a lost connection.
@@ -55,6 +62,12 @@ func WithBarrier(b Barrier) SubscribeOption {
 // confirm by then are Missing. 0 is the node's default, 2 s.
 func WithBarrierWait(d time.Duration) SubscribeOption {
 	return func(s *Subscription) { s.request.WaitMs = d.Milliseconds() }
+}
+
+// WithDisconnect ends the subscription, instead of telling it a gap, when the
+// handler does not keep up and its queue at the node is full.
+func WithDisconnect() SubscribeOption {
+	return func(s *Subscription) { s.request.Slow = "disconnect" }
 }
 
 // WithQueue bounds the bytes queued at the node while the handler is slow.

@@ -17,7 +17,7 @@ import (
 // Broker is what publishing and subscribing need of a node. Publish keeps
 // nothing of the events.
 type Broker interface {
-	Publish(ctx context.Context, namespace string, evs []event.Event) error
+	Publish(ctx context.Context, namespace string, evs []event.Event, overflow node.Overflow) error
 	Subscribe(ctx context.Context, req node.SubscribeRequest) (*node.Subscription, error)
 	Ready() error
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/skeinmesh/skein/node"
 	"github.com/skeinmesh/skein/transport/event"
 )
 
@@ -23,7 +24,7 @@ type sink struct {
 	count atomic.Uint64
 }
 
-func (s *sink) Publish(_ context.Context, _ string, evs []event.Event) error {
+func (s *sink) Publish(_ context.Context, _ string, evs []event.Event, _ node.Overflow) error {
 	s.count.Add(uint64(len(evs)))
 	return nil
 }

@@ -27,7 +27,7 @@ type recorder struct {
 	asked *event.Event // by Route
 }
 
-func (b *recorder) Publish(_ context.Context, namespace string, evs []event.Event) error {
+func (b *recorder) Publish(_ context.Context, namespace string, evs []event.Event, _ node.Overflow) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.panic != nil {

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/skeinmesh/skein/routing/queue"
@@ -43,17 +44,20 @@ func parseGaps(s string) (gaps, error) {
 // GapType is the type of the event that stands for a gap.
 const GapType = "dev.skein.gap"
 
-// gapReport is a gap's JSON: how many events of a subscription were lost, why,
-// and when the first and the last of them came.
+// gapReport is a gap's JSON: how many events of a subscription were lost (0 when
+// nobody knows, and of those lost on the way at most so many), why, at which node
+// they had been published if they were lost on the way, and when the first and
+// the last of them came or were found missing.
 type gapReport struct {
-	Count uint64    `json:"count"`
-	Cause string    `json:"cause"`
-	From  time.Time `json:"from"`
-	To    time.Time `json:"to"`
+	Count  uint64    `json:"count"`
+	Cause  string    `json:"cause"`
+	Origin string    `json:"origin,omitempty"`
+	From   time.Time `json:"from"`
+	To     time.Time `json:"to"`
 }
 
 func reportOf(g *queue.Gap) gapReport {
-	return gapReport{Count: g.Count, Cause: string(g.Cause), From: g.From.UTC(), To: g.To.UTC()}
+	return gapReport{Count: g.Count, Cause: string(g.Cause), Origin: g.Origin, From: g.From.UTC(), To: g.To.UTC()}
 }
 
 // appendGap writes a gap's JSON, which has no line end.
@@ -63,6 +67,15 @@ func appendGap(dst []byte, g *queue.Gap) []byte {
 		return append(dst, "{}"...)
 	}
 	return append(dst, b...)
+}
+
+// gapHeader is a gap as the header Skein-Gap has it.
+func gapHeader(g *queue.Gap) string {
+	s := fmt.Sprintf("count=%d; cause=%v", g.Count, g.Cause)
+	if g.Origin != "" {
+		s += "; origin=" + g.Origin
+	}
+	return s
 }
 
 // gapEvent is a gap as an event, for subscribers that asked for that.

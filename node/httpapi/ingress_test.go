@@ -129,8 +129,8 @@ func TestC28_202ForOneForABatchAndForAnEmptyBatch(t *testing.T) {
 
 func TestC28_202OnlyAfterTheNodeHasIt(t *testing.T) {
 	f := serveRecorder(t)
-	f.broker.failWith(fmt.Errorf("%w: no room", node.ErrBusy), nil)
-	f.wantStatus(f.do("POST", "/events", "", ceHeaders()...), 503)
+	f.broker.failWith(fmt.Errorf("%w: no room", node.ErrOverloaded), nil)
+	f.wantStatus(f.do("POST", "/events", "", ceHeaders()...), 429)
 }
 
 func TestC28_400SomeButNotAllRequiredHeaders(t *testing.T) {
@@ -244,7 +244,7 @@ func TestC28_429OverTheQuotaWithRetryAfter(t *testing.T) {
 }
 
 func TestC28_503WhileTheNodeCannot(t *testing.T) {
-	for _, cause := range []error{node.ErrNotReady, node.ErrBusy, node.ErrClosed} {
+	for _, cause := range []error{node.ErrNotReady, node.ErrClosed} {
 		f := serveRecorder(t)
 		f.broker.failWith(fmt.Errorf("%w: reason in words", cause), nil)
 		a := f.do("POST", "/events", "", ceHeaders()...)

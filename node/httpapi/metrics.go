@@ -68,14 +68,16 @@ func (a *API) serveMetrics(w *response, r *http.Request, _ string) error {
 type collector struct {
 	api *API
 
-	published, delivered, forwarded, received, lost, missed *prometheus.Desc
-	subscriptions, queued, interests                        *prometheus.Desc
-	peers, links, ready, connections, packetsDropped        *prometheus.Desc
-	gossipPeers, gossipAbsent, gossipHealth                 *prometheus.Desc
-	rejoins, rumors, rumorsDropped                          *prometheus.Desc
-	linkBytes, linkEvents, linkRTT, linkLoss                *prometheus.Desc
-	linkQueued, linkDropped, linkSaved, linkUp              *prometheus.Desc
-	requests, accepted, sent, open                          *prometheus.Desc
+	published, delivered, forwarded, received        *prometheus.Desc
+	dropped, gaps, missed                            *prometheus.Desc
+	flows, flowBytes, flowLost, flowResends          *prometheus.Desc
+	subscriptions, queued, interests                 *prometheus.Desc
+	peers, links, ready, connections, packetsDropped *prometheus.Desc
+	gossipPeers, gossipAbsent, gossipHealth          *prometheus.Desc
+	rejoins, rumors, rumorsDropped                   *prometheus.Desc
+	linkBytes, linkEvents, linkRTT, linkLoss         *prometheus.Desc
+	linkQueued, linkDropped, linkSaved, linkUp       *prometheus.Desc
+	requests, accepted, sent, open                   *prometheus.Desc
 }
 
 func newCollector(a *API) *collector {
@@ -86,10 +88,15 @@ func newCollector(a *API) *collector {
 		api:            a,
 		published:      desc("published_events_total", "Events accepted from all faces."),
 		delivered:      desc("delivered_events_total", "Events put into the queues of this node's subscribers."),
-		forwarded:      desc("forwarded_records_total", "Event records sent to peers."),
-		received:       desc("received_records_total", "Event records got from peers."),
-		lost:           desc("lost_records_total", "Event records that could not be sent to a peer.", "cause"),
-		missed:         desc("missed_events_total", "Events that slow subscribers missed; each was told in a gap."),
+		forwarded:      desc("forwarded_events_total", "Events sent to peers."),
+		received:       desc("received_events_total", "Events got from peers."),
+		dropped:        desc("dropped_frames_total", "Frames of flows dropped on their way; they are asked for again, or found missing.", "cause"),
+		gaps:           desc("gaps_total", "Losses of events that this node has found in flows.", "cause"),
+		missed:         desc("missed_events_total", "Events that subscribers were told to have missed, at most.", "cause"),
+		flows:          desc("flows", "Flows from this node: a region and a lane make one."),
+		flowBytes:      desc("flow_buffered_bytes", "Bytes of events published here that a region has not acknowledged."),
+		flowLost:       desc("flow_lost_events_total", "Events published here that had no room, or waited too long; a gap tells."),
+		flowResends:    desc("flow_resends_total", "Times that a flow went back to send again."),
 		subscriptions:  desc("subscriptions", "Live subscriptions of this node."),
 		queued:         desc("subscription_queued_bytes", "Bytes waiting in the queues of this node's subscribers."),
 		interests:      desc("interests", "Interests this node knows: of its subscriptions, of nodes of its region, of other regions.", "scope"),
@@ -106,12 +113,12 @@ func newCollector(a *API) *collector {
 		ready:          desc("ready", "1 when the node is part of its mesh."),
 		linkUp:         desc("link_up", "1 when the link is up.", "peer", "name", "region"),
 		linkBytes:      desc("link_bytes_total", "Bytes on a link.", "peer", "name", "region", "direction"),
-		linkEvents:     desc("link_events_total", "Event records on a link.", "peer", "name", "region", "direction"),
+		linkEvents:     desc("link_events_total", "Events on a link.", "peer", "name", "region", "direction"),
 		linkRTT:        desc("link_rtt_seconds", "Smoothed round-trip time of a link.", "peer", "name", "region"),
 		linkLoss:       desc("link_loss_ratio", "Share of packets lost on a link.", "peer", "name", "region"),
 		linkSaved:      desc("link_saved_bytes_total", "Bytes that compression kept from going out.", "peer", "name", "region"),
 		linkQueued:     desc("link_queued_bytes", "Bytes waiting for a link.", "peer", "name", "region"),
-		linkDropped:    desc("link_dropped_total", "Event records dropped for lack of room towards a peer.", "peer", "name", "region"),
+		linkDropped:    desc("link_dropped_total", "Events dropped for lack of room towards a peer, or because the link broke.", "peer", "name", "region"),
 		requests:       desc("http_requests_total", "HTTP requests by the status of their answer.", "status"),
 		accepted:       desc("http_accepted_events_total", "Events taken over HTTP and WebSocket."),
 		sent:           desc("http_sent_events_total", "Events and gaps handed to subscribers over HTTP and WebSocket."),
@@ -135,10 +142,19 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter(c.delivered, n.Delivered)
 	counter(c.forwarded, n.Forwarded)
 	counter(c.received, n.Received)
-	counter(c.missed, n.Gaps)
-	for cause, v := range n.Lost {
-		counter(c.lost, v, cause)
+	for cause, v := range n.Dropped {
+		counter(c.dropped, v, cause)
 	}
+	for cause, v := range n.Gaps {
+		counter(c.gaps, v, cause)
+	}
+	for cause, v := range n.Missed {
+		counter(c.missed, v, cause)
+	}
+	gauge(c.flows, float64(n.Flows.Flows))
+	gauge(c.flowBytes, float64(n.Flows.Bytes))
+	counter(c.flowLost, n.Flows.Lost)
+	counter(c.flowResends, n.Flows.Resends)
 	gauge(c.subscriptions, float64(n.Subscribers))
 	gauge(c.queued, float64(n.QueuedBytes))
 	for scope, v := range n.Interests {

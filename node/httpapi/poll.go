@@ -254,7 +254,7 @@ func (p *poll) wait(ctx context.Context, deadline time.Time, q *query, media str
 		}
 		switch q.gaps {
 		case gapsNative:
-			ans.gaps = append(ans.gaps, fmt.Sprintf("count=%d; cause=%v", it.Gap.Count, it.Gap.Cause))
+			ans.gaps = append(ans.gaps, gapHeader(it.Gap))
 		case gapsEvents:
 			ev, err := gapEvent(it.Gap)
 			if err != nil {

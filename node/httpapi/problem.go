@@ -86,7 +86,11 @@ func problemOf(err error) *Problem {
 		return problemf(http.StatusRequestEntityTooLarge, "%s", strings.TrimPrefix(err.Error(), "event: "))
 	case errors.Is(err, node.ErrNamespace):
 		return problemf(http.StatusNotFound, "%s", strings.TrimPrefix(err.Error(), "node: "))
-	case errors.Is(err, node.ErrNotReady), errors.Is(err, node.ErrBusy), errors.Is(err, node.ErrClosed):
+	case errors.Is(err, node.ErrOverloaded):
+		return problemf(http.StatusTooManyRequests, "%s", strings.TrimPrefix(err.Error(), "node: ")).with("Retry-After", "1")
+	case errors.Is(err, node.ErrSlow):
+		return problemf(http.StatusGone, "the subscription has ended, as asked: %s", strings.TrimPrefix(err.Error(), "node: "))
+	case errors.Is(err, node.ErrNotReady), errors.Is(err, node.ErrClosed):
 		return unavailable(strings.TrimPrefix(err.Error(), "node: "))
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return unavailable("the request ended before the node was done with it")

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/skeinmesh/skein/node"
 	"github.com/skeinmesh/skein/transport/event"
 )
 
@@ -60,14 +61,29 @@ func (a *API) take(r *http.Request, namespace string, events []event.Event) erro
 	if len(events) == 0 {
 		return nil
 	}
+	overflow, err := overflowOf(r.Header)
+	if err != nil {
+		return err
+	}
 	if err := a.withinQuota(len(events)); err != nil {
 		return err
 	}
-	if err := a.broker.Publish(r.Context(), namespace, events); err != nil {
+	if err := a.broker.Publish(r.Context(), namespace, events, overflow); err != nil {
 		return err
 	}
 	a.count.accepted.Add(uint64(len(events)))
 	return nil
+}
+
+// headerOverflow says what becomes of events for which there is no room.
+const headerOverflow = "Skein-Overflow"
+
+func overflowOf(h http.Header) (node.Overflow, error) {
+	o, err := node.ParseOverflow(h.Get(headerOverflow))
+	if err != nil {
+		return "", problemf(http.StatusBadRequest, "the header %s: %s", headerOverflow, err)
+	}
+	return o, nil
 }
 
 // withinQuota takes n events from the quota. A batch larger than a second's

@@ -95,6 +95,10 @@ func (s *eventStream) run(ctx context.Context, sub *node.Subscription, count *co
 func (s *eventStream) pump(ctx context.Context, sub *node.Subscription, items []queue.Item, count *counters) error {
 	for {
 		n, err := sub.Next(ctx, items)
+		if errors.Is(err, node.ErrSlow) {
+			s.out = append(s.out, "event: end\ndata: {\"cause\":\"slow\"}\n\n"...)
+			return errors.Join(err, s.flush())
+		}
 		if err != nil {
 			return err
 		}

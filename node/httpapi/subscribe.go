@@ -101,7 +101,7 @@ func parseQuery(r *http.Request, namespace string, face string, known ...string)
 	if err != nil {
 		return nil, err
 	}
-	known = append(known, append(filterParameters, "barrier", "wait", "gaps")...)
+	known = append(known, append(filterParameters, "barrier", "wait", "gaps", "slow")...)
 	for name, given := range values {
 		if !slices.Contains(known, name) {
 			return nil, parameter(excerpt(name), "is not known here; known are %s", strings.Join(known, ", "))
@@ -116,6 +116,9 @@ func parseQuery(r *http.Request, namespace string, face string, known ...string)
 	}
 	if q.gaps, err = parseGaps(values.Get("gaps")); err != nil {
 		return nil, err
+	}
+	if q.request.Slow, err = node.ParseSlow(values.Get("slow")); err != nil {
+		return nil, parameter("slow", "must be gap or disconnect")
 	}
 	if s := values.Get("max"); s != "" {
 		if q.max, err = strconv.Atoi(s); err != nil || q.max < 1 || q.max > maxMax {

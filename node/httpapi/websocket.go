@@ -62,7 +62,11 @@ func (a *API) webSocket(w *response, r *http.Request, namespace string) error {
 		return err
 	}
 	defer a.wg.Done()
-	s := &socket{api: a, request: r, namespace: namespace, gaps: q.gaps, publishes: q.mode != "subscribe"}
+	overflow, err := overflowOf(r.Header)
+	if err != nil {
+		return err
+	}
+	s := &socket{api: a, request: r, namespace: namespace, overflow: overflow, gaps: q.gaps, publishes: q.mode != "subscribe"}
 	s.publishes = s.publishes && a.tokens.allow(r, Publish, namespace) == nil
 	if q.mode != "publish" {
 		q.request.Wait = q.wait
@@ -112,6 +116,7 @@ type socket struct {
 	conn      *websocket.Conn
 	request   *http.Request
 	namespace string
+	overflow  node.Overflow
 	proto     bool // the format, for the connection's life
 	publishes bool
 	gaps      gaps
@@ -235,7 +240,7 @@ func (s *socket) publish(ctx context.Context, m mode, message io.Reader) error {
 			return err
 		}
 	}
-	if err := a.broker.Publish(ctx, s.namespace, events); err != nil {
+	if err := a.broker.Publish(ctx, s.namespace, events, s.overflow); err != nil {
 		return err
 	}
 	a.count.accepted.Add(uint64(len(events)))
@@ -270,6 +275,8 @@ func (s *socket) write(ctx context.Context) {
 	case ctx.Err() != nil:
 	case s.api.ctx.Err() != nil, errors.Is(err, node.ErrClosed):
 		s.close(websocket.StatusGoingAway, goesAway)
+	case errors.Is(err, node.ErrSlow):
+		s.close(websocket.StatusTryAgainLater, "the subscriber did not keep up")
 	case errors.As(err, &gap):
 		s.close(websocket.StatusTryAgainLater, gap.Error())
 	default:

@@ -218,7 +218,7 @@ func TestH65_CloseCodes(t *testing.T) {
 
 func TestH65_1013WhileTheNodeCannotAnd1008WithoutTheRight(t *testing.T) {
 	f := serveRecorder(t)
-	f.broker.failWith(fmt.Errorf("%w: no room", node.ErrBusy), nil)
+	f.broker.failWith(fmt.Errorf("%w: no room", node.ErrClosed), nil)
 	w := f.openWS("/events", "mode=publish", subJSON)
 	defer w.close()
 	if err := w.Write(w.ctx, websocket.MessageText, []byte(okJSON)); err != nil {

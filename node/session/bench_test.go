@@ -22,7 +22,7 @@ type endless struct {
 	count atomic.Int64
 }
 
-func (e *endless) Publish(_ context.Context, _ string, evs []event.Event) error {
+func (e *endless) Publish(_ context.Context, _ string, evs []event.Event, _ node.Overflow) error {
 	e.count.Add(int64(len(evs)))
 	return nil
 }

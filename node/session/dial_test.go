@@ -86,6 +86,7 @@ func (alone) LinkUp(peer.Peer)                         {}
 func (alone) LinkDown(peer.ID, string)                 {}
 func (alone) HandleControl(peer.ID, wire.Kind, []byte) {}
 func (alone) HandleBatch(peer.ID, []byte)              {}
+func (alone) HandleRoom(peer.ID)                       {}
 func (alone) HandleCall(context.Context, peer.Peer, wire.Kind, []byte) ([]byte, error) {
 	return nil, nil
 }

@@ -38,7 +38,7 @@ type hubSub struct {
 	q   *queue.Queue
 }
 
-func (h *hub) Publish(ctx context.Context, ns string, evs []event.Event) error {
+func (h *hub) Publish(ctx context.Context, ns string, evs []event.Event, _ node.Overflow) error {
 	if h.gate != nil {
 		select {
 		case <-h.gate:

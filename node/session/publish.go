@@ -39,7 +39,7 @@ func (x *session) publish(body []byte) error {
 	}
 	x.next = number
 	if len(evs) > 0 {
-		switch err := x.server.broker.Publish(x.ctx, namespace, evs); {
+		switch err := x.server.broker.Publish(x.ctx, namespace, evs, x.overflow); {
 		case err == nil:
 			x.server.count.in.Add(uint64(len(evs)))
 		case x.ctx.Err() != nil: // it may have been routed in part: no answer is the true answer

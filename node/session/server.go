@@ -24,7 +24,7 @@ import (
 // Broker is what sessions need of a node. Publish keeps nothing of the events,
 // and a subscription's items are valid until the next call of Next.
 type Broker interface {
-	Publish(ctx context.Context, namespace string, evs []event.Event) error
+	Publish(ctx context.Context, namespace string, evs []event.Event, overflow node.Overflow) error
 	Subscribe(ctx context.Context, req node.SubscribeRequest) (Subscription, error)
 }
 

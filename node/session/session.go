@@ -34,6 +34,8 @@ type session struct {
 	reader *wire.Reader
 	agent  string // who the client says it is
 
+	overflow node.Overflow // of what it publishes
+
 	ctx context.Context // ends with the session, for the cause
 	end context.CancelCauseFunc
 	wg  sync.WaitGroup
@@ -139,6 +141,9 @@ func (x *session) greet() error {
 			Reason: fmt.Sprintf("this node speaks version %d of the client protocol, the client %d", wire.ClientVersion, g.Version)}
 	}
 	x.agent = g.Agent[:min(len(g.Agent), maxAgent)]
+	if x.overflow, err = node.ParseOverflow(g.Overflow); err != nil {
+		return &wire.Refusal{Code: wire.CodeRequest, Reason: err.Error()}
+	}
 	self := &x.server.cfg.Self
 	x.out.AppendNow(func(dst []byte) []byte {
 		return wire.AppendGreeting(dst, wire.Greeting{
@@ -260,8 +265,10 @@ func refusal(err error) *wire.Refusal {
 	switch {
 	case errors.Is(err, node.ErrNotReady):
 		code = wire.CodeNotReady
-	case errors.Is(err, node.ErrBusy):
+	case errors.Is(err, node.ErrOverloaded):
 		code = wire.CodeBusy
+	case errors.Is(err, node.ErrSlow):
+		code = wire.CodeSlow
 	case errors.Is(err, node.ErrNamespace):
 		code = wire.CodeNamespace
 	case errors.Is(err, node.ErrClosed), errors.Is(err, context.Canceled):

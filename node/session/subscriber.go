@@ -87,6 +87,9 @@ func request(ask *wire.Request, agent string) (req node.SubscribeRequest, why *w
 	if req.Barrier, err = node.ParseBarrier(ask.Barrier); err != nil {
 		return req, &wire.Refusal{Code: wire.CodeRequest, Reason: err.Error()}
 	}
+	if req.Slow, err = node.ParseSlow(ask.Slow); err != nil {
+		return req, &wire.Refusal{Code: wire.CodeRequest, Reason: err.Error()}
+	}
 	req.Wait = time.Duration(min(max(ask.WaitMs, 0), node.MaxWait.Milliseconds())) * time.Millisecond
 	return req, nil
 }
@@ -152,7 +155,7 @@ func (s *subscriber) send(items []queue.Item) (bytes int, err error) {
 	x := s.session
 	for len(items) > 0 {
 		if gap := items[0].Gap; gap != nil {
-			loss := wire.Loss{Count: gap.Count, From: gap.From, To: gap.To, Cause: string(gap.Cause)}
+			loss := wire.Loss{Count: gap.Count, From: gap.From, To: gap.To, Cause: string(gap.Cause), Origin: gap.Origin}
 			x.send(func(dst []byte) []byte { return wire.AppendGap(dst, s.sid, &loss) })
 			x.server.count.gaps.Add(gap.Count)
 			items = items[1:]

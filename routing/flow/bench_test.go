@@ -66,7 +66,7 @@ func BenchmarkFlow(b *testing.B) {
 		b.Run(bm.name, func(b *testing.B) {
 			ev, now := sample(b, bm.size), time.Unix(1, 0)
 			x := &counter{nodes: []peer.ID{"n0", "n1", "n2"}[:bm.nodes], lanes: make([][]byte, bm.nodes)}
-			origin := NewOrigin(OriginConfig{Self: "o", Boot: 1})
+			origin := NewOrigin(OriginConfig{Self: "o", Boot: 1, Budget: NewBudget(0, 0, 1)})
 			origin.SetPath("r", 3, Path{"e", 1})
 			entry := NewEntry(x, NewReceiver(x, 0), 0)
 			var receivers []*Receiver
@@ -99,15 +99,15 @@ func BenchmarkFlow(b *testing.B) {
 						b.Fatal(err)
 					}
 					r.Receive("e", &in)
-					r.Drain(answer)
+					r.Acknowledge(answer)
 					for k := range x.sent {
 						entry.Received(x.nodes[i], &x.sent[k])
 					}
 					x.sent = x.sent[:0]
 				}
-				entry.Drain()
+				entry.Acknowledge()
 				for k := range x.sent {
-					origin.Reply(&x.sent[k])
+					origin.Reply(now, &x.sent[k])
 				}
 				x.sent = x.sent[:0]
 			}

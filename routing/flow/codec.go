@@ -132,6 +132,28 @@ func ReadFrame(b []byte, f *Frame) error {
 	return r.end()
 }
 
+// ReadHead reads the beginning of a frame into f, down to its claim: what one
+// who only passes it on must know.
+func ReadHead(b []byte, f *Frame) error {
+	r := reader{b: b}
+	f.Kind = Kind(r.byte())
+	r.flow(&f.Flow)
+	f.Base, f.Prev = r.uvarint(), r.uvarint()
+	f.Upto = r.sum(f.Prev, r.uvarint())
+	if r.bad != "" {
+		return r.end()
+	}
+	return nil
+}
+
+// Count is how many events a frame holds.
+func (f *Frame) Count() (n uint64) {
+	for i := range f.Runs {
+		n += f.Runs[i].Count
+	}
+	return n
+}
+
 // AppendReply writes a reply at the end of dst.
 func AppendReply(dst []byte, p *Reply) []byte {
 	dst = appendFlow(dst, &p.Flow)

@@ -71,8 +71,11 @@ const (
 	OriginLost Cause = 5 // the origin is gone, and what it had not sent with it
 )
 
+// Causes is how many there are, with the unknown.
+const Causes = 6
+
 // causeNames are what people see.
-var causeNames = [...]string{"unknown", "overflow", "expired", "reset", "missed", "origin_lost"}
+var causeNames = [Causes]string{"unknown", "overflow", "expired", "reset", "missed", "origin_lost"}
 
 // String is the cause's name in logs and metrics.
 func (c Cause) String() string {

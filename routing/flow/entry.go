@@ -1,6 +1,8 @@
 package flow
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,10 +43,11 @@ type Entry struct {
 	slots  []slot
 	index  map[peer.ID]int
 	flows  map[ID]*passing
-	dirty  []*passing
-	found  []peer.ID // of Route
-	memo   []hit     // where found was found last time
-	frame  Frame     // the one that is being sent
+	dirty  []*passing // with something to send
+	owing  []*passing // with a reply due
+	found  []peer.ID  // of Route
+	memo   []hit      // where found was found last time
+	frame  Frame      // the one that is being sent
 	spare  []*outbox
 	last   *passing // the flow of the last input, which is often the next one's
 	answer Reply    // the one that is being sent
@@ -71,7 +74,7 @@ type passing struct {
 	acked    uint64    // what the origin was told
 	again    bool      // the next reply asks the origin to send again
 	asked    time.Time // when it did so, unless the number has come since
-	answer   bool      // a reply is due
+	answer   bool      // in Entry.owing
 	dirty    bool      // in Entry.dirty
 	used     time.Time
 	nodes    []share // by slot
@@ -84,6 +87,7 @@ type share struct {
 	owed uint64  // the highest number that it was given, or is to be
 	sent uint64  // the highest number that was sent
 	got  uint64  // what it says that it has received
+	late uint64  // what it had said by the last Tick
 	out  *outbox // not sent yet; nil if there is nothing
 }
 
@@ -100,7 +104,8 @@ func NewEntry(x Exchange, self *Receiver, idle time.Duration) *Entry {
 	return &Entry{self: self, x: x, idle: idle, index: map[peer.ID]int{}, flows: map[ID]*passing{}}
 }
 
-// LinkUp hears of a new link to a node of the region.
+// LinkUp hears of a new link to a node of the region, and tells it at once how
+// far the flows have come.
 func (e *Entry) LinkUp(id peer.ID) {
 	i, ok := e.index[id]
 	if !ok {
@@ -112,6 +117,9 @@ func (e *Entry) LinkUp(id peer.ID) {
 	e.slots[i].linked = true
 	for _, p := range e.flows {
 		e.renew(p, i)
+		if p.examined > 0 {
+			e.claim(p, i) // so that it does not take what has passed before it came for a loss that came later
+		}
 	}
 }
 
@@ -184,7 +192,7 @@ func (e *Entry) Receive(now time.Time, via peer.ID, f *Frame) {
 		p.via = peer.ID(strings.Clone(string(via)))
 	}
 	p.used = now
-	p.answer = true
+	e.owe(p)
 	e.touch(p)
 	if f.Base > p.examined+1 {
 		e.begin(p, f.Base-1)
@@ -344,9 +352,8 @@ func (e *Entry) Received(from peer.ID, r *Reply) {
 
 // progress sees to it that the origin hears of what is now received.
 func (e *Entry) progress(p *passing) {
-	if p.received() > p.acked {
-		p.answer = true
-		e.touch(p)
+	if p.via != "" && p.received() > p.acked {
+		e.owe(p)
 	}
 }
 
@@ -359,6 +366,14 @@ func (p *passing) received() uint64 {
 		}
 	}
 	return upto
+}
+
+// owe has Acknowledge reply to a flow.
+func (e *Entry) owe(p *passing) {
+	if !p.answer {
+		p.answer = true
+		e.owing = append(e.owing, p)
+	}
 }
 
 // touch has Drain look at a flow.
@@ -378,14 +393,27 @@ func (e *Entry) Drain() {
 				e.send(p, i)
 			}
 		}
-		if p.answer && p.via != "" {
-			e.reply(p)
-		}
-		p.answer = false
 	}
 	clear(e.dirty)
 	e.dirty = e.dirty[:0]
 }
+
+// Acknowledge sends the replies that are due; it may well be some milliseconds
+// after the inputs, so that one reply stands for many. Owes says whether there
+// are any.
+func (e *Entry) Acknowledge() {
+	for _, p := range e.owing {
+		p.answer = false
+		if p.via != "" {
+			e.reply(p)
+		}
+	}
+	clear(e.owing)
+	e.owing = e.owing[:0]
+}
+
+// Owes reports whether a reply is due.
+func (e *Entry) Owes() bool { return len(e.owing) > 0 }
 
 func (e *Entry) reply(p *passing) {
 	// What nodes received beyond what was looked at, others handed to them.
@@ -409,12 +437,14 @@ func (e *Entry) Tick(now time.Time) {
 				continue
 			}
 			n := &p.nodes[i]
-			if e.slots[i].linked && n.told < p.examined && n.out == nil {
+			late := n.owed > n.got && n.late == n.got // its reply may be lost
+			if e.slots[i].linked && (n.told < p.examined || late) && n.out == nil {
 				e.claim(p, i)
 			}
+			n.late = n.got
 			quiet = quiet && n.told == p.examined
 		}
-		if quiet && !p.dirty && p.via != "" && now.Sub(p.used) >= e.idle {
+		if quiet && !p.dirty && !p.answer && p.via != "" && now.Sub(p.used) >= e.idle {
 			delete(e.flows, id)
 			e.last = nil
 		}
@@ -424,12 +454,10 @@ func (e *Entry) Tick(now time.Time) {
 // OriginGone drops the flows of a node up to a start of it, which is over.
 func (e *Entry) OriginGone(origin peer.ID, boot uint64) {
 	e.Drain()
-	for id := range e.flows {
-		if id.Origin == origin && id.Boot <= boot {
-			delete(e.flows, id)
-			e.last = nil
-		}
-	}
+	over := func(p *passing) bool { return p.id.Origin == origin && p.id.Boot <= boot }
+	e.owing = slices.DeleteFunc(e.owing, over)
+	maps.DeleteFunc(e.flows, func(_ ID, p *passing) bool { return over(p) })
+	e.last = nil
 }
 
 // Stats says what the entry has done.

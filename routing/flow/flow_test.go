@@ -57,7 +57,7 @@ func expect[T comparable](t *testing.T, what string, got []T, want ...T) {
 func small(t *testing.T) (*Origin, *event.Event) {
 	ev := sample(t, 10)
 	size := recordSize("default", ev.Bytes())
-	o := NewOrigin(OriginConfig{Self: "o", Boot: 1, RegionBytes: 4 * size})
+	o := NewOrigin(OriginConfig{Self: "o", Boot: 1, Budget: NewBudget(4*size, 0, 1)})
 	o.SetPath("r", 0, Path{"e", 1})
 	return o, &ev
 }
@@ -98,7 +98,7 @@ func TestFlowOverflowBlocksWhenAskedToUntilAReplyMakesRoom(t *testing.T) {
 	if taken < 4 || taken == 100 {
 		t.Fatalf("%d events were taken", taken)
 	}
-	o.Reply(&Reply{Flow: ID{"o", 1, "r", 0}, Upto: taken})
+	o.Reply(begin, &Reply{Flow: ID{"o", 1, "r", 0}, Upto: taken})
 	mustPublish(t, o, 1, ev, Block)
 	if got := o.flow("r", 0).next; got != taken+2 {
 		t.Errorf("the next number is %d: a refused event has taken one", got)
@@ -130,7 +130,7 @@ func TestFlowIsSentAgainFromTheFirstUnacknowledgedOnAnotherPath(t *testing.T) {
 	o, ev := small(t)
 	mustPublish(t, o, 4, ev, DropOldest)
 	expect(t, "sent", drained(o, begin), claimed{Events, 1, 0, 4, 4, 0})
-	o.Reply(&Reply{Flow: ID{"o", 1, "r", 0}, Upto: 2})
+	o.Reply(begin, &Reply{Flow: ID{"o", 1, "r", 0}, Upto: 2})
 	o.SetPath("r", 0, Path{"e", 1})
 	expect(t, "sent on the same path", drained(o, begin))
 	o.SetPath("r", 0, Path{"e", 2})
@@ -141,10 +141,10 @@ func TestFlowWithNothingLeftIsStillMadeKnownToAnotherEntryNode(t *testing.T) {
 	o, ev := small(t)
 	mustPublish(t, o, 4, ev, DropOldest)
 	drained(o, begin)
-	o.Reply(&Reply{Flow: testFlow, Upto: 4})
+	o.Reply(begin, &Reply{Flow: testFlow, Upto: 4})
 	o.SetPath("r", 0, Path{"f", 1})
 	expect(t, "sent on another path", drained(o, begin), claimed{Mark, 5, 4, 4, 0, 0})
-	o.Reply(&Reply{Flow: testFlow, Again: 2})
+	o.Reply(begin, &Reply{Flow: testFlow, Again: 2})
 	expect(t, "sent to an entry node that lacks what is acknowledged", drained(o, begin), claimed{Mark, 5, 4, 4, 0, 0})
 }
 
@@ -152,7 +152,7 @@ func TestFlowNeverCountsWhatIsAcknowledgedAsLost(t *testing.T) {
 	o, ev := small(t)
 	mustPublish(t, o, 4, ev, DropOldest)
 	drained(o, begin)
-	o.Reply(&Reply{Flow: testFlow, Upto: 2})
+	o.Reply(begin, &Reply{Flow: testFlow, Upto: 2})
 	mustPublish(t, o, 2, ev, DropOldest)
 	if s := o.Stats(); s.Lost != 0 {
 		t.Errorf("%d events lost while there was room for four that are not acknowledged", s.Lost)
@@ -183,7 +183,7 @@ func TestFlowMarksEverySecondWhileOpenAndThenNoMore(t *testing.T) {
 	if n := count(60); n != 60 {
 		t.Errorf("%d marks in a minute without acknowledgement", n)
 	}
-	o.Reply(&Reply{Flow: ID{"o", 1, "r", 0}, Upto: 1})
+	o.Reply(begin, &Reply{Flow: ID{"o", 1, "r", 0}, Upto: 1})
 	if n := count(60); n != 0 {
 		t.Errorf("%d marks after all was acknowledged", n)
 	}
@@ -251,11 +251,11 @@ func TestFlowReceiverReportsWhatPassedItByAndDropsWhatItHas(t *testing.T) {
 		t.Errorf("%d gaps", len(l.gapList))
 	}
 	heard := map[peer.ID]uint64{}
-	r.Drain(func(to peer.ID, p *Reply) { heard[to] = p.Upto })
+	r.Acknowledge(func(to peer.ID, p *Reply) { heard[to] = p.Upto })
 	if len(heard) != 2 || heard["e"] != 12 || heard["f"] != 12 {
 		t.Errorf("replies: %v", heard)
 	}
-	r.Drain(func(peer.ID, *Reply) { t.Error("a reply that nobody waits for") })
+	r.Acknowledge(func(peer.ID, *Reply) { t.Error("a reply that nobody waits for") })
 }
 
 func TestFlowReceiverReportsALostOriginOnce(t *testing.T) {
@@ -275,7 +275,7 @@ func TestFlowReceiverReportsALostOriginOnce(t *testing.T) {
 	if len(l.gapList) != 3 {
 		t.Error("a second loss of the same start was not reported")
 	}
-	r.Drain(func(peer.ID, *Reply) {})
+	r.Acknowledge(func(peer.ID, *Reply) {})
 	r.Tick(begin.Add(DefaultForget - 1))
 	if n := r.Stats().Flows; n != 2 {
 		t.Errorf("%d flows are left before their time", n)
@@ -308,7 +308,8 @@ func TestFlowEntryAcknowledgesOnceEveryNodeHasReceivedOrHasNoLink(t *testing.T) 
 	e, l := newEntry("a", "b", "c")
 	e.Receive(begin, "o", eventsFrame(t, 1, 0, 3))
 	e.Drain()
-	acked := func() uint64 { e.Drain(); return l.sent[len(l.sent)-1].Upto }
+	e.Acknowledge()
+	acked := func() uint64 { e.Acknowledge(); return l.sent[len(l.sent)-1].Upto }
 	e.Received("a", &Reply{Flow: testFlow, Upto: 3})
 	e.Received("b", &Reply{Flow: testFlow, Upto: 2})
 	if got := acked(); got != 0 {
@@ -330,6 +331,7 @@ func TestFlowEntryAsksOnceForWhatIsMissing(t *testing.T) {
 	for prev := uint64(4); prev < 9; prev++ {
 		e.Receive(begin, "o", eventsFrame(t, 1, prev, 1))
 		e.Drain()
+		e.Acknowledge()
 	}
 	asked := 0
 	for _, p := range l.sent {
@@ -344,7 +346,7 @@ func TestFlowEntryAsksOnceForWhatIsMissing(t *testing.T) {
 		t.Errorf("asked %d times, %d events", asked, e.Stats().Events)
 	}
 	e.Receive(begin.Add(askEvery), "o", eventsFrame(t, 1, 8, 1))
-	if e.Drain(); l.sent[len(l.sent)-1].Again != 3 {
+	if e.Acknowledge(); l.sent[len(l.sent)-1].Again != 3 {
 		t.Error("not asked again after a while")
 	}
 }
@@ -355,6 +357,7 @@ func TestFlowEntryKeepsAGapToItsNumbersAtANodeThatWantedNothingBefore(t *testing
 	e.Receive(begin, "o", eventsFrame(t, 1, 0, 3))
 	e.Receive(begin, "o", &Frame{Kind: Lost, Flow: testFlow, Base: 1, Prev: 3, Upto: 5, Cause: Overflow})
 	e.Drain()
+	e.Acknowledge()
 	expect(t, "claims", l.frames, claimed{Mark, 0, 0, 3, 0, 0}, claimed{Lost, 0, 3, 5, 0, Overflow})
 }
 
@@ -362,7 +365,8 @@ func TestFlowEntryThatIsRefusedBreaksTheChainAndDoesNotWait(t *testing.T) {
 	e, l := newEntry("a")
 	l.full = true
 	e.Receive(begin, "o", eventsFrame(t, 1, 0, 2))
-	if e.Drain(); l.sent[0].Upto != 2 {
+	e.Drain()
+	if e.Acknowledge(); l.sent[0].Upto != 2 {
 		t.Errorf("%d acknowledged: a node without room is waited for", l.sent[0].Upto)
 	}
 	l.full = false
@@ -376,13 +380,13 @@ func TestFlowEntryKeepsAnUnusedFlowUntilEveryNodeKnowsItsEnd(t *testing.T) {
 	e.Receive(begin, "o", eventsFrame(t, 1, 0, 1))
 	e.Received("a", &Reply{Flow: testFlow, Upto: 1})
 	e.Drain()
+	e.Acknowledge()
 	e.Tick(begin.Add(time.Hour))
 	if e.Stats().Flows != 1 {
 		t.Fatal("the flow is gone before b could hear that it missed something")
 	}
 	l.frames = nil
 	e.LinkUp("b")
-	e.Tick(begin.Add(time.Hour))
 	expect(t, "told to b", l.frames, claimed{Mark, 0, 1, 1, 0, 0})
 	e.Tick(begin.Add(time.Hour))
 	if e.Stats().Flows != 0 {
@@ -396,8 +400,10 @@ func TestFlowOfTheOwnRegionIsAChainWithoutReplies(t *testing.T) {
 	own := ID{"e", 1, "r", 0}
 	e.Publish(begin, &own, "default", ev.Bytes(), []peer.ID{"a"})
 	e.Drain()
+	e.Acknowledge()
 	e.Publish(begin, &own, "default", ev.Bytes(), []peer.ID{"a", "b"})
 	e.Drain()
+	e.Acknowledge()
 	expect(t, "frames", l.frames, claimed{Events, 0, 0, 1, 1, 0}, claimed{Events, 0, 1, 2, 1, 0}, claimed{Events, 0, 0, 2, 1, 0})
 	e.Tick(begin.Add(time.Hour))
 	if len(l.sent) > 0 || e.Stats().Flows != 1 {

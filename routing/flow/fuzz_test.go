@@ -49,8 +49,8 @@ func (w *world) check() {
 			}
 		}
 	}
-	if w.origin.bytes != 0 || w.origin.Pending("r") {
-		w.fail("all is healed, but %d bytes are not acknowledged", w.origin.bytes)
+	if w.origin.cfg.Budget.Used() != 0 || w.origin.Pending("r") {
+		w.fail("all is healed, but %d bytes are not acknowledged", w.origin.cfg.Budget.Used())
 	}
 	for i, n := range w.nodes {
 		if len(n.receiver.due) > 0 || len(n.entry.dirty) > 0 {
@@ -126,7 +126,7 @@ func TestFlowFuzzCatchesMutants(t *testing.T) {
 		mutant
 	}{
 		"the entry node acknowledges what it has, not what was received": {"reroutes and crashes", mutant{
-			onEntry: func(w *world, i int, f *Frame) { w.origin.Reply(&Reply{Flow: f.Flow, Upto: f.Upto}) },
+			onEntry: func(w *world, i int, f *Frame) { w.origin.Reply(w.now, &Reply{Flow: f.Flow, Upto: f.Upto}) },
 		}},
 		"the receiver ignores prev": {"everything", mutant{
 			frameToReceiver: func(w *world, f *Frame) { shiftPrev(f) },

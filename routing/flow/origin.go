@@ -3,6 +3,7 @@ package flow
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/skeinmesh/skein/transport/event"
@@ -21,12 +22,8 @@ const (
 // ErrFull says that an event was not taken: a Reply may make room.
 var ErrFull = errors.New("flow: the buffer towards the region is full")
 
-// Defaults of an OriginConfig.
-const (
-	DefaultRegionBytes = 64 << 20
-	DefaultTotalBytes  = 1 << 30
-	DefaultTTL         = 10 * time.Minute
-)
+// DefaultTTL is how long an event is kept unacknowledged.
+const DefaultTTL = 10 * time.Minute
 
 // Intervals of marks.
 const (
@@ -36,14 +33,14 @@ const (
 
 // OriginConfig is what an Origin must know.
 type OriginConfig struct {
-	Self peer.ID
-	Boot uint64
-	// Bounds of what is kept for all lanes of a region, and for all regions, in
-	// bytes of events; besides, each flow holds up to 64 KiB of memory that is
-	// not full. 0 means the default.
-	RegionBytes, TotalBytes int
+	Self   peer.ID
+	Boot   uint64
+	Budget *Budget // of what is kept, perhaps shared with other origins
 	// TTL is how long an event is kept unacknowledged; 0 means the default.
 	TTL time.Duration
+	// Path says where a flow goes when it begins, and at each Reroute. Without
+	// it, only SetPath says so.
+	Path func(region string, lane uint8) Path
 }
 
 // Path is the next node towards a region, and which link to it, so that a link
@@ -56,7 +53,6 @@ type Path struct {
 // OriginStats are what an Origin has done, and what it holds.
 type OriginStats struct {
 	Flows   int
-	Bytes   int    // held now
 	Lost    uint64 // events that became gaps
 	Resends uint64 // times that a flow went back to send again
 }
@@ -68,7 +64,8 @@ type Origin struct {
 	last    *target // the region of the last Publish, which is mostly the next one's
 	ready   []*outflow
 	spares  spares
-	bytes   int
+	least   int // bytes of a window, and
+	first   int // those it begins with
 	stats   OriginStats
 	frame   Frame  // the one that is being sent
 	run     [1]Run // of frame
@@ -77,15 +74,19 @@ type Origin struct {
 // target is a region that flows lead to.
 type target struct {
 	name  string
-	bytes int
-	lanes []*outflow // by lane; nil where nothing was published
+	pool  *atomic.Int64 // of the budget
+	lanes []*outflow    // by lane; nil where nothing was published
 }
 
 // outflow is a flow as its origin sees it.
 type outflow struct {
 	buffer
-	id     ID
-	target *target
+	window
+	id      ID
+	target  *target
+	counted int // bytes that the budget knows of
+	common  int // those of them that are in the region's pool
+
 	path   Path
 	cursor uint64 // the next number to send
 	queued bool   // in Origin.ready
@@ -100,16 +101,10 @@ type outflow struct {
 
 // NewOrigin makes an origin without flows.
 func NewOrigin(cfg OriginConfig) *Origin {
-	if cfg.RegionBytes == 0 {
-		cfg.RegionBytes = DefaultRegionBytes
-	}
-	if cfg.TotalBytes == 0 {
-		cfg.TotalBytes = DefaultTotalBytes
-	}
 	if cfg.TTL == 0 {
 		cfg.TTL = DefaultTTL
 	}
-	return &Origin{cfg: cfg, regions: map[string]*target{}}
+	return &Origin{cfg: cfg, regions: map[string]*target{}, least: leastWindow, first: firstWindow}
 }
 
 // Publish gives an event its place in the flow to a region and keeps a copy
@@ -117,24 +112,14 @@ func NewOrigin(cfg OriginConfig) *Origin {
 func (o *Origin) Publish(now time.Time, region string, lane uint8, namespace string, ev *event.Event, policy Policy) error {
 	f := o.flow(region, lane)
 	size := recordSize(namespace, ev.Bytes())
-	before := f.bytes
-	room := o.fits(f, size)
-	if !room {
-		f.oldest() // lets go of what is acknowledged in the middle of a segment
-		o.account(f, &before)
-		room = o.fits(f, size)
-	}
+	room := o.room(f, size)
 	if !room && policy == Block {
-		if f.bytes == 0 && size > min(o.cfg.RegionBytes, o.cfg.TotalBytes) {
-			room = true // it would never fit: alone is as good as it gets
-		} else {
-			return ErrFull
-		}
+		return ErrFull
 	}
 	for !room && policy == DropOldest && f.lose(&o.spares, Overflow) {
 		o.stats.Lost++
-		o.account(f, &before)
-		room = o.fits(f, size)
+		o.cfg.Budget.account(f)
+		room = o.cfg.Budget.fits(f, size)
 	}
 	if room {
 		f.append(now, &o.spares, namespace, ev.Bytes())
@@ -142,22 +127,26 @@ func (o *Origin) Publish(now time.Time, region string, lane uint8, namespace str
 		f.refuse(Overflow, namespace, ev.Type())
 		o.stats.Lost++
 	}
-	o.account(f, &before)
+	o.cfg.Budget.account(f)
 	f.used = now
 	o.wake(f)
 	return nil
 }
 
-func (o *Origin) fits(f *outflow, size int) bool {
-	return f.target.bytes+size <= o.cfg.RegionBytes && o.bytes+size <= o.cfg.TotalBytes
+// Fits reports whether Publish would take an event with Block. One that would
+// never fit is taken when the flow holds nothing else.
+func (o *Origin) Fits(region string, lane uint8, namespace string, ev *event.Event) bool {
+	return o.room(o.flow(region, lane), recordSize(namespace, ev.Bytes()))
 }
 
-// account adds what a flow holds more than before to the sums.
-func (o *Origin) account(f *outflow, before *int) {
-	d := f.bytes - *before
-	f.target.bytes += d
-	o.bytes += d
-	*before = f.bytes
+func (o *Origin) room(f *outflow, size int) bool {
+	b := o.cfg.Budget
+	if b.fits(f, size) {
+		return true
+	}
+	f.oldest() // lets go of what is acknowledged in the middle of a segment
+	b.account(f)
+	return b.fits(f, size) || f.bytes == 0 && size > b.most()
 }
 
 // flow is the flow to a region on a lane, which is made if need be.
@@ -166,6 +155,7 @@ func (o *Origin) flow(region string, lane uint8) *outflow {
 	if t == nil || t.name != region {
 		if t = o.regions[region]; t == nil {
 			t = &target{name: strings.Clone(region)}
+			t.pool = o.cfg.Budget.pool(t.name)
 			o.regions[t.name] = t
 		}
 		o.last = t
@@ -176,28 +166,50 @@ func (o *Origin) flow(region string, lane uint8) *outflow {
 	f := t.lanes[lane]
 	if f == nil {
 		f = &outflow{id: ID{o.cfg.Self, o.cfg.Boot, t.name, lane}, target: t, buffer: buffer{next: 1}, cursor: 1}
+		f.renew(o.least, o.first)
 		t.lanes[lane] = f
 		o.stats.Flows++
+		if o.cfg.Path != nil {
+			f.path = o.cfg.Path(t.name, lane)
+		}
 	}
 	return f
 }
 
 // wake has Drain look at a flow.
 func (o *Origin) wake(f *outflow) {
-	if !f.queued && f.path.Next != "" && (f.cursor < f.next || f.mark) {
+	if !f.queued && f.path.Next != "" && f.due() {
 		f.queued = true
 		o.ready = append(o.ready, f)
 	}
 }
 
+// due reports whether there is something to send now.
+func (f *outflow) due() bool { return f.mark || f.cursor < f.next && f.open() }
+
 // SetPath says where a flow goes from now on. On a path other than before, it
 // begins again at the first event that is not acknowledged.
 func (o *Origin) SetPath(region string, lane uint8, p Path) {
-	f := o.flow(region, lane)
+	o.setPath(o.flow(region, lane), p)
+}
+
+// Reroute asks Path about every flow, since something has changed.
+func (o *Origin) Reroute() {
+	for _, t := range o.regions {
+		for lane, f := range t.lanes {
+			if f != nil {
+				o.setPath(f, o.cfg.Path(t.name, uint8(lane)))
+			}
+		}
+	}
+}
+
+func (o *Origin) setPath(f *outflow, p Path) {
 	if f.path == p {
 		return
 	}
 	f.path = p
+	f.renew(o.least, o.first)
 	f.mark = f.next > 1 // the new entry node must hear of the flow even when nothing is left of it
 	o.rewind(f, f.acked+1)
 }
@@ -208,12 +220,13 @@ func (o *Origin) rewind(f *outflow, to uint64) {
 		o.stats.Resends++
 	}
 	f.cursor, f.at = to, nil
+	f.again()
 	o.wake(f)
 }
 
 // Reply takes what an entry node says about a flow; what is said of others is
 // ignored.
-func (o *Origin) Reply(p *Reply) {
+func (o *Origin) Reply(now time.Time, p *Reply) {
 	if p.Flow.Origin != o.cfg.Self || p.Flow.Boot != o.cfg.Boot {
 		return
 	}
@@ -222,14 +235,16 @@ func (o *Origin) Reply(p *Reply) {
 		return
 	}
 	f := t.lanes[p.Flow.Lane]
-	before := f.bytes
-	f.ack(&o.spares, p.Upto)
-	o.account(f, &before)
+	f.buffer.ack(&o.spares, p.Upto)
+	o.cfg.Budget.account(f)
+	f.window.ack(now, f.acked)
 	f.cursor = max(f.cursor, f.acked+1)
 	if p.Again > 0 && p.Again < f.cursor {
 		f.mark = true // an entry node that lacks what others acknowledged learns so from Base
+		f.halve()
 		o.rewind(f, max(p.Again, f.acked+1))
 	}
+	o.wake(f)
 }
 
 // Forget gives up what a region has not acknowledged: it becomes a gap that the
@@ -248,12 +263,11 @@ func (o *Origin) Forget(region string) {
 
 // expire loses the oldest segments for which old holds.
 func (o *Origin) expire(f *outflow, cause Cause, old func(*segment) bool) {
-	before := f.bytes
 	for i := f.oldest(); i >= 0 && old(f.segs[i]); i = f.oldest() {
 		f.lose(&o.spares, cause)
 		o.stats.Lost++
 	}
-	o.account(f, &before)
+	o.cfg.Budget.account(f)
 }
 
 // Tick does what time demands; call it a few times each second.
@@ -267,7 +281,7 @@ func (o *Origin) Tick(now time.Time) {
 				o.expire(f, Expired, func(s *segment) bool { return now.Sub(s.touched) > o.cfg.TTL })
 			}
 			open := f.acked+1 < f.next || now.Sub(f.used) < markFor
-			if open && f.cursor == f.next && now.Sub(f.sent) >= markEvery {
+			if open && (f.cursor == f.next || !f.open()) && now.Sub(f.sent) >= markEvery {
 				f.mark = true
 				o.wake(f)
 			}
@@ -290,16 +304,17 @@ func (o *Origin) Drain(now time.Time, send func(to peer.ID, f *Frame) bool) {
 }
 
 func (o *Origin) drain(now time.Time, f *outflow, send func(to peer.ID, f *Frame) bool) bool {
-	for f.path.Next != "" && (f.cursor < f.next || f.mark) {
+	for f.path.Next != "" && f.due() {
 		o.fill(f)
 		if !send(f.path.Next, &o.frame) {
 			return false
 		}
 		f.sent, f.mark = now, false
-		f.cursor = o.frame.Upto + 1
-		if f.at != nil {
-			f.atNum, f.atOff = f.cursor, len(f.at.buf)
+		if o.frame.Kind == Events {
+			f.add(now, o.frame.Upto, len(o.run[0].Records))
+			f.atNum, f.atOff = o.frame.Upto+1, len(f.at.buf)
 		}
+		f.cursor = o.frame.Upto + 1
 	}
 	return true
 }
@@ -307,7 +322,7 @@ func (o *Origin) drain(now time.Time, f *outflow, send func(to peer.ID, f *Frame
 // fill makes the frame that is next.
 func (o *Origin) fill(f *outflow) {
 	o.frame = Frame{Kind: Mark, Flow: f.id, Base: f.acked + 1, Prev: f.cursor - 1, Upto: f.cursor - 1}
-	if f.cursor == f.next {
+	if f.cursor == f.next || !f.open() {
 		return
 	}
 	s := f.find(f.cursor)
@@ -333,11 +348,7 @@ func (o *Origin) fill(f *outflow) {
 }
 
 // Stats says what the origin has done.
-func (o *Origin) Stats() OriginStats {
-	s := o.stats
-	s.Bytes = o.bytes
-	return s
-}
+func (o *Origin) Stats() OriginStats { return o.stats }
 
 // Pending reports whether a flow to the region holds what is not acknowledged.
 func (o *Origin) Pending(region string) bool {

@@ -104,7 +104,9 @@ func (r *Receiver) Receive(from peer.ID, f *Frame) {
 		r.lose(in, f)
 	}
 	in.covered = max(in.covered, f.Upto)
-	r.owe(in, from)
+	if from != in.id.Origin { // which keeps nothing for its own region
+		r.owe(in, from)
+	}
 }
 
 // owe notes that an entry node is to hear what is received.
@@ -246,9 +248,12 @@ func (r *Receiver) Tick(now time.Time) {
 	}
 }
 
-// Drain hands out what entry nodes are to hear: call it after a batch of frames.
-// A reply that finds no link needs no other: its entry node waits no more.
-func (r *Receiver) Drain(reply func(to peer.ID, p *Reply)) {
+// Owes reports whether an entry node is to hear something.
+func (r *Receiver) Owes() bool { return len(r.due) > 0 }
+
+// Acknowledge hands out what entry nodes are to hear; it may well be some
+// milliseconds after the frames, so that one reply stands for many. A reply that finds no link needs no other: its entry node waits no more.
+func (r *Receiver) Acknowledge(reply func(to peer.ID, p *Reply)) {
 	for _, in := range r.due {
 		r.reply = Reply{Flow: in.id, Upto: in.covered}
 		for i := range in.owed {

@@ -119,7 +119,10 @@ func (w *world) fail(format string, args ...any) {
 func (w *world) startOrigin() {
 	w.boot++
 	w.number = 0
-	w.origin = NewOrigin(OriginConfig{Self: "o", Boot: w.boot, RegionBytes: w.buffer, TTL: time.Hour})
+	w.origin = NewOrigin(OriginConfig{Self: "o", Boot: w.boot, Budget: NewBudget(w.buffer, 0, 1), TTL: time.Hour})
+	if w.chance(0.5) { // a window of a few events
+		w.origin.least, w.origin.first = 100, 300
+	}
 }
 
 func (w *world) start(i, life int) {
@@ -302,7 +305,7 @@ func (w *world) checkBuffer() {
 		}
 		next = s.last + 1
 	}
-	if sum != f.bytes || sum != w.origin.bytes || next != f.next {
+	if sum != f.bytes || sum != w.origin.cfg.Budget.Used() || next != f.next {
 		w.fail("the buffer counts %d bytes and has %d; its numbers end at %d, not %d", f.bytes, sum, next, f.next)
 	}
 	if events > w.buffer {
@@ -357,6 +360,9 @@ func (w *world) deliverWAN(i int) {
 	if w.chance(0.7) {
 		n.entry.Drain()
 	}
+	if w.chance(0.7) {
+		n.entry.Acknowledge()
+	}
 }
 
 // deliverBack hands the origin the next reply of an entry node.
@@ -372,7 +378,7 @@ func (w *world) deliverBack(i int) {
 	if w.mutant.noResend {
 		p.Again = 0
 	}
-	w.origin.Reply(&p)
+	w.origin.Reply(w.now, &p)
 }
 
 // deliverLAN hands one node of the region what is next from another.
@@ -395,7 +401,7 @@ func (w *world) deliverLAN(from, to int) {
 			}
 		}
 		n.receiver.Receive(name(from), &w.in)
-		n.receiver.Drain(func(to peer.ID, p *Reply) {
+		n.receiver.Acknowledge(func(to peer.ID, p *Reply) {
 			q := &w.acks[n.index][slices.Index(names[:], to)]
 			*q = append(*q, AppendReply(nil, p))
 		})
@@ -407,7 +413,9 @@ func (w *world) deliverLAN(from, to int) {
 			return
 		}
 		n.entry.Received(name(from), &p)
-		n.entry.Drain()
+		if w.chance(0.7) {
+			n.entry.Acknowledge()
+		}
 	}
 }
 
@@ -513,6 +521,7 @@ func (w *world) tick() {
 		if !n.frozen {
 			n.entry.Tick(w.now)
 			n.entry.Drain()
+			n.entry.Acknowledge()
 			n.receiver.Tick(w.now)
 		}
 	}
@@ -543,6 +552,7 @@ func (w *world) settle() {
 					busy = true
 				}
 				w.nodes[i].entry.Drain()
+				w.nodes[i].entry.Acknowledge()
 				for len(w.back[i]) > 0 {
 					w.deliverBack(i)
 					busy = true

@@ -35,6 +35,15 @@ const Lanes = 16
 type Hop struct {
 	Entry peer.ID
 	Via   peer.ID
+	Link  uint64 // which link of this start to that node, so that one that was broken is another
+}
+
+// Next is the node that the hop leads to; empty when no way is known.
+func (h Hop) Next() peer.ID {
+	if h.Entry != "" {
+		return h.Entry
+	}
+	return h.Via
 }
 
 // Graph is one node's knowledge. Make it with New.
@@ -44,15 +53,18 @@ type Graph struct {
 	mu      sync.Mutex // guards the fields below
 	peers   map[peer.ID]peer.Peer
 	linked  map[peer.ID]bool
+	links   map[peer.ID]uint64   // how many there have been to a peer
 	reach   map[peer.ID][]string // regions that gateways of this region say they reach
 	retired map[peer.ID]bool     // spare links that nothing goes over any more
 
-	hops atomic.Pointer[map[string]*[Lanes]Hop]
+	hops    atomic.Pointer[map[string]*[Lanes]Hop]
+	changed func()
 }
 
-// New makes the graph of a node that knows nobody yet.
-func New(self peer.Peer) *Graph {
-	g := &Graph{self: self, peers: map[peer.ID]peer.Peer{}, linked: map[peer.ID]bool{}, reach: map[peer.ID][]string{}, retired: map[peer.ID]bool{}}
+// New makes the graph of a node that knows nobody yet. changed is called, by the
+// goroutine that called, after each change, when Hop answers by it.
+func New(self peer.Peer, changed func()) *Graph {
+	g := &Graph{self: self, changed: changed, peers: map[peer.ID]peer.Peer{}, linked: map[peer.ID]bool{}, links: map[peer.ID]uint64{}, reach: map[peer.ID][]string{}, retired: map[peer.ID]bool{}}
 	g.hops.Store(&map[string]*[Lanes]Hop{})
 	return g
 }
@@ -80,6 +92,7 @@ func (g *Graph) SetLinked(p peer.Peer, up bool) {
 			return
 		}
 		g.linked[p.ID] = true
+		g.links[p.ID]++
 		if _, known := g.peers[p.ID]; !known {
 			g.peers[p.ID] = p // the link was quicker than gossip
 		}
@@ -92,6 +105,7 @@ func (g *Graph) SetReach(id peer.ID, regions []string) {
 }
 
 func (g *Graph) update(change func()) {
+	defer g.changed()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	change()
@@ -124,6 +138,7 @@ func (g *Graph) hopsTo(region string) *[Lanes]Hop {
 		} else {
 			hops[lane].Via = first(vias, region, uint8(lane))
 		}
+		hops[lane].Link = g.links[hops[lane].Next()]
 	}
 	return &hops
 }
@@ -134,6 +149,17 @@ func (g *Graph) Hop(region string, lane uint8) Hop {
 		return h[lane%Lanes]
 	}
 	return Hop{}
+}
+
+// Relay is the next step of what is on its way to a region and came to this node
+// from one of its own region, or from another; it must not go back to where it
+// was.
+func (g *Graph) Relay(region string, lane uint8, fromOwn bool, visited []string) Hop {
+	h := g.Hop(region, lane)
+	if h.Via != "" && fromOwn {
+		return Hop{}
+	}
+	return h
 }
 
 // Reach lists the other regions that this node has links into, sorted.

@@ -23,7 +23,7 @@ func world(n int, regions ...string) map[peer.ID]*Graph {
 	}
 	graphs := map[peer.ID]*Graph{}
 	for _, self := range all {
-		g := New(self)
+		g := New(self, func() {})
 		for _, p := range all {
 			g.SetPeer(p)
 		}
@@ -64,7 +64,7 @@ func TestLinksAreWantedByBothEnds(t *testing.T) {
 }
 
 func TestTheNextHopFollowsTheLinks(t *testing.T) {
-	g := New(at("eu", 0))
+	g := New(at("eu", 0), func() {})
 	for i := range 3 {
 		g.SetPeer(at("eu", i))
 		g.SetPeer(at("us", i))
@@ -77,11 +77,11 @@ func TestTheNextHopFollowsTheLinks(t *testing.T) {
 		t.Errorf("a neighbour that does not reach the region is a hop: %+v", h)
 	}
 	g.SetReach("eu-1", []string{"us"})
-	if h := g.Hop("us", 0); h != (Hop{Via: "eu-1"}) {
+	if h := g.Hop("us", 0); h != (Hop{Via: "eu-1", Link: 1}) {
 		t.Errorf("want to go via the gateway, got %+v", h)
 	}
 	g.SetLinked(at("us", 2), true)
-	if h := g.Hop("us", 0); h != (Hop{Entry: "us-2"}) {
+	if h := g.Hop("us", 0); h != (Hop{Entry: "us-2", Link: 1}) {
 		t.Errorf("want to go straight, got %+v", h)
 	}
 	if got := g.Reach(); !slices.Equal(got, []string{"us"}) {
@@ -119,7 +119,7 @@ func TestAChangeOfEntryNodesMovesFewLanes(t *testing.T) {
 }
 
 func BenchmarkHop(b *testing.B) {
-	g := New(at("eu", 0))
+	g := New(at("eu", 0), func() {})
 	g.SetLinked(at("us", 1), true)
 	b.ReportAllocs()
 	for b.Loop() {

@@ -3,7 +3,8 @@
 //
 // When the queue is full the oldest events make room, and a gap takes their
 // place: it says how many were lost, why, and when. Since it is always the
-// oldest that go, the gap is always at the head, and one is enough.
+// oldest that go, that gap is at the head, and one is enough. Gaps that others
+// report, of events that never came here, keep their place among the events.
 //
 // A queue owns its bytes. Push copies the envelope into a chunk of memory, which
 // goes back to a pool once all of its events are gone: so a queue holds little
@@ -26,9 +27,27 @@ const Overflow Cause = "overflow"
 
 // Gap stands where events were lost.
 type Gap struct {
+	// Count is how many. Of events that were lost before they came to this
+	// queue it is the most that there can have been, since not all of them need
+	// have been for this subscriber; 0 is: nobody knows.
 	Count    uint64
 	Cause    Cause
-	From, To time.Time // when the first and the last of them were dropped
+	Origin   string    // the node where they had been published; empty when the subscriber was too slow
+	From, To time.Time // when the first and the last of them were dropped, or found missing
+}
+
+// add lets a gap stand for another, later one, too.
+func (g *Gap) add(other *Gap) {
+	g.Count += other.Count
+	if g.Origin != other.Origin {
+		g.Origin = ""
+	}
+	if other.From.Before(g.From) {
+		g.From = other.From
+	}
+	if other.To.After(g.To) {
+		g.To = other.To
+	}
 }
 
 // Item is an event or, when Gap is not nil, a gap.
@@ -62,11 +81,15 @@ type Queue struct {
 	closed bool
 }
 
-// entry is an event in the queue and where its bytes are.
+// entry is an event in the queue and where its bytes are, or a gap.
 type entry struct {
 	event event.Event
 	chunk *chunk
+	gap   *Gap
 }
+
+// size is what an entry counts, in bytes.
+func (e *entry) size() int { return len(e.event.Bytes()) + eventOverhead }
 
 // New makes an empty queue of at most limit bytes: those of the envelopes, and
 // 96 for each event. An event larger than the limit is kept while it is alone.
@@ -82,26 +105,54 @@ func (q *Queue) Push(ev *event.Event) {
 		q.mu.Unlock()
 		return
 	}
-	size := len(ev.Bytes()) + eventOverhead
+	e := q.place(len(ev.Bytes()) + eventOverhead)
+	e.chunk = q.room(len(ev.Bytes()))
+	e.event, e.chunk.buf = ev.CopyTo(e.chunk.buf)
+	e.chunk.events++
+	first := q.count == 1
+	q.mu.Unlock()
+	if first {
+		q.signal()
+	}
+}
+
+// PushGap reports, in its place, that events did not come here. It never waits;
+// a closed queue drops it.
+func (q *Queue) PushGap(g Gap) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		return
+	}
+	if q.count > 0 {
+		if last := q.ring[(q.head+q.count-1)&(len(q.ring)-1)].gap; last != nil && last.Cause == g.Cause && last.Origin == g.Origin {
+			last.add(&g)
+			return
+		}
+	}
+	q.place(eventOverhead).gap = &g
+	if q.count == 1 {
+		q.signal()
+	}
+}
+
+// place makes room for an entry of so many bytes at the end.
+func (q *Queue) place(size int) *entry {
 	for q.count > 0 && q.bytes+size > q.limit {
 		q.drop()
 	}
 	if q.count == len(q.ring) {
 		q.grow()
 	}
-	e := &q.ring[(q.head+q.count)&(len(q.ring)-1)]
-	e.chunk = q.room(len(ev.Bytes()))
-	e.event, e.chunk.buf = ev.CopyTo(e.chunk.buf)
-	e.chunk.events++
 	q.count++
 	q.bytes += size
-	first := q.count == 1
-	q.mu.Unlock()
-	if first {
-		select {
-		case q.ready <- struct{}{}:
-		default:
-		}
+	return &q.ring[(q.head+q.count-1)&(len(q.ring)-1)]
+}
+
+func (q *Queue) signal() {
+	select {
+	case q.ready <- struct{}{}:
+	default:
 	}
 }
 
@@ -124,26 +175,30 @@ func (q *Queue) release(c *chunk) {
 	q.pool.put(c)
 }
 
-// drop turns the oldest event into a gap.
+// drop turns the oldest entry into a gap, or adds it to the one that is there.
 func (q *Queue) drop() {
 	e := q.take()
-	q.release(e.chunk)
-	now := time.Now()
-	if q.gap == nil {
-		q.gap = &Gap{Cause: Overflow, From: now}
+	g := e.gap
+	if g == nil {
+		q.release(e.chunk)
+		now := time.Now()
+		g = &Gap{Count: 1, Cause: Overflow, From: now, To: now}
+		q.lost++
 	}
-	q.gap.Count++
-	q.gap.To = now
-	q.lost++
+	if q.gap == nil {
+		q.gap = g
+	} else {
+		q.gap.add(g)
+	}
 }
 
-// take removes the oldest event. Its chunk is not released.
+// take removes the oldest entry. Its chunk is not released.
 func (q *Queue) take() entry {
 	e := q.ring[q.head]
 	q.ring[q.head] = entry{}
 	q.head = (q.head + 1) & (len(q.ring) - 1)
 	q.count--
-	q.bytes -= len(e.event.Bytes()) + eventOverhead
+	q.bytes -= e.size()
 	return e
 }
 
@@ -174,8 +229,10 @@ func (q *Queue) Pop(buf []Item) int {
 	}
 	for ; n < len(buf) && q.count > 0; n++ {
 		e := q.take()
-		buf[n] = Item{Event: e.event}
-		q.popped = append(q.popped, e.chunk)
+		buf[n] = Item{Event: e.event, Gap: e.gap}
+		if e.chunk != nil {
+			q.popped = append(q.popped, e.chunk)
+		}
 	}
 	if q.count == 0 && len(q.ring) > maxIdleRing {
 		q.ring, q.head = nil, 0

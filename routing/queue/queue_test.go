@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -59,7 +60,7 @@ func TestEventsComeOutInOrderAndEachLossIsCountedInItsPlace(t *testing.T) {
 			}
 			for _, it := range buf[:n] {
 				if it.Gap != nil {
-					if it.Gap.Count == 0 || it.Gap.Cause != Overflow || it.Gap.To.Before(it.Gap.From) {
+					if it.Gap.Count == 0 || it.Gap.Cause != Overflow && it.Gap.Cause != "missed" || it.Gap.To.Before(it.Gap.From) {
 						r.Fatalf("gap %+v", *it.Gap)
 					}
 					next += int(it.Gap.Count)
@@ -73,13 +74,18 @@ func TestEventsComeOutInOrderAndEachLossIsCountedInItsPlace(t *testing.T) {
 			return n
 		}
 		for range rapid.IntRange(0, 100).Draw(r, "steps") {
-			if rapid.IntRange(0, 2).Draw(r, "what") > 0 {
+			switch what := rapid.IntRange(0, 7).Draw(r, "what"); {
+			case what == 0:
+				lost := rapid.IntRange(1, 3).Draw(r, "lost")
+				q.PushGap(Gap{Count: uint64(lost), Cause: "missed", Origin: "o", From: time.Now(), To: time.Now()})
+				pushed += lost
+			case what < 6:
 				push(q, newEvent(t, pushed, pushed*7919%(pad+1)))
 				pushed++
 				if q.bytes > limit && q.count > 1 {
 					r.Fatalf("%d bytes in %d events, %d are allowed", q.bytes, q.count, limit)
 				}
-			} else {
+			default:
 				pop(rapid.IntRange(0, len(buf)).Draw(r, "most"))
 			}
 		}

@@ -47,7 +47,8 @@ func TestAClientSurvivesTheRestartOfItsNode(t *testing.T) {
 
 			us.kill()
 			d.start(ctx, serve[1]).await(ctx, "ready: node")
-			inUS.expectGap(ctx, t)
+			inUS.expectGap(ctx, t, client.Reconnect)
+			inEU.expectGap(ctx, t, "origin_lost")
 			inUS.reach(ctx, t, eu)
 			say(ctx, t, eu, "to.us", 50, 100)
 			inUS.expect(ctx, t, 50, 100)
@@ -133,10 +134,10 @@ func (in *inbox) expect(ctx context.Context, t *testing.T, from, to int) {
 	}
 }
 
-func (in *inbox) expectGap(ctx context.Context, t *testing.T) {
+func (in *inbox) expectGap(ctx context.Context, t *testing.T, cause string) {
 	t.Helper()
-	if d, came := in.next(ctx); !came || d.Gap == nil || d.Gap.Cause != client.Reconnect {
-		t.Fatalf("%s: got %v (gap %v), want the gap of the lost connection", in.typ, d.Event.ID(), d.Gap)
+	if d, came := in.next(ctx); !came || d.Gap == nil || d.Gap.Cause != cause {
+		t.Fatalf("%s: got %v (gap %v), want the gap %s", in.typ, d.Event.ID(), d.Gap, cause)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 //	subscribe:   sid (uvarint) | JSON of a Subscribe             client → node
 //	subscribed:  sid | region …                                  node → client
 //	events:      sid | event …                                   node → client
-//	gap:         sid | count (uvarint) | from | to (varint, Unix ns) | cause
+//	gap:         sid | count (uvarint) | from | to (varint, Unix ns) | cause | origin
 //	credit:      sid | bytes (uvarint)                           client → node
 //	unsubscribe: sid                                             client → node
 //	ended:       sid | code | reason                             node → client
@@ -26,7 +26,7 @@ import (
 //	bye:         code | reason                                   both ways, last
 //
 //	event:       length (uvarint) | envelope
-//	namespace, region, code, reason, cause: length (uvarint) | text
+//	namespace, region, code, reason, cause, origin: length (uvarint) | text
 //
 // Publishing. The client numbers its events without holes, across connections
 // too; a frame names the number of its first. The node routes a frame's events
@@ -101,7 +101,8 @@ const (
 	CodeRequest   Code = "bad-request"
 	CodeTooMany   Code = "too-many" // subscriptions of one session
 	CodeNotReady  Code = "not-ready"
-	CodeBusy      Code = "busy"
+	CodeBusy      Code = "busy"    // RESOURCE_EXHAUSTED: there was no room in time
+	CodeSlow      Code = "slow"    // the subscriber did not keep up, and wanted to be ended then
 	CodeDone      Code = "done"    // as asked
 	CodeClosing   Code = "closing" // the node leaves or stops
 	CodeIdle      Code = "idle"    // nothing was heard for too long
@@ -114,6 +115,9 @@ const (
 type Greeting struct {
 	Version int    `json:"version"`
 	Agent   string `json:"agent,omitempty"` // who speaks, for people
+
+	// From the client only: what becomes of events for which there is no room.
+	Overflow string `json:"overflow,omitempty"`
 
 	// From the node only.
 	Node     string `json:"node,omitempty"`
@@ -129,6 +133,7 @@ type Request struct {
 	Barrier    string          `json:"barrier,omitempty"`
 	WaitMs     int64           `json:"waitMs,omitempty"`
 	QueueBytes int             `json:"queueBytes,omitempty"`
+	Slow       string          `json:"slow,omitempty"` // what becomes of a subscriber that does not keep up: gap or disconnect
 	Label      string          `json:"label,omitempty"`
 	Credit     int             `json:"credit"` // bytes the node may send at once
 }
@@ -136,9 +141,10 @@ type Request struct {
 // Loss is what a Gap frame tells: events that the subscription should have got
 // and never will.
 type Loss struct {
-	Count    uint64 // 0 when nobody knows
+	Count    uint64 // at most; 0 when nobody knows
 	From, To time.Time
 	Cause    string
+	Origin   string // the node where they had been published, if they were lost on the way
 }
 
 // Refusal is why something was refused or ended. It is an error.

@@ -88,7 +88,7 @@ func AppendGap(dst []byte, sid uint64, loss *Loss) []byte {
 	body = binary.AppendUvarint(body, loss.Count)
 	body = binary.AppendVarint(body, unixNano(loss.From))
 	body = binary.AppendVarint(body, unixNano(loss.To))
-	return AppendFrame(dst, Gap, appendText(body, cut(loss.Cause)))
+	return AppendFrame(dst, Gap, appendText(appendText(body, cut(loss.Cause)), cut(loss.Origin)))
 }
 
 // ReadGap reads the body of a gap frame.
@@ -108,8 +108,13 @@ func ReadGap(body []byte) (sid uint64, loss Loss, err error) {
 			*at = time.Unix(0, v)
 		}
 	}
-	cause, _, err := readText(body, MaxReason)
+	cause, n, err := readText(body, MaxReason)
+	if err != nil {
+		return 0, loss, err
+	}
 	loss.Cause = strings.Clone(cause)
+	origin, _, err := readText(body[n:], MaxReason)
+	loss.Origin = strings.Clone(origin)
 	return sid, loss, err
 }
 

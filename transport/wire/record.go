@@ -3,136 +3,151 @@ package wire
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"unsafe"
 )
 
-// How says what the receiver of a record is asked to do with its event.
+// How says what the receiver of a record is asked to do with it.
 type How uint8
 
 const (
-	// Deliver: you have subscribers; deliver to them, never forward.
+	// Deliver: a flow's frame from the entry node of our region: deliver its
+	// events to your subscribers, never forward them.
 	Deliver How = 1
-	// Enter: you are the entry node of your region for this event; fan out in
-	// your region.
+	// Enter: a flow's frame on its way to its region. If that is yours, you are
+	// its entry node; else send it on, to where it has not been.
 	Enter How = 2
-	// Relay: you are my region's sender towards the targets; send Enter to the
-	// entry node of each.
-	Relay How = 3
+	// Told: you have now been told how far the flows have come that I am an
+	// entry node of. No body.
+	Told How = 3
 )
 
 // DefaultNamespace is the namespace that is written as nothing.
 const DefaultNamespace = "default"
 
-// Bounds of a record.
+// Bounds of names and lists.
 const (
-	MaxNamespace = 63   // bytes
-	MaxRegion    = 63   // bytes of a target's name
-	MaxTargets   = 1024 // regions
+	MaxNamespace = 63 // bytes
+	MaxRegion    = 63 // bytes of a region's name
+	MaxVisited   = 16 // regions that a record may have passed
 )
 
-// Record is an event on its way, and what is to be done with it.
+// RecordRoom is what a record takes in a batch besides its own bytes.
+const RecordRoom = 4
+
+// Record is what one node asks of another about a flow.
 type Record struct {
-	How       How
-	Namespace string
-	Lane      uint8    // which of the 16 slices of the keys the event belongs to
-	Targets   []string // regions; only with Relay
-	Envelope  []byte   // the event's bytes
+	How     How
+	Visited Visited // of Enter: the regions that it has passed, the origin's first
+	Body    []byte  // the frame, which this package does not look at
 }
 
-// AppendRecord appends rec, which must keep the bounds above, to dst.
-func AppendRecord(dst []byte, rec *Record) []byte {
-	dst = append(dst, byte(rec.How))
-	if rec.Namespace == DefaultNamespace {
-		dst = append(dst, 0)
-	} else {
-		dst = appendText(dst, rec.Namespace)
-	}
-	dst = append(dst, rec.Lane)
-	if rec.How == Relay {
-		dst = binary.AppendUvarint(dst, uint64(len(rec.Targets)))
-		for _, region := range rec.Targets {
-			dst = appendText(dst, region)
+// Visited is an encoded list of regions.
+type Visited []byte
+
+// And is the list with one region more; v stays as it is.
+func (v Visited) And(region string) Visited {
+	return appendText(append(make(Visited, 0, len(v)+1+len(region)), v...), region)
+}
+
+// All yields the regions, as views.
+func (v Visited) All() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for len(v) > 0 {
+			region, n, err := readText(v, MaxRegion)
+			if err != nil || !yield(region) {
+				return
+			}
+			v = v[n:]
 		}
 	}
-	dst = binary.AppendUvarint(dst, uint64(len(rec.Envelope)))
-	return append(dst, rec.Envelope...)
 }
 
-// RecordSize is an upper bound of the bytes AppendRecord adds for rec.
-func RecordSize(rec *Record) int {
-	n := 3 + len(rec.Namespace) + binary.MaxVarintLen32 + len(rec.Envelope)
-	if rec.How == Relay {
-		n += binary.MaxVarintLen32
-		for _, region := range rec.Targets {
-			n += 1 + len(region)
-		}
+// Size is an upper bound of the bytes that AppendTo adds.
+func (rec *Record) Size() int { return HeadSize(rec.Visited) + len(rec.Body) }
+
+// AppendTo appends the record, without its length, to dst.
+func (rec *Record) AppendTo(dst []byte) []byte {
+	return append(AppendHead(dst, rec.How, rec.Visited), rec.Body...)
+}
+
+// HeadSize is an upper bound of the bytes that AppendHead adds.
+func HeadSize(visited Visited) int { return 3 + len(visited) }
+
+// AppendHead appends all of a record but its body.
+func AppendHead(dst []byte, how How, visited Visited) []byte {
+	dst = append(dst, byte(how))
+	if how == Enter {
+		dst = append(dst, byte(len(visited)>>8), byte(len(visited)))
+		dst = append(dst, visited...)
 	}
-	return n
+	return dst
 }
 
-// ReadRecord reads the record that b begins with and says how many bytes it
-// takes. The record's text and envelope are views of b, which must not change
-// afterwards; only the list of a Relay's targets is allocated.
+// BeginRecord and EndRecord frame what is appended between them as one record of
+// a batch: EndRecord gets dst as BeginRecord did.
+func BeginRecord(dst []byte) []byte { return append(dst, make([]byte, RecordRoom)...) }
+
+func EndRecord(all []byte, begin int) {
+	PutLength(all[begin:begin+RecordRoom], len(all)-begin-RecordRoom)
+}
+
+// ReadRecord reads the record that a batch's records b begin with and says how
+// many bytes it takes. What it returns are views of b.
 func ReadRecord(b []byte) (Record, int, error) {
 	var rec Record
-	if len(b) == 0 {
+	size, n, err := readLength(b)
+	if err != nil {
+		return rec, 0, err
+	}
+	if size > uint64(len(b)-n) {
 		return rec, 0, ErrTruncated
+	}
+	end := n + int(size)
+	b = b[n:end:end]
+	if len(b) == 0 {
+		return rec, 0, fmt.Errorf("%w: an empty record", ErrMalformed)
 	}
 	rec.How = How(b[0])
-	if rec.How < Deliver || rec.How > Relay {
-		return rec, 0, fmt.Errorf("%w: record of kind %d", ErrMalformed, b[0])
-	}
-	at := 1
-	ns, n, err := readText(b[at:], MaxNamespace)
-	if err != nil {
-		return rec, 0, err
-	}
-	at += n
-	if rec.Namespace = ns; ns == "" {
-		rec.Namespace = DefaultNamespace
-	}
-	if at == len(b) {
-		return rec, 0, ErrTruncated
-	}
-	rec.Lane = b[at]
-	at++
-	if rec.How == Relay {
-		if rec.Targets, n, err = readTargets(b[at:]); err != nil {
-			return rec, 0, err
+	b = b[1:]
+	switch rec.How {
+	case Deliver:
+	case Enter:
+		if rec.Visited, b, err = readVisited(b); err != nil {
+			return Record{}, 0, err
 		}
-		at += n
+	case Told:
+		if len(b) > 0 {
+			return Record{}, 0, fmt.Errorf("%w: a Told with a body", ErrMalformed)
+		}
+	default:
+		return Record{}, 0, fmt.Errorf("%w: record of kind %d", ErrMalformed, rec.How)
 	}
-	size, n, err := readLength(b[at:])
-	if err != nil {
-		return rec, 0, err
-	}
-	at += n
-	if size > uint64(len(b)-at) {
-		return rec, 0, ErrTruncated
-	}
-	end := at + int(size)
-	rec.Envelope = b[at:end:end]
+	rec.Body = b
 	return rec, end, nil
 }
 
-func readTargets(b []byte) ([]string, int, error) {
-	count, at, err := readLength(b)
-	if err != nil {
-		return nil, 0, err
+func readVisited(b []byte) (v Visited, rest []byte, err error) {
+	if len(b) < 2 {
+		return nil, nil, ErrTruncated
 	}
-	if count > MaxTargets {
-		return nil, 0, fmt.Errorf("%w: record with %d targets, at most %d are allowed", ErrMalformed, count, MaxTargets)
+	size := int(binary.BigEndian.Uint16(b))
+	if size > len(b)-2 {
+		return nil, nil, ErrTruncated
 	}
-	targets := make([]string, 0, min(int(count), len(b)))
-	for range count {
-		region, n, err := readText(b[at:], MaxRegion)
+	v, rest = Visited(b[2:2+size:2+size]), b[2+size:]
+	at, count := 0, 0
+	for at < len(v) {
+		_, n, err := readText(v[at:], MaxRegion)
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, err
 		}
 		at += n
-		targets = append(targets, region)
+		if count++; count > MaxVisited {
+			return nil, nil, fmt.Errorf("%w: a record that has passed more than %d regions", ErrMalformed, MaxVisited)
+		}
 	}
-	return targets, at, nil
+	return v, rest, nil
 }
 
 func appendText(dst []byte, s string) []byte {
@@ -171,8 +186,8 @@ func readLength(b []byte) (uint64, int, error) {
 	return 0, 0, fmt.Errorf("%w: a length overflows", ErrMalformed)
 }
 
-// ReadBatch splits the body of a Batch frame into the number of its records,
-// as the sender counted them, and the records.
+// ReadBatch splits the body of a Batch frame into the number of its events, as
+// the sender counted them, and the records.
 func ReadBatch(body []byte) (count uint64, records []byte, err error) {
 	count, n, err := readLength(body)
 	if err != nil {

@@ -5,15 +5,13 @@
 //
 //	frame:  kind (1) | length (uvarint) | body (length bytes)
 //
-// A lane's batch is a frame whose body begins with the number of its records,
-// for counting only, and goes on with the records:
+// A lane's batch is a frame whose body begins with the number of its events,
+// for counting only, and goes on with records, each of them a flow's frame:
 //
-//	batch:  count (uvarint) | record …        all of it one S2 block in a PackedBatch
-//	record: how (1) | namespace | lane (1) | targets (Relay only) | envelope
-//
-//	namespace: length (uvarint) | bytes      empty means "default"
-//	targets:   count (uvarint) | region …    region: length (uvarint) | bytes
-//	envelope:  length (uvarint) | bytes      see package event
+//	batch:   count (uvarint) | record …       all of it one S2 block in a PackedBatch
+//	record:  length (uvarint) | how (1) | visited (Enter only) | frame
+//	visited: length (2, big endian) | region … region: length (uvarint) | bytes
+//	frame:   see package flow
 //
 // Lengths are uvarints as encoding/binary writes them; a padded one is read
 // too, so that a writer may reserve room for a length it does not know yet.

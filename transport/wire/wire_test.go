@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"testing"
 	"testing/iotest"
 )
@@ -116,20 +115,27 @@ func TestAPaddedLengthIsRead(t *testing.T) {
 }
 
 var records = []Record{
-	{How: Deliver, Namespace: DefaultNamespace},
-	{How: Deliver, Namespace: "tenant", Lane: 15, Envelope: []byte("event")},
-	{How: Enter, Namespace: strings.Repeat("n", MaxNamespace), Envelope: make([]byte, 300)},
-	{How: Relay, Namespace: DefaultNamespace, Lane: 3, Targets: []string{"eu", "us/east"}, Envelope: []byte("x")},
-	{How: Relay, Namespace: "a", Targets: []string{}},
+	{How: Deliver, Body: []byte("frame")},
+	{How: Enter, Body: make([]byte, 300)},
+	{How: Enter, Visited: Visited(nil).And("eu").And("us/east"), Body: []byte("x")},
+	{How: Told},
+}
+
+// record is rec as it is in a batch.
+func record(dst []byte, rec *Record) []byte {
+	at := len(dst)
+	dst = rec.AppendTo(BeginRecord(dst))
+	EndRecord(dst, at)
+	return dst
 }
 
 func TestRecordsComeBackWhole(t *testing.T) {
 	var b []byte
 	for _, rec := range records {
 		before := len(b)
-		b = AppendRecord(b, &rec)
-		if size := len(b) - before; size > RecordSize(&rec) {
-			t.Errorf("%+v takes %d bytes, RecordSize says %d", rec, size, RecordSize(&rec))
+		b = record(b, &rec)
+		if size := len(b) - before - RecordRoom; size > rec.Size() {
+			t.Errorf("%+v takes %d bytes, Size says %d", rec, size, rec.Size())
 		}
 	}
 	for _, want := range records {
@@ -144,14 +150,29 @@ func TestRecordsComeBackWhole(t *testing.T) {
 	}
 }
 
+func TestVisitedListsTheRegionsInOrder(t *testing.T) {
+	v := Visited(nil).And("eu")
+	if got := slices.Collect(v.And("us/east").All()); !slices.Equal(got, []string{"eu", "us/east"}) {
+		t.Errorf("got %q", got)
+	}
+	if got := slices.Collect(v.All()); !slices.Equal(got, []string{"eu"}) {
+		t.Errorf("And has changed the list it was called on: %q", got)
+	}
+	for range MaxVisited {
+		v = v.And("r")
+	}
+	if _, _, err := ReadRecord(record(nil, &Record{How: Enter, Visited: v})); !errors.Is(err, ErrMalformed) {
+		t.Errorf("a record that has passed %d regions: %v", MaxVisited+1, err)
+	}
+}
+
 func equal(a, b Record) bool {
-	return a.How == b.How && a.Namespace == b.Namespace && a.Lane == b.Lane &&
-		slices.Equal(a.Targets, b.Targets) && bytes.Equal(a.Envelope, b.Envelope)
+	return a.How == b.How && bytes.Equal(a.Visited, b.Visited) && bytes.Equal(a.Body, b.Body)
 }
 
 func TestARecordCutAnywhereIsAnError(t *testing.T) {
 	for _, rec := range records {
-		b := AppendRecord(nil, &rec)
+		b := record(nil, &rec)
 		for n := range b {
 			if _, _, err := ReadRecord(b[:n]); !errors.Is(err, ErrTruncated) {
 				t.Errorf("%+v cut at %d: %v", rec, n, err)
@@ -161,8 +182,8 @@ func TestARecordCutAnywhereIsAnError(t *testing.T) {
 }
 
 func TestReadingARecordAllocatesNothing(t *testing.T) {
-	for _, rec := range records[:3] {
-		b := AppendRecord(nil, &rec)
+	for _, rec := range records {
+		b := record(nil, &rec)
 		if n := testing.AllocsPerRun(100, func() { ReadRecord(b) }); n != 0 {
 			t.Errorf("%v allocations for how %d", n, rec.How)
 		}
@@ -195,9 +216,9 @@ func FuzzReader(f *testing.F) {
 
 func FuzzRecord(f *testing.F) {
 	for _, rec := range records {
-		f.Add(AppendRecord(nil, &rec))
+		f.Add(record(nil, &rec))
 	}
-	f.Add([]byte{3, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x7f})
+	f.Add([]byte{9, 2, 0, 3, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		rec, n, err := ReadRecord(b)
 		if err != nil {
@@ -206,28 +227,9 @@ func FuzzRecord(f *testing.F) {
 		if n > len(b) {
 			t.Fatalf("%d bytes of %d", n, len(b))
 		}
-		again := AppendRecord(nil, &rec)
+		again := record(nil, &rec)
 		if rec2, n2, err := ReadRecord(again); err != nil || n2 != len(again) || !equal(rec, rec2) {
 			t.Fatalf("%+v came back as %+v, %v", rec, rec2, err)
-		}
-	})
-}
-
-func BenchmarkRecord(b *testing.B) {
-	rec := &Record{How: Deliver, Namespace: DefaultNamespace, Envelope: make([]byte, 128)}
-	buf := AppendRecord(nil, rec)
-	b.Run("append", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			buf = AppendRecord(buf[:0], rec)
-		}
-	})
-	b.Run("read", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if _, _, err := ReadRecord(buf); err != nil {
-				b.Fatal(err)
-			}
 		}
 	})
 }

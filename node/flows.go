@@ -1,0 +1,308 @@
+package node
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/skeinmesh/skein/routing"
+	"github.com/skeinmesh/skein/routing/flow"
+	"github.com/skeinmesh/skein/routing/graph"
+	"github.com/skeinmesh/skein/transport"
+	"github.com/skeinmesh/skein/transport/event"
+	"github.com/skeinmesh/skein/transport/peer"
+	"github.com/skeinmesh/skein/transport/wire"
+)
+
+// flows connects the machines of package flow with the routing table, the graph
+// and the lanes. There is a machine of each kind for each slice of the keys,
+// under one lock: what concerns a key happens in one order.
+//
+//	Publish  → origin → Enter record → (relays) → entry → Deliver record → receiver
+//	         ↘ entry (own region)                  ↘ subscribers             ↘ subscribers
+//	origin ← acknowledgements (relays) ← entry ← received ← receiver
+//
+// What an origin cannot send now it keeps, and the pump sends it when a lane has
+// room again. A relay or an entry node keeps nothing: what it cannot send is
+// asked for again, or found missing.
+type flows struct {
+	n      *Node
+	lanes  [graph.Lanes]lane
+	budget *flow.Budget
+	room   room
+	pump   chan struct{} // holds a token while origins may have something to send
+	owing  chan struct{} // holds a token while replies are due
+	ttl    time.Duration // of events that are not acknowledged
+	lost   lostOrigins
+	absent sync.Map // peer.ID → *absence
+	told   sync.Map // peer.ID → nothing: nodes of the region that have told how far their flows are
+}
+
+// lane is the machines for one slice of the keys. It is their Sink and Exchange.
+type lane struct {
+	f      *flows
+	number uint8
+	due    atomic.Bool // there are replies to send
+
+	mu       sync.Mutex // guards the fields below
+	origin   *flow.Origin
+	entry    *flow.Entry
+	receiver *flow.Receiver
+	own      flow.ID // of this node's events for its own region
+	in       flow.Frame
+	out      parcel
+	event    event.Event
+	match    routing.Match
+	answers  *answers // set while replies are collected
+}
+
+// parcel is a flow's frame as a record of a lane.
+type parcel struct {
+	how   wire.How
+	frame *flow.Frame
+}
+
+func (p *parcel) Size() int { return wire.HeadSize(nil) + flow.FrameSize(p.frame) }
+
+func (p *parcel) AppendTo(dst []byte) []byte {
+	return flow.AppendFrame(wire.AppendHead(dst, p.how, nil), p.frame)
+}
+
+func newFlows(n *Node) *flows {
+	f := &flows{
+		n: n, ttl: n.cfg.TTL, budget: flow.NewBudget(n.cfg.RegionBuffer, n.cfg.Buffer, graph.Lanes),
+		pump: make(chan struct{}, 1), owing: make(chan struct{}, 1),
+	}
+	for i := range f.lanes {
+		l := &f.lanes[i]
+		l.f, l.number = f, uint8(i)
+		l.own = flow.ID{Origin: n.self.ID, Boot: n.self.Boot, Region: n.self.Region, Lane: l.number}
+		l.origin = flow.NewOrigin(flow.OriginConfig{
+			Self: n.self.ID, Boot: n.self.Boot, Budget: f.budget, TTL: f.ttl, Path: f.path,
+		})
+		l.receiver = flow.NewReceiver(l, 0)
+		l.entry = flow.NewEntry(l, l.receiver, 0)
+	}
+	return f
+}
+
+// path is where a flow to another region goes now.
+func (f *flows) path(region string, lane uint8) flow.Path {
+	hop := f.n.graph.Hop(region, lane)
+	return flow.Path{Next: hop.Next(), Link: hop.Link}
+}
+
+// reroute sends every flow where the graph says now.
+func (f *flows) reroute() {
+	now := time.Now()
+	for i := range f.lanes {
+		l := &f.lanes[i]
+		l.mu.Lock()
+		l.origin.Reroute()
+		l.send(now)
+		l.mu.Unlock()
+	}
+}
+
+// linkUp hears of a new link to a node of this region, and tells it how far the
+// flows are.
+func (f *flows) linkUp(id peer.ID) {
+	for i := range f.lanes {
+		l := &f.lanes[i]
+		l.mu.Lock()
+		l.entry.LinkUp(id)
+		l.mu.Unlock()
+	}
+	f.n.account(f.n.net.Forward(id, 0, &wire.Record{How: wire.Told}, 0), 0)
+}
+
+// linkDown hears that a link to a node of this region broke.
+func (f *flows) linkDown(id peer.ID) {
+	f.told.Delete(id)
+	for i := range f.lanes {
+		l := &f.lanes[i]
+		l.mu.Lock()
+		l.entry.LinkDown(id)
+		l.mu.Unlock()
+		l.answer()
+	}
+}
+
+// hasTold reports whether a linked node of the region has told how far the flows
+// are that it is an entry node of.
+func (f *flows) hasTold(id peer.ID) bool {
+	_, told := f.told.Load(id)
+	return told
+}
+
+// publish gives an event that was published here to those who want it, and says
+// on which lane its flows are. Its caller sees to it that they are drained.
+func (f *flows) publish(ctx context.Context, now time.Time, ns string, ev *event.Event, m *routing.Match, req *admission) (*lane, error) {
+	if len(m.Nodes) == 0 && len(m.Regions) == 0 {
+		f.n.deliver(ns, ev, m.Local)
+		return nil, nil
+	}
+	l := &f.lanes[routing.Lane(ev.Key())]
+	if err := l.admit(ctx, ns, ev, m, req); err != nil {
+		return nil, err
+	}
+	defer l.mu.Unlock()
+	for _, region := range m.Regions {
+		if err := l.origin.Publish(now, region, l.number, ns, ev, req.policy); err != nil {
+			f.n.log.Error("an event had no room that was found before", "region", region, "err", err)
+		}
+	}
+	if len(m.Nodes) > 0 {
+		l.entry.Publish(now, &l.own, ns, ev.Bytes(), m.Nodes)
+	}
+	f.n.deliver(ns, ev, m.Local)
+	return l, nil
+}
+
+// drain sends what was published on a lane.
+func (l *lane) drain(now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.entry.Drain()
+	l.send(now)
+}
+
+// send sends what the origin has. l.mu is held.
+func (l *lane) send(now time.Time) { l.origin.Drain(now, l.offer) }
+
+// offer hands a frame of this node's flows to the next node. l.mu is held.
+func (l *lane) offer(to peer.ID, fr *flow.Frame) bool {
+	l.out = parcel{wire.Enter, fr}
+	count := fr.Count()
+	switch err := l.f.n.net.Offer(to, l.number, &l.out, int(count)); err {
+	case nil:
+		l.f.n.count.forwarded.Add(count)
+		return true
+	case transport.ErrLinkFull, transport.ErrLinkDown:
+		return false // it is kept
+	default:
+		l.f.n.log.Error("a frame of a flow cannot be sent", "peer", to, "err", err)
+		return false
+	}
+}
+
+// Send hands a node of the region a frame. It is the entry's.
+func (l *lane) Send(to peer.ID, fr *flow.Frame) bool {
+	l.out = parcel{wire.Deliver, fr}
+	count := fr.Count()
+	return l.f.n.account(l.f.n.net.Forward(to, l.number, &l.out, int(count)), count)
+}
+
+// Route finds the nodes of the region that want an event. It is the entry's.
+func (l *lane) Route(_ *flow.ID, ns string, envelope []byte, deliver bool, dst []peer.ID) []peer.ID {
+	if !l.scan(envelope) {
+		return dst
+	}
+	l.f.n.table.MatchRegion(ns, &l.event, &l.match)
+	if deliver {
+		l.f.n.deliver(ns, &l.event, l.match.Local)
+	}
+	return append(dst, l.match.Nodes...)
+}
+
+// Deliver gives an event to this node's subscribers. It is the receiver's.
+func (l *lane) Deliver(_ *flow.ID, ns string, envelope []byte) {
+	if l.scan(envelope) {
+		l.f.n.table.MatchLocal(ns, &l.event, &l.match)
+		l.f.n.deliver(ns, &l.event, l.match.Local)
+	}
+}
+
+func (l *lane) scan(envelope []byte) bool {
+	if err := l.event.Scan(envelope); err != nil {
+		l.f.n.log.Error("an event from a peer is malformed", "err", err)
+		l.f.n.count.dropped(droppedMalformed)
+		return false
+	}
+	return true
+}
+
+// run drives the origins when lanes have room, and time.
+func (f *flows) run() {
+	ticker := time.NewTicker(tickEvery)
+	defer ticker.Stop()
+	for ticks := 0; ; {
+		select {
+		case <-f.pump:
+			now := time.Now()
+			for i := range f.lanes {
+				f.lanes[i].drain(now)
+			}
+			f.room.open()
+		case now := <-ticker.C:
+			ticks++
+			f.tick(now, ticks%int(time.Second/tickEvery) == 0)
+		case <-f.n.ctx.Done():
+			return
+		}
+	}
+}
+
+// tick tells the machines the time.
+func (f *flows) tick(now time.Time, second bool) {
+	for i := range f.lanes {
+		l := &f.lanes[i]
+		l.mu.Lock()
+		l.origin.Tick(now)
+		if second {
+			l.entry.Tick(now)
+			l.receiver.Tick(now)
+		}
+		l.send(now)
+		l.mu.Unlock()
+		l.answer()
+	}
+	if second {
+		f.lost.tick(now)
+		f.decide(now)
+	}
+}
+
+// HandleRoom is called by a lane that has room again.
+func (h *handler) HandleRoom(peer.ID) { signal((*Node)(h).flows.pump) }
+
+// pending reports whether an event of this node is not acknowledged yet by a
+// region that can be reached.
+func (f *flows) pending() (regions []string) {
+	for _, region := range f.n.graph.Regions() {
+		for i := range f.lanes {
+			l := &f.lanes[i]
+			l.mu.Lock()
+			pending := l.origin.Pending(region)
+			l.mu.Unlock()
+			if pending {
+				regions = append(regions, region)
+				break
+			}
+		}
+	}
+	return regions
+}
+
+// stats are the sums of the origins'.
+func (f *flows) stats() (s flow.OriginStats) {
+	for i := range f.lanes {
+		l := &f.lanes[i]
+		l.mu.Lock()
+		one := l.origin.Stats()
+		l.mu.Unlock()
+		s.Flows += one.Flows
+		s.Lost += one.Lost
+		s.Resends += one.Resends
+	}
+	return s
+}
+
+// signal leaves a token for whoever waits.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,186 @@
+package node
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"github.com/skeinmesh/skein/routing/flow"
+	"github.com/skeinmesh/skein/routing/queue"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// Gap tells this node's subscribers of a loss, each of them that may have wanted
+// what was lost. It is the receivers'.
+func (l *lane) Gap(g *flow.Gap) {
+	n := l.f.n
+	if g.First && n.Ready() != nil {
+		return // it passed before this node was there
+	}
+	if g.Cause == flow.OriginLost && !l.f.lost.first(g.Flow.Origin, g.Flow.Boot) {
+		return // another lane has told
+	}
+	now := time.Now()
+	gap := queue.Gap{Cause: queue.Cause(g.Cause.String()), Origin: n.nodeName(g.Flow.Origin), From: now, To: now}
+	if g.To >= g.From {
+		gap.Count = g.To - g.From + 1
+	}
+	told := n.table.MatchGap(g.Labels)
+	for _, r := range told {
+		r.Gap(&gap)
+	}
+	n.count.gaps.found[g.Cause].Add(1)
+	if n.count.gaps.mayLog() {
+		n.log.Warn("events were lost", "cause", g.Cause, "origin", gap.Origin, "lane", g.Flow.Lane, "from", g.From, "to", g.To, "subscribers", len(told))
+	}
+}
+
+// nodeName is what people call a node: its name or, when that is not known, the
+// beginning of its ID.
+func (n *Node) nodeName(id peer.ID) string {
+	if p, ok := n.graph.Peer(id); ok && p.Name != "" {
+		return p.Name
+	}
+	return string([]byte(id.Short()))
+}
+
+// sightFor is how long a region must be in sight again until a node of it that
+// gossip does not find is gone for sure.
+const sightFor = 30 * time.Second
+
+// absence is a node that may be gone, or only out of sight.
+type absence struct {
+	peer  peer.Peer
+	since time.Time
+	sight time.Time // since when its region is in sight again; zero when it is not
+}
+
+// missing hears that gossip takes a node for dead, or that it left. Nobody can
+// tell a region that is cut off from one that is dead: while no way leads there,
+// the node's events may still come, and its end is not told until they would
+// have expired.
+func (f *flows) missing(p peer.Peer, left bool) {
+	if left || p.Region == f.n.self.Region || f.n.graph.Hop(p.Region, 0).Next() != "" {
+		f.originGone(p.ID, p.Boot, left)
+		return
+	}
+	f.absent.Store(p.ID, &absence{peer: p, since: time.Now()})
+}
+
+// back hears that a node is there, perhaps after all.
+func (f *flows) back(p peer.Peer) {
+	if a, was := f.absent.LoadAndDelete(p.ID); was {
+		if before := a.(*absence).peer; before.Boot < p.Boot {
+			f.originGone(p.ID, before.Boot, false) // it did not leave
+			return
+		}
+	}
+	f.originBack(p.ID, p.Boot)
+}
+
+// decide ends the nodes that have been absent for too long. Only run calls it.
+func (f *flows) decide(now time.Time) {
+	f.absent.Range(func(id, value any) bool {
+		a := value.(*absence)
+		switch {
+		case f.n.graph.Hop(a.peer.Region, 0).Next() == "":
+			a.sight = time.Time{}
+		case a.sight.IsZero():
+			a.sight = now
+		}
+		if now.Sub(a.since) >= f.ttl || !a.sight.IsZero() && now.Sub(a.sight) >= sightFor {
+			f.absent.Delete(id)
+			f.originGone(a.peer.ID, a.peer.Boot, false)
+		}
+		return true
+	})
+}
+
+// originGone hears that a start of a node is over, cleanly if it has said so.
+func (f *flows) originGone(id peer.ID, boot uint64, clean bool) {
+	now := time.Now()
+	for i := range f.lanes {
+		l := &f.lanes[i]
+		l.mu.Lock()
+		l.entry.OriginGone(id, boot)
+		l.receiver.OriginGone(now, id, boot, clean)
+		l.mu.Unlock()
+	}
+}
+
+// originBack hears that a node which was taken for gone is there after all.
+func (f *flows) originBack(id peer.ID, boot uint64) {
+	for i := range f.lanes {
+		l := &f.lanes[i]
+		l.mu.Lock()
+		l.receiver.OriginBack(id, boot)
+		l.mu.Unlock()
+	}
+	f.lost.back(id, boot)
+}
+
+// lostOrigins remembers which starts of nodes were reported as lost: all lanes
+// find out, and subscribers hear of it once.
+type lostOrigins struct {
+	mu    sync.Mutex // guards the map
+	boots map[peer.ID]lostOrigin
+}
+
+type lostOrigin struct {
+	boot uint64
+	at   time.Time
+}
+
+// first reports whether a loss is news.
+func (o *lostOrigins) first(id peer.ID, boot uint64) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.boots == nil {
+		o.boots = map[peer.ID]lostOrigin{}
+	}
+	if o.boots[id].boot >= boot {
+		return false
+	}
+	o.boots[peer.ID([]byte(id))] = lostOrigin{boot, time.Now()}
+	return true
+}
+
+func (o *lostOrigins) back(id peer.ID, boot uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.boots[id].boot == boot {
+		delete(o.boots, id)
+	}
+}
+
+// tick forgets what the receivers have forgotten long since.
+func (o *lostOrigins) tick(now time.Time) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id, lost := range o.boots {
+		if now.Sub(lost.at) > 2*flow.DefaultForget {
+			delete(o.boots, id)
+		}
+	}
+}
+
+// gapCounters count losses by cause.
+type gapCounters struct {
+	found  [flow.Causes]atomic.Uint64 // gaps in flows that this node has found
+	missed sync.Map                   // queue.Cause → *atomic.Uint64: events that subscribers were told to have missed
+	limit  rate.Sometimes
+}
+
+// mayLog bounds the lines in the log.
+func (c *gapCounters) mayLog() (yes bool) {
+	c.limit.Do(func() { yes = true })
+	return yes
+}
+
+// told counts what a subscriber was told.
+func (c *gapCounters) told(g *queue.Gap) {
+	count, _ := c.missed.LoadOrStore(g.Cause, new(atomic.Uint64))
+	count.(*atomic.Uint64).Add(g.Count)
+}

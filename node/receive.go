@@ -1,0 +1,145 @@
+package node
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/skeinmesh/skein/routing/flow"
+	"github.com/skeinmesh/skein/routing/graph"
+	"github.com/skeinmesh/skein/transport"
+	"github.com/skeinmesh/skein/transport/peer"
+	"github.com/skeinmesh/skein/transport/wire"
+)
+
+// HandleBatch is called with each batch of a lane, in order.
+func (h *handler) HandleBatch(from peer.ID, records []byte) { (*Node)(h).flows.receive(from, records) }
+
+// receive handles a batch of records from a peer's lane.
+func (f *flows) receive(from peer.ID, records []byte) {
+	var touched [graph.Lanes]bool
+	now := time.Now()
+	for len(records) > 0 {
+		rec, size, err := wire.ReadRecord(records)
+		if err == nil {
+			err = f.take(now, from, &rec, &touched)
+		}
+		if err != nil {
+			f.n.log.Error("a peer's batch is malformed; the link begins anew", "peer", from, "err", err)
+			f.n.count.dropped(droppedMalformed)
+			f.n.net.Reject(from, "malformed batch: "+err.Error())
+			break
+		}
+		records = records[size:]
+	}
+	for i := range touched {
+		if touched[i] {
+			l := &f.lanes[i]
+			l.mu.Lock()
+			l.entry.Drain()
+			l.mu.Unlock()
+			l.answer()
+		}
+	}
+}
+
+// take acts on one record from a peer, as its sender asked.
+func (f *flows) take(now time.Time, from peer.ID, rec *wire.Record, touched *[graph.Lanes]bool) error {
+	if rec.How == wire.Told {
+		f.told.Store(peer.ID([]byte(from)), nil)
+		return nil
+	}
+	var head flow.Frame
+	if err := flow.ReadHead(rec.Body, &head); err != nil {
+		return err
+	}
+	if head.Flow.Lane >= graph.Lanes {
+		return fmt.Errorf("a flow on lane %d, there are %d", head.Flow.Lane, graph.Lanes)
+	}
+	if head.Flow.Region != f.n.self.Region {
+		if rec.How == wire.Deliver {
+			return fmt.Errorf("events for region %q to be delivered in region %q", head.Flow.Region, f.n.self.Region)
+		}
+		f.relay(from, rec, &head)
+		return nil
+	}
+	l := &f.lanes[head.Flow.Lane]
+	touched[l.number] = true
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := flow.ReadFrame(rec.Body, &l.in); err != nil {
+		return err
+	}
+	f.n.count.received.Add(l.in.Count())
+	switch {
+	case rec.How == wire.Deliver:
+		l.receiver.Receive(from, &l.in)
+	case l.in.Flow.Origin == f.n.self.ID:
+		return errors.New("events of this node's own, for its own region")
+	default:
+		l.entry.Receive(now, from, &l.in)
+	}
+	return nil
+}
+
+// relay sends a record on towards its region, to where it has not been. What
+// finds no way or no room is dropped: the region will ask the origin for it.
+func (f *flows) relay(from peer.ID, rec *wire.Record, head *flow.Frame) {
+	n := f.n
+	sender, _ := n.graph.Peer(from)
+	hop := n.graph.Relay(head.Flow.Region, head.Flow.Lane, sender.Region == n.self.Region, slices.Collect(rec.Visited.All()))
+	if hop.Next() == "" {
+		n.count.dropped(droppedNoRoute)
+		return
+	}
+	out := *rec
+	if hop.Via == "" { // it leaves this region for good
+		out.Visited = rec.Visited.And(n.self.Region)
+	}
+	count := uint64(0)
+	if head.Kind == flow.Events {
+		count = head.Upto - head.Prev
+	}
+	n.account(n.net.Forward(hop.Next(), head.Flow.Lane, &out, int(count)), count)
+}
+
+// account counts events that went to a peer, or were dropped. It reports whether
+// they went.
+func (n *Node) account(err error, events uint64) bool {
+	switch {
+	case err == nil:
+		n.count.forwarded.Add(events)
+		return true
+	case errors.Is(err, transport.ErrLinkDown):
+		n.count.dropped(droppedLinkDown)
+	default:
+		n.count.dropped(droppedLinkFull)
+	}
+	return false
+}
+
+// drop says why a frame was dropped on its way. What was in it is asked for again
+// or, inside a region, found missing.
+type drop int
+
+const (
+	droppedLinkDown  drop = iota // the link to the peer broke
+	droppedLinkFull              // its queue had no room
+	droppedNoRoute               // no link leads to the region
+	droppedMalformed             // a peer sent what is no frame or no event
+	drops
+)
+
+// dropNames are what people see.
+var dropNames = [drops]string{"link_down", "link_full", "no_route", "malformed"}
+
+// counters are a node's Stats while it runs.
+type counters struct {
+	published, delivered, forwarded, received atomic.Uint64
+	drops                                     [drops]atomic.Uint64
+	gaps                                      gapCounters
+}
+
+func (c *counters) dropped(why drop) { c.drops[why].Add(1) }
