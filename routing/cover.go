@@ -11,7 +11,7 @@ import (
 // one goes, those it covered are announced again.
 //
 // Entries are counted: what is added twice must be removed twice. Covering is
-// looked for where it is likely, not everywhere: what is missed is announced
+// pairwise: an interest that only several others together cover is announced
 // though it need not be.
 type cover struct {
 	all      map[string]*covered  // by entry
@@ -21,8 +21,8 @@ type cover struct {
 
 // coverage is the announced interests of one namespace.
 type coverage struct {
-	groups map[string]*group   // by pattern
-	wide   map[string]struct{} // the patterns among them that stand for many types
+	groups patterns
+	count  int // of groups
 }
 
 // covered is an interest in a cover.
@@ -114,52 +114,40 @@ func (c *cover) covers(ns string, conj filter.Conjunct) bool {
 func (c *cover) settle(in *covered) {
 	area := c.areas[in.ns]
 	if area == nil {
-		area = &coverage{groups: map[string]*group{}, wide: map[string]struct{}{}}
+		area = new(coverage)
 		c.areas[in.ns] = area
 	}
 	if by := area.coverer(in); by != nil {
 		put(in, by)
 		return
 	}
-	pattern := in.conjunct.Type
-	g := area.groups[pattern]
-	if g == nil {
-		g = new(group)
-		area.groups[pattern] = g
-		if !literal(pattern) {
-			area.wide[pattern] = struct{}{}
-		}
+	g := area.groups.at(in.conjunct.Type, true)
+	if *g == nil {
+		*g = new(group)
+		area.count++
 	}
-	g.list(in)
+	(*g).list(in)
 	c.announce(in, true)
 }
 
 // unlist takes an announced interest out of its group.
 func (c *cover) unlist(in *covered) {
 	area, pattern := c.areas[in.ns], in.conjunct.Type
-	g := area.groups[pattern]
+	g := *area.groups.at(pattern, false)
 	if g.unlist(in); g.all.len() > 0 {
 		return
 	}
-	delete(area.groups, pattern)
-	delete(area.wide, pattern)
-	if len(area.groups) == 0 {
+	area.groups.remove(pattern)
+	if area.count--; area.count == 0 {
 		delete(c.areas, in.ns)
 	}
 }
 
 // coverer finds an announced interest that covers one that is not.
 func (a *coverage) coverer(in *covered) *covered {
-	if g := a.groups[in.conjunct.Type]; g != nil {
+	for g := range a.groups.covering(in.conjunct.Type) {
 		if by := g.coverer(in); by != nil {
 			return by
-		}
-	}
-	for pattern := range a.wide {
-		if pattern != in.conjunct.Type && filter.PatternCovers(pattern, in.conjunct.Type) {
-			if by := a.groups[pattern].coverer(in); by != nil {
-				return by
-			}
 		}
 	}
 	return nil
@@ -168,13 +156,8 @@ func (a *coverage) coverer(in *covered) *covered {
 // covered lists the announced interests that one of them covers; one may be
 // listed twice.
 func (a *coverage) covered(in *covered) (list []*covered) {
-	if literal(in.conjunct.Type) {
-		return a.groups[in.conjunct.Type].covered(in)
-	}
-	for pattern, g := range a.groups {
-		if filter.PatternCovers(in.conjunct.Type, pattern) {
-			list = append(list, g.covered(in)...)
-		}
+	for g := range a.groups.covered(in.conjunct.Type) {
+		list = append(list, g.covered(in)...)
 	}
 	return list
 }
@@ -182,14 +165,4 @@ func (a *coverage) covered(in *covered) (list []*covered) {
 func put(in, below *covered) {
 	in.by = below
 	below.covers.add(in)
-}
-
-// literal reports whether a pattern stands for one type.
-func literal(pattern string) bool {
-	for i := range len(pattern) {
-		if pattern[i] == '*' || pattern[i] == '>' {
-			return false
-		}
-	}
-	return pattern != ""
 }
