@@ -85,6 +85,9 @@ func (t *Table) SetFeedback(id peer.ID, adds, removes []string, full bool) (err 
 		}
 		have[cost] = struct{}{}
 	}
+	if len(have) == 0 {
+		delete(t.costs, id)
+	}
 	t.hearCosts()
 	return err
 }

@@ -159,10 +159,7 @@ func (s *summary) interests(region string) (list []Interest) {
 	for _, w := range s.widened {
 		in := Interest{
 			Scope: OfRegion, Namespace: w.ns, Filter: w.conjunct.String(), Region: region,
-			Label: cost(labelWidened, w.blame), Unwanted: w.blame.unwanted.Load(),
-		}
-		if at := s.cover.all[w.entry]; at != nil {
-			in.Count = at.covers.len()
+			Label: cost(labelWidened, w.blame), Count: s.standsFor(w), Unwanted: w.blame.unwanted.Load(),
 		}
 		list = append(list, in)
 	}

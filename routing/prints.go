@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/skeinmesh/skein/routing/filter"
 	"github.com/skeinmesh/skein/routing/match"
 )
 
@@ -45,7 +46,7 @@ type chunk struct {
 
 func newPrintSet(ns string, proto match.Prints, say func(entry string, on bool)) *printSet {
 	return &printSet{
-		ns: ns, proto: proto, say: say, header: len(encodePrints(ns, proto)),
+		ns: ns, proto: proto, say: say, header: printsHeader(ns, proto.Base, proto.Attrs),
 		at: map[uint32]print{}, chunks: map[*chunk]struct{}{},
 	}
 }
@@ -56,6 +57,11 @@ func (s *printSet) bytes() int { return printBytes(s.header, s.live) }
 // printBytes estimates what it takes to say n fingerprints: their differences
 // have 3 to 5 bytes, and entries are sent without what they begin with alike.
 func printBytes(header, n int) int { return header + 4*n + 8*(n/chunkPrints+1) }
+
+// printsHeader is what an entry takes beside its fingerprints.
+func printsHeader(ns string, base filter.Conjunct, attrs []string) int {
+	return len(encodePrints(ns, match.Prints{Base: base, Attrs: attrs}))
+}
 
 // add counts a fingerprint.
 func (s *printSet) add(fp uint32) {

@@ -10,8 +10,8 @@ import (
 // How many announced interests of one shape are said as fingerprints: from
 // when on, and below how many not any more.
 const (
-	printsFrom  = 64
-	printsUntil = 32
+	printsFrom  = 16
+	printsUntil = 8
 )
 
 // maxTuples bounds the fingerprints of one interest.
@@ -26,8 +26,9 @@ type shape struct {
 	base    filter.Conjunct // what they have in common; of the others the type only
 	attrs   []string        // whose values they require; empty of the others
 	members set
-	exact   int       // bytes of the members' entries
+	exact   int       // what the members' entries take beyond what they have in common
 	prints  *printSet // instead of the members' entries, if not nil
+	pressed bool      // into fingerprints although they are few
 	blame   *offender // of prints
 }
 
@@ -84,11 +85,23 @@ func tuples(k match.Key, c *filter.Conjunct, yield func(fp uint32)) {
 
 // bytes estimates what it takes to say the shape.
 func (sh *shape) bytes() int {
-	if sh.prints != nil {
+	switch {
+	case sh.prints != nil:
 		return sh.prints.bytes()
+	case sh.members.len() == 0:
+		return 0
 	}
-	return sh.exact
+	return len(sh.key) + sh.exact
 }
 
-// entryBytes estimates what it takes to say an entry by itself.
-func entryBytes(entry string) int { return len(entry) + 2 }
+// valueBytes estimates what it takes to say one more interest of a shape:
+// entries are sent without what they begin with alike.
+func valueBytes(c *filter.Conjunct) int {
+	n := 4
+	for _, p := range c.Preds {
+		for _, v := range p.Values {
+			n += 1 + len(v)
+		}
+	}
+	return n
+}

@@ -7,9 +7,10 @@ import (
 	"github.com/skeinmesh/skein/transport/event"
 )
 
-// SummaryBudget is about how many bytes a region's summary may take to say:
-// some 64 Ki fingerprints, and 1 M subscriptions of a region beyond that.
-const SummaryBudget = 384 << 10
+// SummaryBudget is about how many bytes a region's summary may take to say, as
+// estimated: some 64 Ki fingerprints and what goes with them. On the wire it is
+// a quarter less.
+const SummaryBudget = 512 << 10
 
 // summary is what this node says that its region wants. It has three means to
 // keep that small: an interest that another covers is not said (see cover); of
@@ -60,12 +61,12 @@ func (s *summary) set(in *covered, on bool) {
 	if on {
 		in.shape = sh
 		sh.members.add(in)
-		sh.exact += entryBytes(in.entry)
+		sh.exact += valueBytes(&in.conjunct)
 		s.list(sh, in)
 	} else {
 		in.shape = nil
 		sh.members.remove(in)
-		sh.exact -= entryBytes(in.entry)
+		sh.exact -= valueBytes(&in.conjunct)
 		s.unlist(sh, in)
 	}
 	switch n := sh.members.len(); {
@@ -74,7 +75,7 @@ func (s *summary) set(in *covered, on bool) {
 		delete(s.shapes, sh.key)
 	case sh.prints == nil && len(sh.attrs) > 0 && n >= printsFrom:
 		s.print(sh)
-	case sh.prints != nil && n < printsUntil:
+	case sh.prints != nil && n < printsUntil && !sh.pressed:
 		s.spell(sh)
 	}
 	s.size += sh.bytes() - before
@@ -133,7 +134,7 @@ func (s *summary) spell(sh *shape) {
 		return
 	}
 	sh.prints.close()
-	sh.prints = nil
+	sh.prints, sh.pressed = nil, false
 	delete(s.fresh, sh)
 	s.acquit(sh.ns, sh.base, sh.blame)
 	sh.blame = nil
@@ -152,11 +153,6 @@ func (s *summary) drain(now time.Time) (adds, removes []string) {
 	}
 	if now.Sub(s.reviewed) >= reviewEvery {
 		s.review(now)
-		for _, sh := range s.shapes {
-			if sh.prints != nil {
-				sh.prints.fold()
-			}
-		}
 	}
 	for sh := range s.fresh {
 		sh.prints.flush()

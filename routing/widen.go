@@ -29,6 +29,7 @@ type widening struct {
 	ns       string
 	conjunct filter.Conjunct
 	since    time.Time
+	guess    float64 // see candidate
 	blame    *offender
 	seen     uint64  // of blame's events, at the last review
 	rate     float64 // unwanted events a second before it, that the region's nodes know of
@@ -47,13 +48,26 @@ type trial struct {
 	at   time.Time
 }
 
-// candidate is an interest that could be said in place of several.
+// candidate is a way to make a summary smaller: to say an interest in place of
+// several or, where press is not nil, fingerprints of few values.
 type candidate struct {
+	press    *shape
+	entry    string // of the interest
 	ns       string
 	conjunct filter.Conjunct
 	saved    int     // bytes
-	loss     float64 // unwanted events a second to expect; where nothing is known, relative to others
+	guess    float64 // how much unwanted it brings, relative to other candidates
+	loss     float64 // unwanted events a second to expect, by the guess or by experience
 }
+
+// Guesses count interests: who wants more of a type, or has more filters on it,
+// is taken to have more events of it. A whole type instead of some of it, and
+// all types that begin alike, bring so many times what the hull of one shape's
+// interests does.
+const (
+	guessType  = 2
+	guessTypes = 6
+)
 
 // widen brings the summary below its budget: what costs the least selectivity
 // for the bytes it saves goes first.
@@ -65,9 +79,7 @@ func (s *summary) widen(now time.Time) {
 			if s.size <= target {
 				break
 			}
-			if !s.cover.covers(c.ns, c.conjunct) {
-				s.adopt(c, now)
-			}
+			s.adopt(c, now)
 		}
 		if s.size >= before {
 			return // one entry a namespace is the least
@@ -80,40 +92,64 @@ func (s *summary) candidates() []candidate {
 	var list []candidate
 	below := map[string]*candidate{} // by entry: all shapes that a pattern covers
 	for _, sh := range s.shapes {
-		saved := sh.bytes()
-		if sh.members.len() > 1 {
+		saved, n := sh.bytes(), sh.members.len()
+		if n > 1 {
+			if sh.prints == nil && len(sh.attrs) > 0 {
+				list = append(list, candidate{press: sh, entry: sh.key, saved: saved - printBytes(printsHeader(sh.ns, sh.base, sh.attrs), n)})
+			}
 			c, breadth := hull(slices.Collect(sh.members.each()))
-			list = append(list, candidate{ns: sh.ns, conjunct: interestIn(c), saved: saved, loss: breadth})
+			c = interestIn(c)
+			list = append(list, candidate{ns: sh.ns, conjunct: c, entry: EncodeEntry(sh.ns, c), saved: saved, guess: breadth * float64(n)})
 		}
 		for pattern := range wider(sh.base.Type) {
-			entry := EncodeEntry(sh.ns, filter.Conjunct{Type: pattern})
+			c := filter.Conjunct{Type: pattern}
+			entry := EncodeEntry(sh.ns, c)
 			all := below[entry]
 			if all == nil {
-				all = &candidate{ns: sh.ns, conjunct: filter.Conjunct{Type: pattern}}
+				all = &candidate{ns: sh.ns, conjunct: c, entry: entry}
 				below[entry] = all
 			}
 			all.saved += saved
-			// Of the same type more than was asked for, or of other types, too.
-			if all.loss += 2; pattern != sh.base.Type {
-				all.loss += 2
+			if pattern == sh.base.Type {
+				all.guess += guessType * float64(n)
+			} else {
+				all.guess += guessTypes * float64(n)
 			}
 		}
 	}
 	for _, c := range below {
 		list = append(list, *c)
 	}
+	scale := s.scale()
 	for i := range list {
 		c := &list[i]
-		entry := EncodeEntry(c.ns, c.conjunct)
-		c.loss += max(s.tried[entry].rate, s.heard[entry])
-		c.saved -= entryBytes(entry)
+		if c.press == nil {
+			c.saved -= len(c.entry)
+		}
+		c.loss = max(s.tried[c.entry].rate, s.heard[c.entry])
+		if c.loss == 0 {
+			c.loss = c.guess * scale
+		}
 	}
 	list = slices.DeleteFunc(list, func(c candidate) bool { return c.saved <= 0 })
 	slices.SortFunc(list, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.loss/float64(a.saved), b.loss/float64(b.saved)),
-			cmp.Compare(a.ns, b.ns), cmp.Compare(a.conjunct.String(), b.conjunct.String()))
+		return cmp.Or(cmp.Compare(a.loss/float64(a.saved), b.loss/float64(b.saved)), cmp.Compare(a.entry, b.entry))
 	})
 	return list
+}
+
+// scale is how many unwanted events a second a guess of one stands for, as
+// present widenings show.
+func (s *summary) scale() float64 {
+	rate, guess := 0.0, 0.0
+	for _, w := range s.widened {
+		rate += w.rate
+		guess += w.guess
+	}
+	if rate == 0 || guess == 0 {
+		return 1
+	}
+	return rate / guess
 }
 
 // wider yields a pattern and those that cover it and whole tails of types: of
@@ -135,12 +171,22 @@ func wider(pattern string) func(yield func(string) bool) {
 	}
 }
 
-// adopt says a candidate in place of what it covers.
+// adopt says a candidate in place of what it covers, unless something wider is
+// said by now.
 func (s *summary) adopt(c candidate, now time.Time) {
-	w := &widening{entry: EncodeEntry(c.ns, c.conjunct), ns: c.ns, conjunct: c.conjunct, since: now, blame: new(offender)}
-	if s.widened[w.entry] != nil {
+	if sh := c.press; sh != nil {
+		if s.shapes[sh.key] == sh && sh.prints == nil {
+			before := sh.bytes()
+			sh.pressed = true
+			s.print(sh)
+			s.size += sh.bytes() - before
+		}
 		return
 	}
+	if s.cover.covers(c.ns, c.conjunct) {
+		return
+	}
+	w := &widening{entry: c.entry, ns: c.ns, conjunct: c.conjunct, since: now, guess: c.guess, blame: new(offender)}
 	s.widened[w.entry] = w
 	s.blameFor(w.ns).Add(w.conjunct, w.blame)
 	s.cover.add(w.entry, w.ns, w.conjunct)
@@ -188,12 +234,29 @@ func (s *summary) review(now time.Time) {
 			continue
 		}
 		s.tried[w.entry] = trial{w.rate, now}
-		need := s.hidden(w)
-		switch {
-		case s.size+need <= s.budget*roomNum/roomDen:
+		room := s.budget*roomNum/roomDen - s.size
+		swap := !swapped && w.rate > 0
+		if least := 4 * s.standsFor(w); least > room && (!swap || least > s.budget) {
+			continue // without looking at each of what may be very many
+		}
+		switch need := s.hidden(w); {
+		case need <= room:
 			s.narrow(w)
-		case !swapped && w.rate > 0:
+		case swap:
 			swapped = s.swap(w, need, now)
+		}
+	}
+	roomy := s.size < s.budget/2
+	for _, sh := range s.shapes {
+		switch n := sh.members.len(); {
+		case sh.prints == nil:
+		case sh.pressed && roomy && n < printsUntil:
+			before := sh.bytes()
+			s.spell(sh)
+			s.size += sh.bytes() - before
+		default:
+			sh.pressed = sh.pressed && n < printsFrom
+			sh.prints.fold()
 		}
 	}
 }
@@ -208,7 +271,7 @@ func (s *summary) swap(worst *widening, need int, now time.Time) bool {
 		if free >= need {
 			break
 		}
-		if related(c.conjunct.Type, worst.conjunct.Type) {
+		if c.press == nil && c.ns == worst.ns && related(c.conjunct.Type, worst.conjunct.Type) {
 			continue
 		}
 		free += c.saved
@@ -221,9 +284,7 @@ func (s *summary) swap(worst *widening, need int, now time.Time) bool {
 		return false
 	}
 	for _, c := range instead {
-		if !s.cover.covers(c.ns, c.conjunct) {
-			s.adopt(c, now)
-		}
+		s.adopt(c, now)
 	}
 	s.narrow(worst)
 	return true
@@ -232,43 +293,46 @@ func (s *summary) swap(worst *widening, need int, now time.Time) bool {
 // related reports whether one of two patterns covers the other.
 func related(a, b string) bool { return filter.PatternCovers(a, b) || filter.PatternCovers(b, a) }
 
-// hidden estimates the bytes it takes to say what a widening stands for, or
-// more than the budget.
-func (s *summary) hidden(w *widening) int {
+// standsFor is how many interests come back when a widening goes.
+func (s *summary) standsFor(w *widening) int {
 	in := s.cover.all[w.entry]
-	if in == nil || in.count > 1 {
-		return 0 // somebody wants just that: nothing is said again
+	if in == nil || in.count > 1 || in.by != nil {
+		return 0 // somebody wants just that, or it is not said at all
 	}
-	if in.by != nil {
-		return 0 // not said at all
+	return in.covers.len()
+}
+
+// hidden estimates the bytes it takes to say what a widening stands for.
+func (s *summary) hidden(w *widening) int {
+	if s.standsFor(w) == 0 {
+		return 0
 	}
-	if in.covers.len()*4 > s.budget {
-		return s.budget + 1
-	}
+	in := s.cover.all[w.entry]
 	type group struct{ header, prints, exact, members int }
 	groups := map[string]*group{}
 	for o := range in.covers.each() {
 		key, base, attrs := shapeKey(o.ns, &o.conjunct)
 		g := groups[key]
 		if g == nil {
-			g = &group{header: len(encodePrints(o.ns, match.Prints{Base: base, Attrs: attrs}))}
+			g = &group{exact: len(key)}
+			if len(attrs) > 0 {
+				g.header = printsHeader(o.ns, base, attrs)
+			}
 			groups[key] = g
 		}
 		g.members++
-		g.exact += entryBytes(o.entry)
-		if g.prints >= 0 && len(attrs) > 0 {
+		g.exact += valueBytes(&o.conjunct)
+		if g.header > 0 {
 			tuples(s.key, &o.conjunct, func(uint32) { g.prints++ })
-		} else {
-			g.prints = -1
 		}
 	}
 	total := 0
 	for _, g := range groups {
-		if g.prints > 0 && g.members >= printsFrom {
-			total += printBytes(g.header, g.prints)
-		} else {
-			total += g.exact
+		n := g.exact
+		if g.header > 0 && g.members > 1 {
+			n = min(n, printBytes(g.header, g.prints))
 		}
+		total += n
 	}
 	return total
 }
