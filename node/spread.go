@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/skeinmesh/skein/gossip/fact"
+	"github.com/skeinmesh/skein/transport"
 	"github.com/skeinmesh/skein/transport/peer"
 )
 
@@ -16,6 +17,7 @@ const (
 	topicInterest fact.Topic = 1 // to the region: what this node wants
 	topicSummary  fact.Topic = 2 // to the mesh: what this region wants, as this gateway knows it
 	topicReach    fact.Topic = 3 // to the region: the regions this node has links into
+	topicCost     fact.Topic = 4 // to the region: what the region's summary brings here that nobody wants
 )
 
 // spread runs the fact machine: it takes what peers, links and gossip say,
@@ -34,6 +36,7 @@ func newSpread(n *Node) *spread {
 	// The same for all nodes and for ever: the sums find defects, versions and
 	// mTLS keep out who does not belong.
 	sumKey := sha256.Sum256([]byte("skein: sums of facts"))
+	n.table.UseKeys(fingerprintKeys(n.identity)...)
 	return &spread{
 		n: n,
 		machine: fact.New(fact.Config{
@@ -41,11 +44,21 @@ func newSpread(n *Node) *spread {
 			Key: sumKey[:16],
 			Topics: map[fact.Topic]fact.Scope{
 				topicInterest: fact.Region, topicSummary: fact.Mesh, topicReach: fact.Region,
+				topicCost: fact.Region,
 			},
 			Seed: n.self.Boot, Compare: compareEvery,
 		}),
 		moved: make(chan struct{}),
 	}
+}
+
+// fingerprintKeys are the secrets of the fingerprints in summaries, one for each
+// key of the mesh: while keys are rotated, all nodes read what any of them says.
+func fingerprintKeys(id *transport.Identity) (secrets [][]byte) {
+	for _, k := range id.GossipKeys() {
+		secrets = append(secrets, append([]byte("skein: fingerprints in summaries "), k...))
+	}
+	return secrets
 }
 
 // do feeds the machine and acts on what came of it.
@@ -105,6 +118,10 @@ func (s *spread) apply(c fact.Change) {
 				n.log.Error("a region's summary cannot be read", "peer", c.Owner, "region", c.Region, "err", err)
 			}
 		}
+	case topicCost:
+		if err := n.table.SetFeedback(c.Owner, c.Adds, c.Removes, c.Full || c.Forgotten); err != nil {
+			n.log.Error("what a node says of the summary cannot be read", "peer", c.Owner, "err", err)
+		}
 	case topicReach:
 		n.graph.SetReach(c.Owner, s.machine.Entries(c.Owner, topicReach))
 	}
@@ -114,14 +131,28 @@ func (s *spread) apply(c fact.Change) {
 // that was anything new.
 func (s *spread) speak(now time.Time) bool {
 	n := s.n
-	before := s.machine.Version(topicInterest) + s.machine.Version(topicSummary) + s.machine.Version(topicReach)
+	before := s.versions()
 	adds, removes := n.table.InterestChanges(now)
-	s.machine.Set(topicInterest, adds, removes)
+	s.say(topicInterest, adds, removes)
 	adds, removes = n.table.SummaryChanges(now)
-	s.machine.Set(topicSummary, adds, removes)
+	s.say(topicSummary, adds, removes)
+	adds, removes = n.table.FeedbackChanges(now)
+	s.say(topicCost, adds, removes)
 	adds, removes = difference(n.graph.Reach(), s.machine.Entries(n.self.ID, topicReach))
-	s.machine.Set(topicReach, adds, removes)
-	return before != s.machine.Version(topicInterest)+s.machine.Version(topicSummary)+s.machine.Version(topicReach)
+	s.say(topicReach, adds, removes)
+	return before != s.versions()
+}
+
+// versions grows with whatever this node says.
+func (s *spread) versions() uint64 {
+	return s.machine.Version(topicInterest) + s.machine.Version(topicSummary) +
+		s.machine.Version(topicReach) + s.machine.Version(topicCost)
+}
+
+func (s *spread) say(t fact.Topic, adds, removes []string) {
+	if err := s.machine.Set(t, adds, removes); err != nil {
+		s.n.log.Error("this node cannot say all that it should; events may be missed", "topic", t, "err", err)
+	}
 }
 
 // difference is what must be added to and removed from old to get want; both
@@ -147,6 +178,7 @@ func (s *spread) complete() {
 		m.Complete(topicInterest)
 		m.Complete(topicSummary)
 		m.Complete(topicReach)
+		m.Complete(topicCost)
 	})
 }
 

@@ -15,7 +15,10 @@ func interestsCommand(a *app) *cobra.Command {
 		Short: "List who wants which events",
 		Long: `List what the node that is asked knows of who wants what: the subscriptions that
 hang on it, the interest of each node of its region, and the summary of every
-other region. A summary may be wider than the truth, never narrower.`,
+other region. A summary may be wider than the truth, never narrower: where it
+has fingerprints in place of values, or says one interest in place of many, the
+last column says so. Of the node's own region, those are listed with how many
+events came because of them that nobody wanted.`,
 		Example: `  skein interests
   skein interests --json | jq '.[] | select(.scope == "region")'`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
