@@ -2,10 +2,13 @@ package routing
 
 import (
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/skeinmesh/skein/routing/filter"
+	"github.com/skeinmesh/skein/routing/match"
 	"github.com/skeinmesh/skein/transport/peer"
 )
 
@@ -139,5 +142,106 @@ func TestAnInterestStaysWhileAnyGatewaySaysItHowever(t *testing.T) {
 		if got := sends(far, &ev); got != step.want {
 			t.Errorf("after step %d: %v", i, got)
 		}
+	}
+}
+
+// A gateway that says more than there is room for is taken to want more, not
+// less; and what it said is forgotten all the same.
+func TestASummaryBeyondAllBoundsIsTakenForWider(t *testing.T) {
+	far := New("far", "us")
+	prints := func(i uint32) string {
+		p := match.Prints{Base: filter.Conjunct{Type: "a"}, Attrs: []string{"subject"}, Key: far.summary.key}
+		for fp := range uint32(maxPrints) {
+			p.Set = append(p.Set, i*maxPrints+fp)
+		}
+		return encodePrints("default", p)
+	}
+	var list []string
+	for i := range uint32(maxHeard/maxPrints + 2) {
+		list = append(list, prints(i))
+	}
+	slices.Sort(list)
+	if err := far.SetRegion("eu", "g1", list, nil, true); err != nil {
+		t.Fatal(err)
+	}
+	if n := far.Sizes()[OfRegion]; n > maxHeard+maxPrints {
+		t.Errorf("%d are kept", n)
+	}
+	ev := makeEvent(t, "a", "whatever")
+	if !sends(far, &ev) {
+		t.Error("what found no room is not wanted")
+	}
+	if err := far.SetRegion("eu", "g2", list[len(list)/2:], nil, true); err != nil {
+		t.Fatal(err)
+	}
+	far.DropGateway("eu", "g1")
+	far.DropGateway("eu", "g2")
+	if n := far.Sizes()[OfRegion]; n != 0 || len(far.spaces) != 0 || sends(far, &ev) {
+		t.Errorf("%d are left", n)
+	}
+}
+
+// Matching by fingerprints, and finding what is to blame for an event that
+// nobody wants, allocate nothing.
+func TestMatchingSummariesAllocatesNothing(t *testing.T) {
+	table, far := New("g", "eu"), New("far", "us")
+	for i := range 1000 {
+		table.Subscribe("default", exactly("a", "subject", fmt.Sprint(i)), &sink{}, "")
+		table.Subscribe("default", exactly("b", "subject", fmt.Sprint(i)), &sink{}, "")
+	}
+	table.summary.budget = 6000
+	says(t, table, far, start)
+	if s := table.Stats(); s.Widened == 0 || s.Fingerprints == 0 {
+		t.Fatalf("%+v", s)
+	}
+	var m Match
+	for _, typ := range []string{"a", "b"} {
+		for _, subject := range []string{"7", "nobody's"} {
+			ev := makeEvent(t, typ, subject)
+			if n := testing.AllocsPerRun(100, func() {
+				far.Match("default", &ev, &m)
+				table.MatchRegion("default", &ev, &m)
+			}); n > 0 {
+				t.Errorf("%s of type %s: %v allocations", subject, typ, n)
+			}
+		}
+	}
+}
+
+// Events are matched, and blamed, while what is said changes.
+func TestSummariesChangeWhileEventsAreMatched(t *testing.T) {
+	table, far := New("g", "eu"), New("far", "us")
+	table.summary.budget = 3000
+	ev := makeEvent(t, "a", "nobody's")
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			var m Match
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					table.MatchRegion("default", &ev, &m)
+					far.Match("default", &ev, &m)
+				}
+			}
+		})
+	}
+	now := start
+	for round := range 6 {
+		for i := range 200 {
+			table.Subscribe("default", exactly("a", "subject", fmt.Sprint(round, "/", i)), &sink{}, "")
+		}
+		says(t, table, far, now)
+		table.Interests()
+		table.Stats()
+		now = now.Add(reviewEvery)
+	}
+	close(stop)
+	wg.Wait()
+	if s := table.Stats(); s.Widened == 0 {
+		t.Errorf("%+v", s)
 	}
 }

@@ -258,7 +258,7 @@ func (t *Table) setRegion(region string, gateway peer.ID, adds, removes []string
 	}
 	to := target{region: region}
 	return change(have, adds, removes, full, func(s string, e *entry) error {
-		s, prints := t.heard(s, e)
+		s, prints := t.heard(region, s, e, t.sizes[region] < maxHeard)
 		if union[s]++; union[s] > 1 {
 			return nil
 		}
@@ -271,7 +271,7 @@ func (t *Table) setRegion(region string, gateway peer.ID, adds, removes []string
 		}
 		return nil
 	}, func(s string, e *entry) {
-		s, prints := t.heard(s, e)
+		s, prints := t.heard(region, s, e, false)
 		if union[s]--; union[s] > 0 {
 			return
 		}
@@ -287,10 +287,15 @@ func (t *Table) setRegion(region string, gateway peer.ID, adds, removes []string
 	})
 }
 
-// heard is what an entry counts as, and its fingerprints if they can be read:
-// interests are the same whatever they stand for.
-func (t *Table) heard(s string, e *entry) (string, *match.Prints) {
-	if e.prints != nil {
+// maxHeard bounds the fingerprints and interests of one region's summary above
+// which fingerprints are taken for the wider interest without them.
+const maxHeard = 1 << 20
+
+// heard is what an entry of a region counts as, and its fingerprints if it counts
+// as these: when they can be read and there is room or they are there already.
+// Interests are the same whatever they stand for.
+func (t *Table) heard(region, s string, e *entry, room bool) (string, *match.Prints) {
+	if e.prints != nil && (room || t.unions[region][s] > 0) {
 		if key, has := t.keys[e.prints.Key.ID]; has {
 			e.prints.Key = key
 			return s, e.prints
