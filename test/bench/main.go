@@ -8,8 +8,8 @@
 // the median of the rounds; rounds that lose messages are marked.
 //
 // The rows named wan are measured over an emulated link between two regions
-// (package tun), the same for both, which start afresh for each round. They need
-// Linux and root, and are skipped elsewhere.
+// (package tun), the same for both, which start afresh for each round; so is
+// reroute, of Skein alone. They need Linux and root, and are skipped elsewhere.
 package main
 
 import (
@@ -116,10 +116,11 @@ func run(ctx context.Context, p plan) error {
 	if err := runLoopback(ctx, p, []rival{nats, skein}); err != nil {
 		return err
 	}
-	return runWAN(ctx, p, nats, skein)
+	return runWAN(ctx, p, nats, skein, func() error { return runReroute(ctx, p, dir, binary) })
 }
 
-const head = "%-54s %14s %14s %8s  %s\n"
+// format is of a line of the table: what, NATS, Skein, ratio, remarks.
+const format = "%-58s %14s %14s %8s  %s\n"
 
 // runLoopback measures the rows that need no network, with both systems up.
 func runLoopback(ctx context.Context, p plan, rivals []rival) error {
@@ -138,7 +139,7 @@ func runLoopback(ctx context.Context, p plan, rivals []rival) error {
 		defer sys.close()
 		systems[i] = sys
 	}
-	fmt.Printf(head, "", "NATS", "Skein", "ratio", "wanted")
+	fmt.Printf(format, "", "NATS", "Skein", "ratio", "wanted")
 	for _, r := range rows {
 		if !p.has(r.name) {
 			continue

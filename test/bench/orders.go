@@ -88,9 +88,11 @@ func (o *orders) next(size int) []byte {
 		}
 		v = with
 	}
-	for missing := size - len(encode(v)); missing > 0; missing = size - len(encode(v)) {
+	for missing := size - len(encode(v)); missing > 0; {
 		word := o.pick(remarks) + " "
-		v.Note += word[:min(missing, len(word))]
+		word = word[:min(missing, len(word))]
+		v.Note += word
+		missing -= len(word)
 	}
 	return encode(v)
 }

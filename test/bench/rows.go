@@ -196,8 +196,20 @@ func printLines(lines []line, nats, skein []result) {
 	}
 	for i, l := range lines {
 		a, b := median(nats, i), median(skein, i)
-		fmt.Printf("%-54s %9.2f %-4s %9.2f %-4s %8.2f  %s%s\n", l.what, a, l.unit, b, l.unit, b/a, l.wanted, note)
+		fmt.Printf(format, l.what, cell(a, l.unit), cell(b, l.unit), cell(b/a, ""), l.wanted+note)
+		note = "" // once a row
 	}
+}
+
+// cell is empty for what was not measured.
+func cell(v float64, unit string) string {
+	if math.IsNaN(v) {
+		return ""
+	}
+	if unit == "" {
+		return fmt.Sprintf("%.2f", v)
+	}
+	return fmt.Sprintf("%.2f %-3s", v, unit)
 }
 
 // median is NaN without rounds.

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"os/exec"
+	"time"
 
 	"github.com/skeinmesh/skein/test/wan/tun"
 )
@@ -50,4 +52,10 @@ func (s seat) DialContext(ctx context.Context, network, address string) (conn ne
 		return err
 	})
 	return conn, err
+}
+
+// http is a client of a server's HTTP port in the seat.
+func (s seat) http() *http.Client {
+	transport := &http.Transport{DialContext: s.DialContext, DisableKeepAlives: true}
+	return &http.Client{Transport: transport, Timeout: time.Second}
 }

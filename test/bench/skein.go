@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,9 +18,13 @@ import (
 
 // skein is a mesh with a node a seat, each a process.
 type skein struct {
-	processes []*exec.Cmd
+	binary    string
+	logs      string // directory
 	seats     []seat
-	http      []string // by seat
+	args      [][]string  // of each seat's process
+	http      []string    // by seat
+	processes []*exec.Cmd // by seat
+	clients   []client.Option
 }
 
 // buildSkein builds the binary in its own module, with the versions that it
@@ -38,7 +43,7 @@ func buildSkein(ctx context.Context, dir string) (binary string, err error) {
 	return binary, nil
 }
 
-func startSkein(ctx context.Context, binary, dir string, seats []seat) (system, error) {
+func startSkein(ctx context.Context, binary, dir string, seats []seat) (*skein, error) {
 	dir, err := os.MkdirTemp(dir, "skein-")
 	if err != nil {
 		return nil, err
@@ -47,9 +52,9 @@ func startSkein(ctx context.Context, binary, dir string, seats []seat) (system, 
 	if out, err := exec.CommandContext(ctx, binary, "key", "new", "--out", key).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("key: %w\n%s", err, out)
 	}
-	s := &skein{seats: seats}
+	s := &skein{binary: binary, logs: dir, seats: seats, processes: make([]*exec.Cmd, len(seats))}
 	seed := ""
-	for _, at := range seats {
+	for i, at := range seats {
 		ports, err := freePorts(2)
 		if err != nil {
 			return nil, err
@@ -62,32 +67,52 @@ func startSkein(ctx context.Context, binary, dir string, seats []seat) (system, 
 		} else {
 			seed = mesh
 		}
-		cmd := exec.Command(binary, args...)
-		log, err := os.Create(filepath.Join(dir, at.name+".log"))
-		if err != nil {
-			return nil, err
-		}
-		defer log.Close() // the child has its own
-		cmd.Stdout, cmd.Stderr = log, log
-		if err := at.start(cmd); err != nil {
-			s.close()
-			return nil, err
-		}
-		s.processes = append(s.processes, cmd)
+		s.args = append(s.args, args)
 		s.http = append(s.http, "http://"+face)
-		if err := waitReady(ctx, at, "http://"+face+"/readyz"); err != nil {
-			text, _ := os.ReadFile(log.Name())
+		if err := s.launch(ctx, i); err != nil {
 			s.close()
-			return nil, fmt.Errorf("%s: %w\n%s", at.name, err, text)
+			return nil, err
 		}
 	}
 	return s, nil
 }
 
+// launch starts a seat's process, or starts it again, and waits until its node
+// is ready.
+func (s *skein) launch(ctx context.Context, at int) error {
+	name := s.seats[at].name
+	log, err := os.Create(filepath.Join(s.logs, name+".log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close() // the child has its own
+	cmd := exec.Command(s.binary, s.args[at]...)
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := s.seats[at].start(cmd); err != nil {
+		return err
+	}
+	s.processes[at] = cmd
+	if err := waitReady(ctx, s.seats[at], s.http[at]+"/readyz"); err != nil {
+		text, _ := os.ReadFile(log.Name())
+		return fmt.Errorf("%s: %w\n%s", name, err, text)
+	}
+	return nil
+}
+
+// kill ends a seat's process without a warning.
+func (s *skein) kill(at int) error {
+	cmd := s.processes[at]
+	s.processes[at] = nil
+	if err := cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("kill %s: %w", s.seats[at].name, err)
+	}
+	_ = cmd.Wait() // says that it was killed
+	return nil
+}
+
 // waitReady waits until a node says that it is ready.
 func waitReady(ctx context.Context, at seat, url string) error {
-	transport := &http.Transport{DialContext: at.DialContext, DisableKeepAlives: true}
-	c := &http.Client{Transport: transport, Timeout: time.Second}
+	c := at.http()
 	ctx, cancel := context.WithTimeout(ctx, 15*time.Second)
 	defer cancel()
 	for {
@@ -109,13 +134,18 @@ func waitReady(ctx context.Context, at seat, url string) error {
 // connect makes a client of a seat's node.
 func (s *skein) connect(ctx context.Context, at int) (c *client.Client, err error) {
 	err = s.seats[at].do(func() error {
-		c, err = client.Dial(ctx, s.http[at])
+		c, err = client.Dial(ctx, s.http[at], s.clients...)
 		return err
 	})
 	return c, err
 }
 
 func (s *skein) subscriber(ctx context.Context, at int, topic string, got func([]byte)) (func(), error) {
+	return s.listen(ctx, at, topic, got)
+}
+
+// listen is subscriber with options.
+func (s *skein) listen(ctx context.Context, at int, topic string, got func([]byte), options ...client.SubscribeOption) (func(), error) {
 	c, err := s.connect(ctx, at)
 	if err != nil {
 		return nil, err
@@ -123,7 +153,7 @@ func (s *skein) subscriber(ctx context.Context, at int, topic string, got func([
 	sub, err := c.SubscribeRaw(ctx, client.ByType(topic), func(ev event.Event) {
 		data, _ := ev.Data()
 		got(data)
-	})
+	}, options...)
 	if err != nil {
 		c.Close()
 		return nil, err
@@ -177,12 +207,15 @@ func (s *skein) ingest(context.Context) (string, func(), error) {
 
 func (s *skein) close() { endAll(s.processes) }
 
-// endAll ends our processes, politely first.
+// endAll ends our processes, politely first, the last one first: one that is
+// told to leave when all others are leaving waits for them in vain. Those that
+// are nil have ended already.
 func endAll(processes []*exec.Cmd) {
-	for _, cmd := range processes {
+	for _, cmd := range slices.Backward(processes) {
+		if cmd == nil {
+			continue
+		}
 		_ = cmd.Process.Signal(os.Interrupt)
-	}
-	for _, cmd := range processes {
 		timer := time.AfterFunc(5*time.Second, func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait()
 		timer.Stop()

@@ -22,10 +22,11 @@ type wanRow struct {
 	measure func(ctx context.Context, l *link, s system, scale float64) (result, error)
 }
 
-// runWAN measures the rows over emulated links: the peer with each congestion
-// control that it is to be measured with, and Skein, which brings its own.
-func runWAN(ctx context.Context, p plan, nats, skein rival) error {
-	if !slices.ContainsFunc(wanRows, func(r wanRow) bool { return p.has(r.name) }) {
+// runWAN measures the rows over emulated links: the peer with each stack of TCP
+// that it is to be measured with, and Skein, which brings its own congestion
+// control.
+func runWAN(ctx context.Context, p plan, nats, skein rival, alone func() error) error {
+	if !p.has(reroute) && !slices.ContainsFunc(wanRows, func(r wanRow) bool { return p.has(r.name) }) {
 		return nil
 	}
 	probe, err := openLink(1, 0, tcp{})
@@ -43,13 +44,16 @@ func runWAN(ctx context.Context, p plan, nats, skein rival) error {
 	fmt.Printf("\nEmulated link: %v round trip, %.0f Gbit/s with a queue of %d MiB, packets lost independently.\n"+
 		"Messages of 1 KiB of %d sources. The host's own TCP congestion control is %s.\n",
 		2*linkDelay, linkBandwidth*8/1e9, linkQueue>>20, wanSources, hostControl())
-	fmt.Printf(head, "", "NATS", "Skein", "ratio", "wanted")
+	fmt.Printf(format, "", "NATS", "Skein", "ratio", "wanted")
 	for _, r := range wanRows {
 		if p.has(r.name) {
 			if err := r.run(ctx, p, nats, skein, have); err != nil {
 				return fmt.Errorf("%s: %w", r.name, err)
 			}
 		}
+	}
+	if p.has(reroute) && p.system != nats.name {
+		return alone()
 	}
 	return nil
 }
