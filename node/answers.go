@@ -55,7 +55,7 @@ func (a *answers) route(via peer.ID, r *flow.Reply) {
 	if !a.n.net.Linked(to) {
 		if to = via; to == "" || !a.n.net.Linked(to) {
 			origin, _ := a.n.graph.Peer(r.Flow.Origin)
-			if to = a.n.graph.Hop(origin.Region, r.Flow.Lane).Next(); to == "" {
+			if to = a.n.graph.Hop(origin.Region, r.Flow.Lane).Next; to == "" {
 				a.n.count.dropped(droppedNoRoute)
 				return
 			}

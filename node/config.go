@@ -40,6 +40,9 @@ type Config struct {
 	// TLS replaces the certificates derived from the mesh key by those of an
 	// outside PKI. The mesh key still encrypts the gossip.
 	TLS *transport.PKI
+	// LinkCosts is what the operator adds to the cost of links into regions, in
+	// milliseconds of round trip: to keep traffic off dear ones.
+	LinkCosts map[string]int
 	// LaneQueue bounds the bytes queued towards one peer. Default 64 MiB.
 	LaneQueue int
 	// RegionBuffer and Buffer bound the bytes of events that were published here
@@ -62,6 +65,7 @@ const (
 	joinRetryMax  = 10 * time.Second
 	joinTimeout   = 3 * time.Second // one try at one seed
 	syncGrace     = 5 * time.Second // how long a joiner waits for peers that gossip names before it is ready without them
+	measureEvery  = time.Second     // what links cost
 	drainPoll     = 5 * time.Millisecond
 	rememberEvery = 2 * time.Second
 	collectWithin = time.Second // how long inspection waits for other nodes

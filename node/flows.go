@@ -90,7 +90,7 @@ func newFlows(n *Node) *flows {
 // path is where a flow to another region goes now.
 func (f *flows) path(region string, lane uint8) flow.Path {
 	hop := f.n.graph.Hop(region, lane)
-	return flow.Path{Next: hop.Next(), Link: hop.Link}
+	return flow.Path{Next: hop.Next, Link: hop.Link}
 }
 
 // reroute sends every flow where the graph says now.

@@ -62,7 +62,7 @@ type absence struct {
 // the node's events may still come, and its end is not told until they would
 // have expired.
 func (f *flows) missing(p peer.Peer, left bool) {
-	if left || p.Region == f.n.self.Region || f.n.graph.Hop(p.Region, 0).Next() != "" {
+	if left || p.Region == f.n.self.Region || f.n.graph.Hop(p.Region, 0).Next != "" {
 		f.originGone(p.ID, p.Boot, left)
 		return
 	}
@@ -85,7 +85,7 @@ func (f *flows) decide(now time.Time) {
 	f.absent.Range(func(id, value any) bool {
 		a := value.(*absence)
 		switch {
-		case f.n.graph.Hop(a.peer.Region, 0).Next() == "":
+		case f.n.graph.Hop(a.peer.Region, 0).Next == "":
 			a.sight = time.Time{}
 		case a.sight.IsZero():
 			a.sight = now

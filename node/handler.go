@@ -20,6 +20,7 @@ const (
 	kindRegister                                // call to the registrar: found this region → replication.Region
 	kindBarrier                                 // call to a gateway: has the mesh my interest? → barrierAnswer
 	kindLinks                                   // call: your links → []LinkView
+	kindHolds                                   // call: has your region, or one beyond, this fact? → nothing
 	kindReceived                                // replies of a receiver to its entry node
 	kindAcknowledged                            // replies of an entry node on their way to the origin
 )
@@ -32,6 +33,9 @@ func (h *handler) LinkUp(p peer.Peer) {
 	n := (*Node)(h)
 	if p.Region == n.self.Region {
 		n.flows.linkUp(p.ID)
+	}
+	if l, ok := n.net.Link(p.ID); ok {
+		n.graph.SetCost(p.ID, n.cost(&l))
 	}
 	n.graph.SetLinked(p, true)
 	n.spread.linkUp(p)
@@ -87,16 +91,11 @@ func (h *handler) HandleCall(ctx context.Context, from peer.Peer, kind wire.Kind
 		}
 		return json.Marshal(joinAnswer{Registrar: m.registrar, Regions: n.graph.Regions()})
 	case kindRegister:
-		if n.register == nil {
-			return nil, errors.New("this node does not keep the register of regions")
-		}
-		g, err := n.register.Found(string(body), from.ID, time.Now())
-		if err != nil {
-			return nil, err
-		}
-		return json.Marshal(g)
+		return n.answerRegister(ctx, body)
 	case kindBarrier:
 		return n.answerBarrier(ctx, from.ID, body)
+	case kindHolds:
+		return n.answerHolds(ctx, body)
 	case kindLinks:
 		return n.answerLinks(ctx, inspectScope(body))
 	}

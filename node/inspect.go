@@ -162,13 +162,8 @@ func (n *Node) collectLinks(ctx context.Context, abroad bool, within time.Durati
 	}
 	if abroad {
 		for _, region := range n.graph.Regions() {
-			hop := n.graph.Hop(region, 0)
-			switch {
-			case region == n.self.Region:
-			case hop.Entry != "":
-				ask(hop.Entry, scopeRegion)
-			case hop.Via != "":
-				ask(hop.Via, inspectScope(region))
+			if hop := n.graph.Hop(region, 0); region != n.self.Region && hop.Next != "" {
+				ask(hop.Next, inspectScope(region))
 			}
 		}
 	}
@@ -177,13 +172,11 @@ func (n *Node) collectLinks(ctx context.Context, abroad bool, within time.Durati
 }
 
 // inspectScope says whose links are asked for: the node's own, its region's,
-// or those of another region that it can reach (the region's name).
+// or those of another region, to which the question is passed on (its name).
 type inspectScope string
 
-const (
-	scopeNode   inspectScope = "."
-	scopeRegion inspectScope = ".."
-)
+// scopeNode is the node's own; a region's name is no dot.
+const scopeNode inspectScope = "."
 
 // answerLinks answers another node's question for links.
 func (n *Node) answerLinks(ctx context.Context, scope inspectScope) ([]byte, error) {
@@ -191,12 +184,12 @@ func (n *Node) answerLinks(ctx context.Context, scope inspectScope) ([]byte, err
 	switch scope {
 	case scopeNode:
 		views = n.LinkViews()
-	case scopeRegion:
+	case inspectScope(n.self.Region):
 		// Less than the asker waits: one mute node must not silence its region.
 		views = append(n.LinkViews(), n.collectLinks(ctx, false, collectWithin/2)...)
 	default:
-		if hop := n.graph.Hop(string(scope), 0); hop.Entry != "" {
-			return n.net.Call(ctx, hop.Entry, kindLinks, []byte(scopeRegion))
+		if hop := n.graph.Hop(string(scope), 0); hop.Next != "" {
+			return n.net.Call(ctx, hop.Next, kindLinks, []byte(scope))
 		}
 	}
 	return json.Marshal(views)
@@ -263,9 +256,13 @@ func (n *Node) Route(namespace string, ev *event.Event) (RouteReport, error) {
 	}
 	for _, region := range m.Regions {
 		hop := n.graph.Hop(region, lane)
-		t := RouteHop{Region: region, Via: hop.Via, Entry: hop.Entry, ViaName: n.nameOf(hop.Via), EntryName: n.nameOf(hop.Entry)}
-		if hop.Via == "" && hop.Entry == "" {
-			t.Problem = "no link of this node or of its region's gateways leads there"
+		t := RouteHop{Region: region}
+		switch {
+		case hop.Next == "":
+			t.Problem = "no way leads there now: neither this node nor a gateway of its region has a link that goes on to it"
+		default:
+			t.Path, t.Cost = hop.Route.Regions, hop.Route.Cost
+			t.Next, t.NextName, t.Relay = hop.Next, n.nameOf(hop.Next), !hop.Abroad
 		}
 		r.Targets = append(r.Targets, t)
 	}

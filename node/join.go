@@ -183,7 +183,7 @@ func (n *Node) joinThrough(addr netip.AddrPort) error {
 		return fmt.Errorf("answer of node %s: %w", there.Peer.Name, err)
 	}
 	if !slices.Contains(answer.Regions, n.cfg.Region) {
-		registrar := remoteRegister{n.net, answer.Registrar.Addr}
+		registrar := remoteRegister{n.net, addr, n.self.ID}
 		if _, err := registrar.Found(ctx, n.cfg.Region); err != nil {
 			return fmt.Errorf("register region %q with the registrar, node %s at %s: %w",
 				n.cfg.Region, answer.Registrar.Name, answer.Registrar.Addr, err)
@@ -192,6 +192,7 @@ func (n *Node) joinThrough(addr netip.AddrPort) error {
 	if err := n.belong(there.Mesh, answer.Registrar); err != nil {
 		return err
 	}
+	n.expected = append(answer.Regions, there.Peer.Region)
 	return n.openGossip()
 }
 
@@ -211,16 +212,20 @@ func (n *Node) settle() {
 	for {
 		waiting := n.unsettled()
 		alone := len(n.graph.Peers()) == 0 && n.expectsPeers()
-		if len(waiting) == 0 && !alone {
+		strange := n.unseen()
+		if len(waiting) == 0 && len(strange) == 0 && !alone {
 			break
 		}
 		if time.Since(start) > syncGrace {
 			n.log.Warn("starting without peers that do not answer", "peers", waiting)
 			break
 		}
-		if alone {
+		switch {
+		case alone:
 			n.setReady(errors.New("looking for the peers of before"))
-		} else {
+		case len(strange) > 0:
+			n.setReady(fmt.Errorf("looking for the regions %v", strange))
+		default:
 			n.setReady(fmt.Errorf("learning what %d peers want", len(waiting)))
 		}
 		if !n.sleep(20 * time.Millisecond) {
@@ -231,6 +236,13 @@ func (n *Node) settle() {
 		n.log.Info("entered the mesh", "mesh", n.state.Mesh, "region", n.cfg.Region, "peers", len(n.graph.Peers()))
 		n.admit()
 	}
+}
+
+// unseen names the regions that the node which let this one in knows, and of
+// which no node has been heard of yet.
+func (n *Node) unseen() []string {
+	known := n.graph.Regions()
+	return slices.DeleteFunc(slices.Clone(n.expected), func(r string) bool { return slices.Contains(known, r) })
 }
 
 // unsettled names the peers that should be linked and in step but are not.
@@ -282,7 +294,8 @@ func (n *Node) openRegister() (err error) {
 }
 
 // ownRegister is the register on the registrar itself, remoteRegister the one
-// that a newcomer asks.
+// that a newcomer asks, through whoever lets it in: it may not reach the
+// registrar itself.
 type ownRegister struct{ n *Node }
 
 func (r ownRegister) Found(_ context.Context, region string) (replication.Region, error) {
@@ -290,15 +303,52 @@ func (r ownRegister) Found(_ context.Context, region string) (replication.Region
 }
 
 type remoteRegister struct {
-	net  *transport.Endpoint
-	addr netip.AddrPort
+	net     *transport.Endpoint
+	through netip.AddrPort
+	founder peer.ID
+}
+
+// registration asks for a region to be founded.
+type registration struct {
+	Region  string  `json:"region"`
+	Founder peer.ID `json:"founder"`
 }
 
 func (r remoteRegister) Found(ctx context.Context, region string) (replication.Region, error) {
 	var g replication.Region
-	body, err := r.net.CallAddr(ctx, r.addr, kindRegister, []byte(region))
+	body, err := json.Marshal(registration{region, r.founder})
+	if err == nil {
+		body, err = r.net.CallAddr(ctx, r.through, kindRegister, body)
+	}
 	if err == nil {
 		err = json.Unmarshal(body, &g)
 	}
 	return g, err
+}
+
+// answerRegister answers a newcomer that founds a region, or passes it on
+// towards the registrar.
+func (n *Node) answerRegister(ctx context.Context, body []byte) ([]byte, error) {
+	if n.register != nil {
+		var r registration
+		if err := json.Unmarshal(body, &r); err != nil {
+			return nil, fmt.Errorf("the registration: %w", err)
+		}
+		g, err := n.register.Found(r.Region, r.Founder, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(g)
+	}
+	m := n.belongs.Load()
+	if m == nil {
+		return nil, errors.New("this node is itself still joining")
+	}
+	to := m.registrar.ID
+	if !n.net.Linked(to) {
+		if hop := n.graph.Hop(m.registrar.Region, 0); hop.Next != "" {
+			to = hop.Next
+		}
+	}
+	return n.net.Call(ctx, to, kindRegister, body)
 }

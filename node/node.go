@@ -38,7 +38,8 @@ type Node struct {
 	gossip   atomic.Pointer[gossip.Gossip] // nil until the mesh is known
 	register *replication.Register         // on the registrar, else nil
 
-	belongs atomic.Pointer[membership] // nil until the mesh is known
+	belongs  atomic.Pointer[membership] // nil until the mesh is known
+	expected []string                   // regions that there should be; join's
 
 	matches sync.Pool   // of *routing.Match
 	queues  *queue.Pool // the memory of the subscribers' queues
@@ -119,6 +120,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.opened(n.net.Close)
 	n.opened(n.closeGossip)
 	n.wg.Go(n.tick)
+	n.wg.Go(n.measure)
 	n.wg.Go(n.flows.run)
 	n.wg.Go(n.flows.reply)
 	n.wg.Go(n.remember)

@@ -90,19 +90,19 @@ func (f *flows) relay(from peer.ID, rec *wire.Record, head *flow.Frame) {
 	n := f.n
 	sender, _ := n.graph.Peer(from)
 	hop := n.graph.Relay(head.Flow.Region, head.Flow.Lane, sender.Region == n.self.Region, slices.Collect(rec.Visited.All()))
-	if hop.Next() == "" {
+	if hop.Next == "" {
 		n.count.dropped(droppedNoRoute)
 		return
 	}
 	out := *rec
-	if hop.Via == "" { // it leaves this region for good
+	if hop.Abroad { // it leaves this region for good
 		out.Visited = rec.Visited.And(n.self.Region)
 	}
 	count := uint64(0)
 	if head.Kind == flow.Events {
 		count = head.Upto - head.Prev
 	}
-	n.account(n.net.Forward(hop.Next(), head.Flow.Lane, &out, int(count)), count)
+	n.account(n.net.Forward(hop.Next, head.Flow.Lane, &out, int(count)), count)
 }
 
 // account counts events that went to a peer, or were dropped. It reports whether

@@ -16,7 +16,7 @@ import (
 const (
 	topicInterest fact.Topic = 1 // to the region: what this node wants
 	topicSummary  fact.Topic = 2 // to the mesh: what this region wants, as this gateway knows it
-	topicReach    fact.Topic = 3 // to the region: the regions this node has links into
+	topicReach    fact.Topic = 3 // to the mesh: the regions this node has links into, and what they cost
 	topicCost     fact.Topic = 4 // to the region: what the region's summary brings here that nobody wants
 )
 
@@ -43,10 +43,10 @@ func newSpread(n *Node) *spread {
 			Self: n.self.ID, Region: n.self.Region, Incarnation: n.self.Boot,
 			Key: sumKey[:16],
 			Topics: map[fact.Topic]fact.Scope{
-				topicInterest: fact.Region, topicSummary: fact.Mesh, topicReach: fact.Region,
+				topicInterest: fact.Region, topicSummary: fact.Mesh, topicReach: fact.Mesh,
 				topicCost: fact.Region,
 			},
-			Seed: n.self.Boot, Compare: compareEvery,
+			Seed: n.self.Boot, Compare: compareEvery, Bridge: n.graph.Apart,
 		}),
 		moved: make(chan struct{}),
 	}
@@ -231,6 +231,25 @@ func (s *spread) version(t fact.Topic) uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.machine.Version(t)
+}
+
+// holds waits until a version of a node's facts is here; it reports false when
+// ctx ends first.
+func (s *spread) holds(ctx context.Context, owner peer.ID, t fact.Topic, incarnation, version uint64) bool {
+	for {
+		s.mu.Lock()
+		here := s.machine.Holds(owner, t, incarnation, version)
+		moved := s.moved
+		s.mu.Unlock()
+		if here {
+			return true
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 // synced reports whether this node and a linked peer have exchanged what they

@@ -95,12 +95,13 @@ type RouteNode struct {
 
 // RouteHop is the way to one region.
 type RouteHop struct {
-	Region    string  `json:"region"`
-	Via       peer.ID `json:"via,omitempty"` // gateway of this region that relays; empty when this node sends itself
-	ViaName   string  `json:"viaName,omitempty"`
-	Entry     peer.ID `json:"entry,omitempty"` // empty when the relay chooses it
-	EntryName string  `json:"entryName,omitempty"`
-	Problem   string  `json:"problem,omitempty"` // why it cannot go now
+	Region   string   `json:"region"`
+	Path     []string `json:"path,omitempty"` // regions after this one, the target last
+	Cost     int      `json:"cost,omitempty"` // of the path: ms of round trips, more with loss, and 40 for each region
+	Next     peer.ID  `json:"next,omitempty"` // the node that it goes to first
+	NextName string   `json:"nextName,omitempty"`
+	Relay    bool     `json:"relay,omitempty"`   // that node is a gateway of this region; else one of the path's first
+	Problem  string   `json:"problem,omitempty"` // why it cannot go now
 }
 
 // Stats are counters since the node's start, and what there is now.

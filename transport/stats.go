@@ -75,6 +75,15 @@ func (e *Endpoint) Links() []LinkStats {
 	return stats
 }
 
+// Link is one link that is kept.
+func (e *Endpoint) Link(id peer.ID) (LinkStats, bool) {
+	l := e.find(id)
+	if l == nil {
+		return LinkStats{}, false
+	}
+	return l.stats(), true
+}
+
 // Stats is the endpoint as it is now.
 func (e *Endpoint) Stats() Stats {
 	s := Stats{Links: e.Links(), PacketsDropped: e.socket.dropped.Load()}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"net/url"
 
 	"github.com/spf13/cobra"
@@ -76,19 +77,36 @@ func drawRoute(s *screen, r node.RouteReport) {
 		s.printf("region    %s delivers\n", nodeName(n.Name, n.ID))
 	}
 	for _, t := range r.Targets {
-		way := "straight to "
-		if t.Via != "" {
-			way = "by " + nodeName(t.ViaName, t.Via) + " to "
-		}
-		entry := "the entry node that the relay chooses"
-		if t.Entry != "" {
-			entry = nodeName(t.EntryName, t.Entry)
-		}
-		problem := ""
+		way := wayText(&t)
 		if t.Problem != "" {
-			way, entry = "", ""
-			problem = s.paint(red, "cannot go now: "+printable(t.Problem))
+			way = s.paint(red, "cannot go now: "+printable(t.Problem))
 		}
-		s.printf("%s %s%s%s\n", s.paint(bold, padded(t.Region, 9)), way, entry, problem)
+		s.printf("%s %s\n", s.paint(bold, padded(t.Region, 9)), way)
 	}
+}
+
+// wayText is the way to a region in words.
+func wayText(t *node.RouteHop) string {
+	next, text := nodeName(t.NextName, t.Next), ""
+	if t.Relay {
+		text, next = "by gateway "+next+", ", ""
+	}
+	for i, region := range t.Path {
+		switch last := i == len(t.Path)-1; {
+		case i > 0 && last:
+			text += ", then there"
+		case i > 0:
+			text += ", then " + printable(region)
+		case last && next != "":
+			text += "straight to " + next
+		case last:
+			text += "straight there"
+		default:
+			text += "through " + printable(region)
+			if next != "" {
+				text += " (" + next + ")"
+			}
+		}
+	}
+	return text + fmt.Sprintf(", cost %d", t.Cost)
 }

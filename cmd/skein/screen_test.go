@@ -159,8 +159,10 @@ func TestRouteIsDrawnWithItsProblems(t *testing.T) {
 	drawRoute(s, node.RouteReport{At: "1", AtName: "eu-1", Region: "eu", Lane: 3, Local: 1,
 		Nodes: []node.RouteNode{{ID: "2", Name: "eu-2"}},
 		Targets: []node.RouteHop{
-			{Region: "us", Entry: "3", EntryName: "us-1"},
-			{Region: "ap", Via: "2", ViaName: "eu-2"},
+			{Region: "us", Path: []string{"us"}, Cost: 120, Next: "3", NextName: "us-1"},
+			{Region: "ap", Path: []string{"ap"}, Cost: 210, Next: "2", NextName: "eu-2", Relay: true},
+			{Region: "af", Path: []string{"us", "af"}, Cost: 260, Next: "3", NextName: "us-1"},
+			{Region: "au", Path: []string{"ap", "nz", "au"}, Cost: 330, Next: "2", NextName: "eu-2", Relay: true},
 			{Region: "sa", Problem: "no link to the region"},
 		}})
 	drawRoute(s, node.RouteReport{At: "1", AtName: "eu-1", Region: "eu"})

@@ -183,7 +183,7 @@ func (m *Machine) pushes(f *fact, l *link) bool {
 	case f.owner == m.cfg.Self:
 		return true
 	}
-	return f.relayed && l.Region == m.cfg.Region
+	return f.relayed && (l.Region == m.cfg.Region || l.Region != f.region && m.cfg.Bridge(f.region, l.Region))
 }
 
 // pushAll passes the present version of a fact on to all it is to reach. A peer

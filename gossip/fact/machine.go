@@ -31,6 +31,10 @@ type Config struct {
 	Key         []byte          // of the sums, 16 bytes: the same on all nodes for the mesh's life, whatever keys are rotated
 	Seed        uint64          // of the choice whom to compare with
 
+	// Bridge reports whether a region's facts come to another only through third
+	// ones, of which this node's may be one. It is asked often. Default: never.
+	Bridge func(from, to string) bool
+
 	Forget   time.Duration // how long facts of a gone owner are kept. Default 10m.
 	Remember time.Duration // how long it is remembered that they were forgotten. Default 24h.
 	Compare  time.Duration // between digests with random peers, and until something unanswered is asked again. Default 1s.
@@ -137,6 +141,9 @@ func New(cfg Config) *Machine {
 	orDefault(&cfg.Remember, 24*time.Hour)
 	orDefault(&cfg.Compare, time.Second)
 	orDefault(&cfg.Rumor, 500*time.Millisecond)
+	if cfg.Bridge == nil {
+		cfg.Bridge = func(string, string) bool { return false }
+	}
 	return &Machine{
 		cfg: cfg, key: newHashKey(cfg.Key), rand: rand.New(rand.NewPCG(cfg.Seed, cfg.Incarnation)),
 		facts: map[key]*fact{}, links: map[peer.ID]*link{},
@@ -192,6 +199,12 @@ func (m *Machine) Complete(t Topic) {
 
 // Version is the version of this node's facts on a topic.
 func (m *Machine) Version(t Topic) uint64 { return m.own(t).version.ver }
+
+// Holds reports whether a version of a node's facts, or a later one, is here.
+func (m *Machine) Holds(owner peer.ID, t Topic, incarnation, ver uint64) bool {
+	f := m.facts[key{owner, t}]
+	return f != nil && !f.version.less(version{inc: incarnation, ver: ver})
+}
 
 // Entries is what an owner, this node or another, tells on a topic, sorted.
 func (m *Machine) Entries(owner peer.ID, t Topic) []string {

@@ -1,17 +1,19 @@
 // Package graph knows which nodes there are in which region, which of them this
-// node has a link to, and which regions the gateways of its own region reach.
-// From that it answers two questions: whom should this node link to, and where
-// does an event for a region go next.
+// node has a link to, and which regions the gateways of every region reach at
+// what cost. From that it answers two questions: whom should this node link to,
+// and where does an event for a region go next.
 //
-// Every answer is a pure function of what is known, by rendezvous hashing, so
-// nodes that know the same decide the same without asking each other. A node
-// that knows less decides differently for a while; the event then takes another
-// gateway or entry node, never none.
+// An event goes from region to region on the cheapest path, so that regions which
+// cannot reach each other are reached through others. Inside a region it passes
+// at most one node besides its origin: a gateway that reaches the next region.
+// Which of several gateways and entry nodes, rendezvous hashing chooses by lane:
+// nodes that know the same decide the same without asking each other. A node that
+// knows less decides differently for a while. What is relayed says which regions
+// it has passed, and never goes there again; so it cannot loop, whatever the
+// relays believe.
 //
-// Regions are reached directly: by this node if it has a link into the region,
-// else through a gateway of its own region that has. Nothing here does I/O,
-// reads a clock or starts a goroutine; the methods may be called concurrently,
-// and Hop takes no lock.
+// Nothing here does I/O, reads a clock or starts a goroutine; the methods may be
+// called concurrently, and Hop mostly takes no lock.
 package graph
 
 import (
@@ -30,22 +32,6 @@ const GatewaysPerRegion = 5
 // by hash, and order holds within one.
 const Lanes = 16
 
-// Hop is the next step towards a region: straight to its entry node, or via a
-// gateway of this region. Both empty means that no way is known now.
-type Hop struct {
-	Entry peer.ID
-	Via   peer.ID
-	Link  uint64 // which link of this start to that node, so that one that was broken is another
-}
-
-// Next is the node that the hop leads to; empty when no way is known.
-func (h Hop) Next() peer.ID {
-	if h.Entry != "" {
-		return h.Entry
-	}
-	return h.Via
-}
-
 // Graph is one node's knowledge. Make it with New.
 type Graph struct {
 	self peer.Peer
@@ -53,20 +39,24 @@ type Graph struct {
 	mu      sync.Mutex // guards the fields below
 	peers   map[peer.ID]peer.Peer
 	linked  map[peer.ID]bool
-	links   map[peer.ID]uint64   // how many there have been to a peer
-	reach   map[peer.ID][]string // regions that gateways of this region say they reach
-	retired map[peer.ID]bool     // spare links that nothing goes over any more
+	links   map[peer.ID]uint64         // how many there have been to a peer
+	costs   map[peer.ID]int            // of links
+	said    map[string]int             // the cost to a region, as this node has said it
+	reach   map[peer.ID]map[string]int // what gateways say that they reach
+	retired map[peer.ID]bool           // spare links that nothing goes over any more
 
-	hops    atomic.Pointer[map[string]*[Lanes]Hop]
+	routes  atomic.Pointer[routes] // nil when they must be found anew
 	changed func()
 }
 
 // New makes the graph of a node that knows nobody yet. changed is called, by the
 // goroutine that called, after each change, when Hop answers by it.
 func New(self peer.Peer, changed func()) *Graph {
-	g := &Graph{self: self, changed: changed, peers: map[peer.ID]peer.Peer{}, linked: map[peer.ID]bool{}, links: map[peer.ID]uint64{}, reach: map[peer.ID][]string{}, retired: map[peer.ID]bool{}}
-	g.hops.Store(&map[string]*[Lanes]Hop{})
-	return g
+	return &Graph{
+		self: self, changed: changed, peers: map[peer.ID]peer.Peer{}, linked: map[peer.ID]bool{},
+		links: map[peer.ID]uint64{}, costs: map[peer.ID]int{}, said: map[string]int{},
+		reach: map[peer.ID]map[string]int{}, retired: map[peer.ID]bool{},
+	}
 }
 
 // SetPeer records that a node exists, and where; DropPeer forgets it.
@@ -89,6 +79,7 @@ func (g *Graph) SetLinked(p peer.Peer, up bool) {
 	g.update(func() {
 		if !up {
 			delete(g.linked, p.ID)
+			delete(g.costs, p.ID)
 			return
 		}
 		g.linked[p.ID] = true
@@ -99,81 +90,14 @@ func (g *Graph) SetLinked(p peer.Peer, up bool) {
 	})
 }
 
-// SetReach replaces the regions that a gateway of this region reaches.
-func (g *Graph) SetReach(id peer.ID, regions []string) {
-	g.update(func() { g.reach[id] = slices.Clone(regions) })
-}
-
 func (g *Graph) update(change func()) {
 	defer g.changed()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	change()
 	g.reinstate()
-	hops := map[string]*[Lanes]Hop{}
-	for _, region := range g.regions() {
-		if region != g.self.Region {
-			hops[region] = g.hopsTo(region)
-		}
-	}
-	g.hops.Store(&hops)
-}
-
-// hopsTo computes the next step to a region for each lane.
-func (g *Graph) hopsTo(region string) *[Lanes]Hop {
-	var entries, vias []peer.ID
-	for id, p := range g.peers {
-		switch {
-		case !g.linked[id] || g.retired[id]:
-		case p.Region == region:
-			entries = append(entries, id)
-		case p.Region == g.self.Region && slices.Contains(g.reach[id], region):
-			vias = append(vias, id)
-		}
-	}
-	var hops [Lanes]Hop
-	for lane := range hops {
-		if len(entries) > 0 {
-			hops[lane].Entry = first(entries, g.self.Region, uint8(lane))
-		} else {
-			hops[lane].Via = first(vias, region, uint8(lane))
-		}
-		hops[lane].Link = g.links[hops[lane].Next()]
-	}
-	return &hops
-}
-
-// Hop is the next step of an event on a lane towards a region.
-func (g *Graph) Hop(region string, lane uint8) Hop {
-	if h := (*g.hops.Load())[region]; h != nil {
-		return h[lane%Lanes]
-	}
-	return Hop{}
-}
-
-// Relay is the next step of what is on its way to a region and came to this node
-// from one of its own region, or from another; it must not go back to where it
-// was.
-func (g *Graph) Relay(region string, lane uint8, fromOwn bool, visited []string) Hop {
-	h := g.Hop(region, lane)
-	if h.Via != "" && fromOwn {
-		return Hop{}
-	}
-	return h
-}
-
-// Reach lists the other regions that this node has links into, sorted.
-func (g *Graph) Reach() []string {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var list []string
-	for id := range g.linked {
-		if r := g.peers[id].Region; r != g.self.Region && !g.retired[id] && !slices.Contains(list, r) {
-			list = append(list, r)
-		}
-	}
-	slices.Sort(list)
-	return list
+	g.say()
+	g.routes.Store(nil)
 }
 
 // Regions lists the regions that have nodes, this node's own included, sorted.
@@ -243,7 +167,7 @@ func (g *Graph) Reaching() []peer.ID {
 	defer g.mu.Unlock()
 	var list []peer.ID
 	for id, regions := range g.reach {
-		if g.linked[id] && len(regions) > 0 {
+		if g.linked[id] && g.peers[id].Region == g.self.Region && len(regions) > 0 {
 			list = append(list, id)
 		}
 	}

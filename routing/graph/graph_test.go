@@ -76,16 +76,22 @@ func TestTheNextHopFollowsTheLinks(t *testing.T) {
 	if h := g.Hop("us", 0); h != (Hop{}) {
 		t.Errorf("a neighbour that does not reach the region is a hop: %+v", h)
 	}
-	g.SetReach("eu-1", []string{"us"})
-	if h := g.Hop("us", 0); h != (Hop{Via: "eu-1", Link: 1}) {
+	g.SetReach("eu-1", []string{"us 80"})
+	if h := g.Hop("us", 0); h.Next != "eu-1" || h.Abroad {
 		t.Errorf("want to go via the gateway, got %+v", h)
 	}
 	g.SetLinked(at("us", 2), true)
-	if h := g.Hop("us", 0); h != (Hop{Entry: "us-2", Link: 1}) {
+	if h := g.Hop("us", 0); h.Next != "us-2" || !h.Abroad {
 		t.Errorf("want to go straight, got %+v", h)
 	}
-	if got := g.Reach(); !slices.Equal(got, []string{"us"}) {
+	if got := g.Reach(); !slices.Equal(got, []string{"us 0"}) {
 		t.Errorf("reaches %v, want us", got)
+	}
+	before := g.Hop("us", 0)
+	g.SetLinked(at("us", 2), false)
+	g.SetLinked(at("us", 2), true)
+	if again := g.Hop("us", 0); again.Link == before.Link || again.Next != before.Next {
+		t.Errorf("a link that is up again is no other way: %+v, was %+v", again, before)
 	}
 	g.SetLinked(at("us", 2), false)
 	g.DropPeer("eu-1")

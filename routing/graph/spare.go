@@ -51,8 +51,10 @@ func (g *Graph) spare() (list []peer.ID) {
 		wanted[p.ID] = true
 		if g.linked[p.ID] {
 			reached[p.Region] = true
-			for _, region := range g.reach[p.ID] {
-				reached[region] = true
+			if p.Region == g.self.Region {
+				for region := range g.reach[p.ID] {
+					reached[region] = true
+				}
 			}
 		}
 	}

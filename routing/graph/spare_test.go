@@ -54,7 +54,7 @@ func TestARetiredLinkIsUsedAgainOnlyWhenItIsNeeded(t *testing.T) {
 		t.Errorf("%v are spare while nobody else reaches %s", spare, abroad)
 	}
 	gateway := g.Gateways(g.self.Region)[0]
-	g.SetReach(gateway, []string{abroad})
+	g.SetReach(gateway, []string{abroad + " 80"})
 	spare := g.Spare()
 	if len(spare) != 8 {
 		t.Fatalf("%d links are spare, want 8", len(spare))
@@ -62,11 +62,11 @@ func TestARetiredLinkIsUsedAgainOnlyWhenItIsNeeded(t *testing.T) {
 	for _, id := range spare {
 		g.Retire(id)
 	}
-	if hop := g.Hop(abroad, 3); hop.Via != gateway || len(g.Reach()) != 0 {
+	if hop := g.Hop(abroad, 3); hop.Next != gateway || hop.Abroad || len(g.Reach()) != 0 {
 		t.Errorf("the next step is %+v, it reaches %v; want all to go via %s", hop, g.Reach(), gateway)
 	}
 	g.SetReach(gateway, nil)
-	if hop := g.Hop(abroad, 3); hop.Entry == "" || !slices.Equal(g.Reach(), []string{abroad}) {
+	if hop := g.Hop(abroad, 3); !hop.Abroad || !slices.Equal(g.Reached(), []string{abroad}) {
 		t.Errorf("the next step is %+v, it reaches %v; want its own link again, since nobody else has one", hop, g.Reach())
 	}
 }

@@ -23,6 +23,7 @@ type Config struct {
 	Regions []int         // nodes per region; region i is called "r<i>"
 	LAN     time.Duration // one way inside a region; default 500 µs
 	WAN     time.Duration // one way between regions; default 40 ms
+	Apart   [][2]string   // pairs of regions that never reach each other
 	Seed    uint64        // of packet loss
 	Log     *slog.Logger  // default: discarded
 }
@@ -48,8 +49,8 @@ type spec struct {
 	dir    string
 }
 
-// New founds the mesh with the first node and joins the others to it, and
-// waits until all are ready. The test closes it by itself.
+// New founds the mesh with the first node and joins the others to it, through
+// the first node of any region before, and waits until all are ready. The test closes it by itself.
 func New(t *testing.T, cfg Config) *Mesh {
 	t.Helper()
 	if cfg.LAN == 0 {
@@ -89,6 +90,9 @@ func (m *Mesh) Add(region string) int {
 		dir:    filepath.Join(m.dirs, fmt.Sprint(i)),
 	})
 	m.Nodes = append(m.Nodes, nil)
+	for _, pair := range m.cfg.Apart {
+		m.CutRegions(pair[0], pair[1])
+	}
 	m.Start(i)
 	return i
 }
@@ -102,8 +106,10 @@ func (m *Mesh) Start(i int) {
 		Name: fmt.Sprintf("n%d", i), Region: s.region, DataDir: s.dir, Conn: s.conn, KeyFile: m.key,
 		Log: m.cfg.Log.With("node", fmt.Sprintf("n%d", i)),
 	}
-	if i > 0 {
-		cfg.Seeds = []string{m.specs[0].addr.String()}
+	for j, seed := range m.specs[:i] {
+		if j == 0 || seed.region != m.specs[j-1].region {
+			cfg.Seeds = append(cfg.Seeds, seed.addr.String())
+		}
 	}
 	n, err := node.Open(context.Background(), cfg)
 	if err != nil {

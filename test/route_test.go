@@ -1,0 +1,78 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/skeinmesh/skein/node"
+	"github.com/skeinmesh/skein/test/simmesh"
+)
+
+// TestRegionsInAChainDeliverToEachOther has three regions of which the outer two
+// cannot reach each other.
+func TestRegionsInAChainDeliverToEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := simmesh.New(t, simmesh.Config{Regions: []int{2, 2, 2}})
+		m.CutRegions("r0", "r2")
+		m.Until(time.Minute, "the outer regions have lost their links", func() bool {
+			return !linked(m, "r0", "r2")
+		})
+		left, right := subscribe(t, m.Nodes[1], "a"), subscribe(t, m.Nodes[4], "a")
+		if len(left.Missing()) > 0 || len(right.Missing()) > 0 {
+			t.Errorf("the barriers miss %v and %v", left.Missing(), right.Missing())
+		}
+		for i := range 50 {
+			publish(t, m.Nodes[i%2], "a", fmt.Sprint("l", i))
+			publish(t, m.Nodes[4+i%2], "a", fmt.Sprint("r", i))
+		}
+		for _, s := range []*node.Subscription{left, right} {
+			got := collect(t, s, 5*time.Second)
+			if want := append(numbers("l", 50), numbers("r", 50)...); len(got) != len(want) {
+				t.Errorf("got %d events, want %d: %v", len(got), len(want), got)
+			}
+		}
+		r, err := m.Nodes[0].Route("", new(newEvent(t, "a", "1", nil)))
+		if err != nil || len(r.Targets) != 1 || r.Targets[0].Region != "r2" || !slices.Equal(r.Targets[0].Path, []string{"r1", "r2"}) {
+			t.Errorf("the route is %+v, %v", r.Targets, err)
+		}
+		top := m.Nodes[0].Topology(context.Background())
+		if !slices.ContainsFunc(top.Links, func(l node.LinkView) bool { return l.FromRegion == "r2" && l.ToRegion == "r2" }) {
+			t.Error("the links inside the far region are not in the topology")
+		}
+	})
+}
+
+func TestARegionJoinsThroughAnotherAndReachesTheRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := simmesh.New(t, simmesh.Config{Regions: []int{2, 2, 2, 1}, Apart: [][2]string{{"r0", "r2"}, {"r0", "r3"}, {"r1", "r3"}}})
+		first, last := subscribe(t, m.Nodes[0], "a"), subscribe(t, m.Nodes[6], "a")
+		if len(first.Missing()) > 0 || len(last.Missing()) > 0 {
+			t.Errorf("the barriers miss %v and %v", first.Missing(), last.Missing())
+		}
+		for i := range 20 {
+			publish(t, m.Nodes[1], "a", fmt.Sprint("f", i))
+			publish(t, m.Nodes[6], "a", fmt.Sprint("l", i))
+		}
+		for _, s := range []*node.Subscription{first, last} {
+			if got := collect(t, s, 5*time.Second); len(got) != 40 {
+				t.Errorf("got %d events of 40: %v", len(got), got)
+			}
+		}
+		if linked(m, "r0", "r2") || linked(m, "r0", "r3") || linked(m, "r1", "r3") {
+			t.Error("the regions were not apart")
+		}
+	})
+}
+
+// linked reports whether a node of one region has a link to the other.
+func linked(m *simmesh.Mesh, from, to string) bool {
+	return slices.ContainsFunc(m.Nodes, func(n *node.Node) bool {
+		return n != nil && n.Self().Region == from && slices.ContainsFunc(n.LinkViews(), func(l node.LinkView) bool {
+			return l.ToRegion == to && l.State == "up"
+		})
+	})
+}
