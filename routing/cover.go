@@ -33,7 +33,8 @@ type covered struct {
 	count    int
 	by       *covered // nil when announced
 	covers   set
-	best     int // see group; -1 for none
+	best     int  // see group; -1 for none
+	listed   bool // in a group
 
 	shape *shape // that a summary files it under while it is announced
 	said  string // the entry that the summary says of it, unless in fingerprints
