@@ -159,7 +159,7 @@ func TestAnOrderFindsWhatBeginsOrEndsWithSomething(t *testing.T) {
 				t.Fatalf("step %d: %d are found that are gone", step, len(found))
 			}
 		}
-		if most := 2*len(listed) + 3*maxFresh; len(o.sorted)+len(o.fresh) > most {
+		if most := 4*len(listed) + 4*maxFresh; len(o.sorted)+len(o.fresh) > most {
 			t.Errorf("%d places for %d interests", len(o.sorted)+len(o.fresh), len(listed))
 		}
 	}

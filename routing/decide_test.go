@@ -86,3 +86,33 @@ func TestUpdatesAreSeenByEveryMatchAfterThem(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// Events are matched while a peer says very much: whoever matches sees some of
+// it before all of it is there.
+func TestEventsDoNotWaitForAllThatAPeerSays(t *testing.T) {
+	var entries []string
+	for i := range 20_000 {
+		entries = append(entries, EncodeEntry("default", filter.Conjunct{Type: fmt.Sprintf("t%05d", i)}))
+	}
+	first, last := makeEvent(t, "t00000", ""), makeEvent(t, "t19999", "")
+	for range 100 { // a busy machine may not run the two at once
+		table := New("self", "eu")
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			if err := table.SetNode("n", entries, nil, true); err != nil {
+				t.Error(err)
+			}
+		})
+		var begun, done Match
+		for len(done.Nodes) == 0 {
+			table.Match("default", &last, &done)
+			table.Match("default", &first, &begun)
+			if len(begun.Nodes) > 0 && len(done.Nodes) == 0 {
+				wg.Wait()
+				return
+			}
+		}
+		wg.Wait()
+	}
+	t.Error("nobody saw a part")
+}

@@ -78,11 +78,12 @@ type ordered struct {
 	in  *covered
 }
 
-// maxFresh is how many interests wait to be sorted in.
+// maxFresh is how many interests may wait to be sorted in when the order is
+// asked. While it is not, more wait: as many as are sorted.
 const maxFresh = 256
 
 func (o *order) add(key string, in *covered) {
-	if o.fresh = append(o.fresh, ordered{key, in}); len(o.fresh) >= maxFresh {
+	if o.fresh = append(o.fresh, ordered{key, in}); len(o.fresh) > maxFresh+len(o.sorted) {
 		o.merge()
 	}
 }
@@ -120,6 +121,9 @@ func (o *order) merge() {
 // begin calls yield with the interests whose key begins with a string; with one
 // perhaps more than once.
 func (o *order) begin(with string, yield func(*covered)) {
+	if len(o.fresh) > maxFresh {
+		o.merge()
+	}
 	i, _ := slices.BinarySearchFunc(o.sorted, with, func(x ordered, k string) int { return strings.Compare(x.key, k) })
 	for ; i < len(o.sorted) && strings.HasPrefix(o.sorted[i].key, with); i++ {
 		if o.sorted[i].in.listed {

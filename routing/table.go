@@ -61,7 +61,9 @@ type Table struct {
 	self   peer.ID
 	region string
 
-	mu       sync.RWMutex // guards the fields below
+	hearing sync.Mutex // held while what a peer says is applied
+
+	mu       sync.RWMutex // guards the fields below; taken after hearing
 	spaces   map[string]*space
 	subs     map[*Subscription]struct{}
 	numbers  uint64 // of subscriptions so far
@@ -201,6 +203,8 @@ func (t *Table) SummaryChanges(now time.Time) (adds, removes []string) {
 // SetNode changes what a node of this region wants; with full, adds is all
 // there is. An entry that cannot be read is left out, and the error names it.
 func (t *Table) SetNode(id peer.ID, adds, removes []string, full bool) error {
+	t.hearing.Lock()
+	defer t.hearing.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.setNode(id, adds, removes, full)
@@ -212,7 +216,7 @@ func (t *Table) setNode(id peer.ID, adds, removes []string, full bool) error {
 		have = map[string]bool{}
 		t.nodes[id] = have
 	}
-	return change(have, adds, removes, full, func(s string, e *entry) error {
+	return t.change(have, adds, removes, full, func(s string, e *entry) error {
 		if s[0]&kindMask != kindInterest {
 			return fmt.Errorf("%w: a node says what only regions may", ErrEntry)
 		}
@@ -228,6 +232,8 @@ func (t *Table) setNode(id peer.ID, adds, removes []string, full bool) error {
 
 // DropNode forgets what a node of this region wants.
 func (t *Table) DropNode(id peer.ID) {
+	t.hearing.Lock()
+	defer t.hearing.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_ = t.setNode(id, nil, nil, true) // nothing to read
@@ -241,6 +247,8 @@ func (t *Table) DropNode(id peer.ID) {
 // SetRegion changes what a gateway of another region says that region wants;
 // with full, adds is all it says. What any of its gateways says counts.
 func (t *Table) SetRegion(region string, gateway peer.ID, adds, removes []string, full bool) error {
+	t.hearing.Lock()
+	defer t.hearing.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.setRegion(region, gateway, adds, removes, full)
@@ -257,7 +265,7 @@ func (t *Table) setRegion(region string, gateway peer.ID, adds, removes []string
 		t.regions[region][gateway] = have
 	}
 	to := target{region: region}
-	return change(have, adds, removes, full, func(s string, e *entry) error {
+	return t.change(have, adds, removes, full, func(s string, e *entry) error {
 		s, prints := t.heard(region, s, e, t.sizes[region] < maxHeard)
 		if union[s]++; union[s] > 1 {
 			return nil
@@ -309,6 +317,8 @@ func (t *Table) heard(region, s string, e *entry, room bool) (string, *match.Pri
 
 // DropGateway forgets what a gateway said.
 func (t *Table) DropGateway(region string, gateway peer.ID) {
+	t.hearing.Lock()
+	defer t.hearing.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	_ = t.setRegion(region, gateway, nil, nil, true) // nothing to read
@@ -322,8 +332,9 @@ func (t *Table) DropGateway(region string, gateway peer.ID) {
 
 // change brings a set of entries up to date and calls on and off for what is
 // new and what is gone: new ones first, so that nothing is narrower meanwhile.
-// What on refuses is left out.
-func change(have map[string]bool, adds, removes []string, full bool, on func(s string, e *entry) error, off func(s string, e *entry)) (err error) {
+// What on refuses is left out. Events are matched in between: when there is much
+// to change they must not wait for all of it.
+func (t *Table) change(have map[string]bool, adds, removes []string, full bool, on func(s string, e *entry) error, off func(s string, e *entry)) (err error) {
 	if full {
 		keep := make(map[string]bool, len(adds))
 		for _, s := range adds {
@@ -337,7 +348,8 @@ func change(have map[string]bool, adds, removes []string, full bool, on func(s s
 		}
 		slices.Sort(removes)
 	}
-	for _, s := range adds {
+	for i, s := range adds {
+		t.pause(i)
 		if have[s] {
 			continue
 		}
@@ -351,7 +363,8 @@ func change(have map[string]bool, adds, removes []string, full bool, on func(s s
 		}
 		have[s] = true
 	}
-	for _, s := range removes {
+	for i, s := range removes {
+		t.pause(i)
 		if !have[s] {
 			continue
 		}
@@ -361,4 +374,12 @@ func change(have map[string]bool, adds, removes []string, full bool, on func(s s
 		}
 	}
 	return err
+}
+
+// pause lets others have the table now and then.
+func (t *Table) pause(change int) {
+	if change%256 == 255 {
+		t.mu.Unlock()
+		t.mu.Lock()
+	}
 }
