@@ -105,8 +105,8 @@ func TestEventsDoNotWaitForAllThatAPeerSays(t *testing.T) {
 		})
 		var begun, done Match
 		for len(done.Nodes) == 0 {
-			table.Match("default", &last, &done)
 			table.Match("default", &first, &begun)
+			table.Match("default", &last, &done)
 			if len(begun.Nodes) > 0 && len(done.Nodes) == 0 {
 				wg.Wait()
 				return
