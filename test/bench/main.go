@@ -2,10 +2,11 @@
 // process, on the same machine, in one run, in turns. It prints the figures,
 // the ratio, and what the ratio should be.
 //
-// Both run as processes of their own: NATS as one server a region, joined by
-// gateways with TLS; Skein as one node a region. The peer is built from the Go
-// module proxy with this module, Skein from the tree it lies in. A figure is
-// the median of the rounds; rounds that lose messages are marked.
+// Both run as processes of their own: NATS as servers that gateways with TLS
+// join to a supercluster, Skein as nodes of a mesh, one a region unless a row
+// says otherwise. The peer is built from the Go module proxy with this module,
+// Skein from the tree it lies in. A figure is the median of the rounds; rounds
+// that lose messages are marked.
 //
 // The rows named wan are measured over an emulated link between two regions
 // (package tun), the same for both, which start afresh for each round; so is

@@ -82,8 +82,10 @@ func (r *wanRow) run(ctx context.Context, p plan, nats, skein rival, have []tcp)
 		}
 		ours = append(ours, got)
 	}
+	printed := false
 	for _, stack := range have {
 		if wanted, asked := r.against[stack.name]; asked {
+			printed = true
 			lines := slices.Clone(r.lines)
 			for i := range lines {
 				lines[i].what += "; NATS on " + stack.name
@@ -91,6 +93,9 @@ func (r *wanRow) run(ctx context.Context, p plan, nats, skein rival, have []tcp)
 			}
 			printLines(lines, theirs[stack.name], ours)
 		}
+	}
+	if !printed {
+		printLines(r.lines, nil, ours)
 	}
 	return nil
 }
@@ -115,6 +120,9 @@ func (r *wanRow) round(ctx context.Context, seed uint64, stack tcp, of rival, sc
 // known are the stacks that this kernel has; it says which it has not.
 func known(at *tun.Site) (have []tcp) {
 	for _, stack := range stacks {
+		if strings.EqualFold(stack.control, hostControl()) {
+			stack.control = "" // which sites have without being told
+		}
 		if err := stack.apply(at); err != nil {
 			fmt.Printf("NATS on %s: SKIPPED, not available here: %v\n", stack.name, err)
 			continue

@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	wanSize    = 1024 // bytes of a message
-	wanSources = 64   // that take turns
-	wanDrain   = 3 * time.Second
+	wanSize    = 1024            // bytes of a message
+	wanSources = 64              // that take turns
+	wanDrain   = 3 * time.Second // for what is under way when a round is over
 )
 
 var wanRows = []wanRow{
@@ -25,7 +25,7 @@ var wanRows = []wanRow{
 		lines:   []line{{"1 k/s, 0.1 % lost: p50", "ms", ""}, {"p99", "ms", ""}, {"there within 1 s", "%", ""}},
 		against: map[string][]string{"CUBIC": {"", "≤ 0.1", ""}, "BBR": {"", "≤ 1", ""}}},
 	{name: "wan-bytes", remote: 3, measure: wanBytes,
-		lines:   []line{{"link bytes an order, to 3 nodes, at 2 k/s", "B", ""}, {"at 20 k/s", "B", ""}},
+		lines:   []line{{"link bytes an order, to 3 nodes, at 2 k/s", "B", ""}, {"at 10 k/s", "B", ""}},
 		against: map[string][]string{"CUBIC": {"≤ 0.5", "≤ 0.5"}}},
 }
 
@@ -76,17 +76,17 @@ func wanThroughput(name string, loss float64, against map[string][]string) wanRo
 		}
 		wg.Wait()
 		got := result{values: []float64{rate / 1000}}
-		got.await(ctx, p, sent, func() int { return int(arrived.Load()) })
+		got.await(ctx, p, wanDrain, sent, func() int { return int(arrived.Load()) })
 		return got, nil
 	}
 	return wanRow{name: name, loss: loss, remote: 1, measure: measure, against: against,
 		lines: []line{{fmt.Sprintf("%g %% lost", 100*loss), "k/s", ""}}}
 }
 
-// await waits for what was sent, for a bounded time, and notes what does not
-// come: it is lost if nothing comes any more.
-func (r *result) await(ctx context.Context, p publisher, sent int, arrived func() int) {
-	ctx, cancel := context.WithTimeout(ctx, wanDrain)
+// await waits for what was sent, but not longer than a limit, and notes what
+// does not come: it is lost if nothing comes any more.
+func (r *result) await(ctx context.Context, p publisher, limit time.Duration, sent int, arrived func() int) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	_ = p.flush() // of a system that is behind, this may fail: what counts is what arrives
 	settle(ctx, func() bool { return arrived() >= sent }, arrived)
@@ -135,7 +135,7 @@ func wanPaced(ctx context.Context, _ *link, s system, scale float64) (result, er
 		return result{}, err
 	}
 	var got result
-	got.await(ctx, p, n, func() int { return int(arrived.Load()) })
+	got.await(ctx, p, wanDrain, n, func() int { return int(arrived.Load()) })
 	end := time.Since(began)
 	var took []time.Duration
 	punctual := 0
@@ -187,7 +187,7 @@ func wanBytes(ctx context.Context, l *link, s system, scale float64) (got result
 	}
 	defer p.close()
 	sent, from := 0, newOrders(1)
-	for _, load := range []struct{ rate, orders int }{{2_000, 6_000}, {20_000, 20_000}} {
+	for _, load := range []struct{ rate, orders int }{{2_000, 6_000}, {10_000, 20_000}} {
 		bodies := make([][]byte, int(float64(load.orders)*scale))
 		for i := range bodies {
 			bodies[i] = from.next(wanSize)
@@ -197,7 +197,7 @@ func wanBytes(ctx context.Context, l *link, s system, scale float64) (got result
 			return result{}, err
 		}
 		sent += len(bodies)
-		if got.await(ctx, p, remote*sent, func() int { return int(arrived.Load()) }); arrived.Load() == 0 {
+		if got.await(ctx, p, 5*wanDrain, remote*sent, func() int { return int(arrived.Load()) }); arrived.Load() == 0 {
 			return result{}, errors.New("nothing arrived")
 		}
 		got.values = append(got.values, float64(l.bytes()-before)/float64(len(bodies)))
