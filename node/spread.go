@@ -110,7 +110,8 @@ func (s *spread) apply(c fact.Change) {
 		}
 	case topicSummary:
 		switch {
-		case c.Region == n.self.Region: // a fellow gateway's: we have our own
+		case c.Region == n.self.Region: // we have our own, but heed a fellow gateway's
+			n.table.SetFellow(c.Owner, c.Adds, c.Removes, c.Full || c.Forgotten)
 		case c.Forgotten:
 			n.table.DropGateway(c.Region, c.Owner)
 		default:

@@ -10,8 +10,8 @@ import (
 // How many announced interests of one shape are said as fingerprints: from
 // when on, and below how many not any more.
 const (
-	printsFrom  = 16
-	printsUntil = 8
+	printsFrom  = 8
+	printsUntil = 4
 )
 
 // maxTuples bounds the fingerprints of one interest.

@@ -32,6 +32,7 @@ type summary struct {
 	blames   map[string]*match.Index[*offender] // by namespace: what may bring events that nobody wants
 	tried    map[string]trial                   // by entry: what earlier widenings cost
 	heard    map[string]float64                 // by entry: what it costs by the region's other nodes, in events a second
+	shared   map[string]int                     // by entry: how many other gateways say it in place of others
 	feedback *announcer                         // what this node tells them of that
 	told     map[string]struct{}                // what feedback should say
 	reviewed time.Time
@@ -43,7 +44,7 @@ func newSummary() *summary {
 		said:   newAnnouncer(SummaryLinger),
 		shapes: map[string]*shape{}, fresh: map[*shape]struct{}{},
 		widened: map[string]*widening{}, blames: map[string]*match.Index[*offender]{},
-		tried: map[string]trial{}, heard: map[string]float64{},
+		tried: map[string]trial{}, heard: map[string]float64{}, shared: map[string]int{},
 		feedback: newAnnouncer(0), told: map[string]struct{}{},
 	}
 	s.said.limit = 4 * s.budget

@@ -77,6 +77,8 @@ func (w *world) start(g *gateway) {
 		}
 		if o.table != nil {
 			o.table.DropNode(g.id)
+			o.table.SetFellow(g.id, nil, nil, true)
+			g.table.SetFellow(o.id, slices.Collect(maps.Keys(o.said)), nil, true)
 		}
 	}
 }
@@ -101,6 +103,11 @@ func (w *world) spread() {
 	for _, g := range w.gateways {
 		adds, removes := g.table.SummaryChanges(w.now)
 		w.apply(g.said, adds, removes)
+		for _, o := range w.gateways {
+			if o != g {
+				o.table.SetFellow(g.id, adds, removes, false)
+			}
+		}
 		if !g.cut {
 			all := maps.Clone(g.said)
 			maps.Copy(all, g.old)

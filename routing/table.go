@@ -73,6 +73,7 @@ type Table struct {
 	keys     map[uint32]match.Key                   // of the fingerprints that can be read, by ID
 	nodes    map[peer.ID]map[string]bool            // entries by node
 	costs    map[peer.ID]map[string]struct{}        // of this region's summary, by node that says so
+	fellows  map[peer.ID]map[string]struct{}        // widened entries, by other gateway of this region
 	regions  map[string]map[peer.ID]map[string]bool // entries by region and gateway
 	unions   map[string]map[string]int              // by region: how many gateways say an entry
 	sizes    map[string]int                         // by region: interests and fingerprints in its union
@@ -102,6 +103,7 @@ func New(self peer.ID, region string) *Table {
 		keys:    map[uint32]match.Key{},
 		nodes:   map[peer.ID]map[string]bool{},
 		costs:   map[peer.ID]map[string]struct{}{},
+		fellows: map[peer.ID]map[string]struct{}{},
 		regions: map[string]map[peer.ID]map[string]bool{},
 		unions:  map[string]map[string]int{},
 		sizes:   map[string]int{},

@@ -127,7 +127,7 @@ func (s *summary) candidates() []candidate {
 			c.saved -= len(c.entry)
 		}
 		c.loss = max(s.tried[c.entry].rate, s.heard[c.entry])
-		if c.loss == 0 {
+		if c.loss == 0 && s.shared[c.entry] == 0 {
 			c.loss = c.guess * scale
 		}
 	}

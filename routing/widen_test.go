@@ -203,3 +203,60 @@ func TestUnwantedEventsOfFingerprintsAreCounted(t *testing.T) {
 		}
 	}
 }
+
+// Gateways that learn the same in different orders, and each must say something
+// wider, say the same wider; so that all of them together say no more.
+func TestGatewaysWidenWhatTheOthersWiden(t *testing.T) {
+	for _, heard := range []bool{true, false} {
+		tables := []*Table{New("g1", "eu"), New("g2", "eu")}
+		said := []map[string]bool{{}, {}}
+		now := start
+		for round := range 12 {
+			for g, table := range tables {
+				// The same types in the end, from both ends.
+				k := round
+				if g == 1 {
+					k = 11 - round
+				}
+				for i := range 200 + 10*k {
+					table.Subscribe("default", exactly(fmt.Sprint("type", k), "subject", fmt.Sprint(i)), &sink{}, "")
+				}
+				table.summary.budget = 6000
+				table.InterestChanges(now)
+				adds, removes := table.SummaryChanges(now)
+				for _, e := range adds {
+					if said[g][e] = true; heard {
+						tables[1-g].SetFellow(table.self, []string{e}, nil, false)
+					}
+				}
+				for _, e := range removes {
+					if delete(said[g], e); heard {
+						tables[1-g].SetFellow(table.self, nil, []string{e}, false)
+					}
+				}
+			}
+			now = now.Add(SummaryLinger)
+		}
+		both, one := 0, 0
+		for e := range tables[0].summary.widened {
+			if tables[1].summary.widened[e] != nil {
+				both++
+			} else {
+				one++
+			}
+		}
+		if both == 0 || heard && one > both/4 || !heard && one <= both/4 {
+			t.Errorf("hearing of each other %v: %d are said wider by both, %d by one of them", heard, both, one)
+		}
+		if heard {
+			for g, table := range tables {
+				for e := range said[g] {
+					tables[1-g].SetFellow(table.self, nil, []string{e}, false)
+				}
+			}
+			if left := len(tables[0].summary.shared) + len(tables[1].summary.shared) + len(tables[0].fellows); left > 0 {
+				t.Errorf("%d are kept of gateways that say nothing", left)
+			}
+		}
+	}
+}
