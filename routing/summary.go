@@ -30,11 +30,12 @@ type summary struct {
 
 	widened  map[string]*widening               // by the entry of what is said instead
 	blames   map[string]*match.Index[*offender] // by namespace: what may bring events that nobody wants
-	tried    map[string]trial                   // by entry: what earlier widenings cost
-	heard    map[string]float64                 // by entry: what it costs by the region's other nodes, in events a second
+	tried    map[string]trial                   // by entry: what earlier widenings brought
+	heard    map[string]float64                 // by entry: unwanted events a second that it brings to the region's other nodes
 	shared   map[string]int                     // by entry: how many other gateways say it in place of others
-	feedback *announcer                         // what this node tells them of that
-	told     map[string]struct{}                // what feedback should say
+	told     map[string]struct{}                // what this node tells its region of what widenings bring
+	feedback *announcer                         // of told
+	least    int                                // bytes below which widening did not come at the last try; 0 if it came to where it should
 	reviewed time.Time
 }
 
@@ -149,10 +150,11 @@ func (s *summary) drain(now time.Time) (adds, removes []string) {
 	if s.reviewed.IsZero() {
 		s.reviewed = now
 	}
-	if s.size > s.budget {
+	if s.size > s.budget && s.size > s.least+s.least/32 {
 		s.widen(now)
 	}
 	if now.Sub(s.reviewed) >= reviewEvery {
+		s.least = 0
 		s.review(now)
 	}
 	for sh := range s.fresh {

@@ -82,9 +82,11 @@ func (s *summary) widen(now time.Time) {
 			s.adopt(c, now)
 		}
 		if s.size >= before {
-			return // one entry a namespace is the least
+			s.least = s.size // one entry a namespace, or so
+			return
 		}
 	}
+	s.least = 0
 }
 
 // candidates lists what could be said in place of several, cheapest first.
@@ -92,12 +94,18 @@ func (s *summary) candidates() []candidate {
 	var list []candidate
 	below := map[string]*candidate{} // by entry: all shapes that a pattern covers
 	for _, sh := range s.shapes {
-		saved, n := sh.bytes(), sh.members.len()
-		if n > 1 {
+		saved, members := sh.bytes(), slices.Collect(sh.members.each())
+		n := len(members)
+		for _, in := range members {
+			if s.widened[in.entry] != nil {
+				n += in.covers.len()
+			}
+		}
+		if len(members) > 1 {
 			if sh.prints == nil && len(sh.attrs) > 0 {
 				list = append(list, candidate{press: sh, entry: sh.key, saved: saved - printBytes(printsHeader(sh.ns, sh.base, sh.attrs), n)})
 			}
-			c, breadth := hull(slices.Collect(sh.members.each()))
+			c, breadth := hull(members)
 			c = interestIn(c)
 			list = append(list, candidate{ns: sh.ns, conjunct: c, entry: EncodeEntry(sh.ns, c), saved: saved, guess: breadth * float64(n)})
 		}
@@ -126,16 +134,27 @@ func (s *summary) candidates() []candidate {
 		if c.press == nil {
 			c.saved -= len(c.entry)
 		}
-		c.loss = max(s.tried[c.entry].rate, s.heard[c.entry])
-		if c.loss == 0 && s.shared[c.entry] == 0 {
-			c.loss = c.guess * scale
-		}
+		c.loss = s.expect(c, scale)
 	}
 	list = slices.DeleteFunc(list, func(c candidate) bool { return c.saved <= 0 })
 	slices.SortFunc(list, func(a, b candidate) int {
 		return cmp.Or(cmp.Compare(a.loss/float64(a.saved), b.loss/float64(b.saved)), cmp.Compare(a.entry, b.entry))
 	})
 	return list
+}
+
+// expect is how many unwanted events a second a candidate brings: what it is
+// known to bring, nothing if it is said anyway, else by the guess.
+func (s *summary) expect(c *candidate, scale float64) float64 {
+	before, known := s.tried[c.entry]
+	heard, told := s.heard[c.entry]
+	switch {
+	case known || told:
+		return max(before.rate, heard)
+	case s.shared[c.entry] > 0:
+		return 0
+	}
+	return c.guess * scale
 }
 
 // scale is how many unwanted events a second a guess of one stands for, as

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/skeinmesh/skein/routing/filter"
 )
 
 // zipfish subscribes to many values of some types, to fewer of each next type.
@@ -204,58 +206,74 @@ func TestUnwantedEventsOfFingerprintsAreCounted(t *testing.T) {
 	}
 }
 
-// Gateways that learn the same in different orders, and each must say something
-// wider, say the same wider; so that all of them together say no more.
-func TestGatewaysWidenWhatTheOthersWiden(t *testing.T) {
-	for _, heard := range []bool{true, false} {
-		tables := []*Table{New("g1", "eu"), New("g2", "eu")}
-		said := []map[string]bool{{}, {}}
-		now := start
-		for round := range 12 {
-			for g, table := range tables {
-				// The same types in the end, from both ends.
-				k := round
-				if g == 1 {
-					k = 11 - round
-				}
-				for i := range 200 + 10*k {
+// What another gateway of the region says already is widened first: it brings
+// nothing more.
+func TestAGatewayWidensWhatAnotherSaysWider(t *testing.T) {
+	wide := func(table *Table) (types []string) {
+		for _, w := range table.summary.widened {
+			types = append(types, w.conjunct.Type)
+		}
+		slices.Sort(types)
+		return types
+	}
+	busy := func(budget int) *Table {
+		table := New("g", "eu")
+		for k := range 6 {
+			for i := range 400 - 50*k {
+				table.Subscribe("default", exactly(fmt.Sprint("type", k), "subject", fmt.Sprint(i)), &sink{}, "")
+			}
+		}
+		table.summary.budget = budget
+		return table
+	}
+	alone, far := busy(6000), New("far", "us")
+	says(t, alone, far, start)
+	own := wide(alone)
+	if len(own) == 0 || len(own) > 3 {
+		t.Fatalf("says %q wider", own)
+	}
+	for k := range 6 {
+		typ := fmt.Sprint("type", k)
+		entry := encodeConjunct(kindWidened, "default", filter.Conjunct{Type: typ, Preds: []filter.Pred{{Attr: "subject", Op: filter.Exists}}})
+		table := busy(6000)
+		table.SetFellow("other", []string{"junk", entry}, nil, false)
+		table.SetFellow("other", []string{entry}, nil, false)
+		says(t, table, New("far", "us"), start)
+		if got := wide(table); !slices.Contains(got, typ) {
+			t.Errorf("says %q wider, another gateway %s", got, typ)
+		}
+		for _, full := range []bool{false, true} {
+			table.SetFellow("other", nil, []string{entry}, full)
+			table.SetFellow("other", nil, []string{entry}, full)
+			if left := len(table.summary.shared) + len(table.fellows); left > 0 {
+				t.Errorf("%d are kept of a gateway that says nothing", left)
+			}
+			table.SetFellow("other", []string{entry}, nil, true)
+		}
+	}
+}
+
+// What was tried and brought nothing that is not wanted is widened again before
+// what nothing is known of; and what brought much after that.
+func TestWhatIsWidenedIsChosenByExperience(t *testing.T) {
+	for _, rate := range []float64{0, 1e6} {
+		for k := range 6 {
+			table := New("g", "eu")
+			for k := range 6 {
+				for i := range 200 {
 					table.Subscribe("default", exactly(fmt.Sprint("type", k), "subject", fmt.Sprint(i)), &sink{}, "")
 				}
-				table.summary.budget = 6000
-				table.InterestChanges(now)
-				adds, removes := table.SummaryChanges(now)
-				for _, e := range adds {
-					if said[g][e] = true; heard {
-						tables[1-g].SetFellow(table.self, []string{e}, nil, false)
-					}
-				}
-				for _, e := range removes {
-					if delete(said[g], e); heard {
-						tables[1-g].SetFellow(table.self, nil, []string{e}, false)
-					}
-				}
 			}
-			now = now.Add(SummaryLinger)
-		}
-		both, one := 0, 0
-		for e := range tables[0].summary.widened {
-			if tables[1].summary.widened[e] != nil {
-				both++
-			} else {
-				one++
+			table.summary.budget = 4500
+			c := filter.Conjunct{Type: fmt.Sprint("type", k), Preds: []filter.Pred{{Attr: "subject", Op: filter.Exists}}}
+			table.summary.tried[EncodeEntry("default", c)] = trial{rate, start}
+			says(t, table, New("far", "us"), start)
+			if n := len(table.summary.widened); n == 0 || n > 3 {
+				t.Fatalf("says %d interests wider", n)
 			}
-		}
-		if both == 0 || heard && one > both/4 || !heard && one <= both/4 {
-			t.Errorf("hearing of each other %v: %d are said wider by both, %d by one of them", heard, both, one)
-		}
-		if heard {
-			for g, table := range tables {
-				for e := range said[g] {
-					tables[1-g].SetFellow(table.self, nil, []string{e}, false)
-				}
-			}
-			if left := len(tables[0].summary.shared) + len(tables[1].summary.shared) + len(tables[0].fellows); left > 0 {
-				t.Errorf("%d are kept of gateways that say nothing", left)
+			chosen := table.summary.widened[EncodeEntry("default", c)] != nil
+			if chosen != (rate == 0) {
+				t.Errorf("%s brought %g unwanted events a second, and is widened: %v", c, rate, chosen)
 			}
 		}
 	}
