@@ -134,7 +134,7 @@ func waitReady(ctx context.Context, at seat, url string) error {
 // connect makes a client of a seat's node.
 func (s *skein) connect(ctx context.Context, at int) (c *client.Client, err error) {
 	err = s.seats[at].do(func() error {
-		c, err = client.Dial(ctx, s.http[at], s.clients...)
+		c, err = client.Dial(ctx, s.http[at], append(slices.Clip(s.clients), client.WithOverflow(client.Block))...)
 		return err
 	})
 	return c, err
