@@ -87,6 +87,14 @@ func (b *Book) Drop(id peer.ID) {
 	}
 }
 
+// Peer returns one as it was last seen.
+func (b *Book) Peer(id peer.ID) (peer.Peer, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	page, known := b.pages[id]
+	return page.Peer, known
+}
+
 // Peers returns those seen in the last BookAge, the latest first.
 func (b *Book) Peers(now time.Time) []peer.Peer {
 	b.mu.Lock()

@@ -61,7 +61,8 @@ type Config struct {
 const (
 	tickEvery     = 250 * time.Millisecond // digests, lingering removals
 	compareEvery  = time.Second
-	joinRetry     = time.Second // first pause between tries to join
+	forgetSlack   = 5 * time.Minute // by how much what a gone node wants outlives TTL: until it is told that it may have missed something
+	joinRetry     = time.Second     // first pause between tries to join
 	joinRetryMax  = 10 * time.Second
 	joinTimeout   = 3 * time.Second // one try at one seed
 	syncGrace     = 5 * time.Second // how long a joiner waits for peers that gossip names before it is ready without them

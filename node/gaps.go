@@ -15,14 +15,18 @@ import (
 // Gap tells this node's subscribers of a loss, each of them that may have wanted
 // what was lost. It is the receivers'.
 func (l *lane) Gap(g *flow.Gap) {
-	n := l.f.n
-	if g.First && n.Ready() != nil {
+	if g.First && l.f.n.Ready() != nil {
 		return // it passed before this node was there
 	}
 	if g.Cause == flow.OriginLost && !l.f.lost.first(g.Flow.Origin, g.Flow.Boot) {
 		return // another lane has told
 	}
-	now := time.Now()
+	l.f.tell(g)
+}
+
+// tell tells this node's subscribers of a loss.
+func (f *flows) tell(g *flow.Gap) {
+	n, now := f.n, time.Now()
 	gap := queue.Gap{Cause: queue.Cause(g.Cause.String()), Origin: n.nodeName(g.Flow.Origin), From: now, To: now}
 	if g.To >= g.From {
 		gap.Count = g.To - g.From + 1
@@ -41,6 +45,9 @@ func (l *lane) Gap(g *flow.Gap) {
 // beginning of its ID.
 func (n *Node) nodeName(id peer.ID) string {
 	if p, ok := n.graph.Peer(id); ok && p.Name != "" {
+		return p.Name
+	}
+	if p, ok := n.book.Peer(id); ok { // it is gone, perhaps
 		return p.Name
 	}
 	return string([]byte(id.Short()))
@@ -64,6 +71,7 @@ type absence struct {
 func (f *flows) missing(p peer.Peer, left bool) {
 	if left || p.Region == f.n.self.Region || f.n.graph.Hop(p.Region, 0).Next != "" {
 		f.originGone(p.ID, p.Boot, left)
+		f.forgetNode(p.ID)
 		return
 	}
 	f.absent.Store(p.ID, &absence{peer: p, since: time.Now()})
@@ -78,6 +86,16 @@ func (f *flows) back(p peer.Peer) {
 		}
 	}
 	f.originBack(p.ID, p.Boot)
+}
+
+// forgetNode ends what is kept for a node of this region as an entry node.
+func (f *flows) forgetNode(id peer.ID) {
+	for i := range f.lanes {
+		l := &f.lanes[i]
+		l.mu.Lock()
+		l.entry.Gone(id)
+		l.mu.Unlock()
+	}
 }
 
 // decide ends the nodes that have been absent for too long. Only run calls it.
@@ -110,7 +128,9 @@ func (f *flows) originGone(id peer.ID, boot uint64, clean bool) {
 	}
 }
 
-// originBack hears that a node which was taken for gone is there after all.
+// originBack hears that a node which was taken for gone is there after all. What
+// it published while it was away may not even have found its way into a flow,
+// since it may have forgotten who wanted it: that is another loss to tell of.
 func (f *flows) originBack(id peer.ID, boot uint64) {
 	for i := range f.lanes {
 		l := &f.lanes[i]
@@ -118,7 +138,9 @@ func (f *flows) originBack(id peer.ID, boot uint64) {
 		l.receiver.OriginBack(id, boot)
 		l.mu.Unlock()
 	}
-	f.lost.back(id, boot)
+	if f.lost.back(id, boot) {
+		f.tell(&flow.Gap{Flow: flow.ID{Origin: id, Boot: boot, Lane: flow.AllLanes}, From: 1, Cause: flow.Reset, Labels: flow.Labels{Any: true}})
+	}
 }
 
 // lostOrigins remembers which starts of nodes were reported as lost: all lanes
@@ -147,12 +169,15 @@ func (o *lostOrigins) first(id peer.ID, boot uint64) bool {
 	return true
 }
 
-func (o *lostOrigins) back(id peer.ID, boot uint64) {
+// back undoes first, and reports whether there was something to undo.
+func (o *lostOrigins) back(id peer.ID, boot uint64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.boots[id].boot == boot {
+	was := o.boots[id].boot == boot && boot > 0
+	if was {
 		delete(o.boots, id)
 	}
+	return was
 }
 
 // tick forgets what the receivers have forgotten long since.

@@ -49,6 +49,9 @@ func (n *Node) enter(ctx context.Context) error {
 			return fmt.Errorf("node: %s was of region %q and cannot become one of %q: give the new node a data directory of its own",
 				n.cfg.DataDir, n.state.Region, n.cfg.Region)
 		}
+		for _, p := range n.book.Peers(time.Now()) {
+			n.expected = append(n.expected, p.Region)
+		}
 		if err := n.openGossip(); err != nil {
 			return err
 		}
@@ -238,11 +241,13 @@ func (n *Node) settle() {
 	}
 }
 
-// unseen names the regions that the node which let this one in knows, and of
-// which no node has been heard of yet.
+// unseen names the regions that this node knew before, or the one that let it in
+// knows, and of which no node has been heard of yet.
 func (n *Node) unseen() []string {
 	known := n.graph.Regions()
-	return slices.DeleteFunc(slices.Clone(n.expected), func(r string) bool { return slices.Contains(known, r) })
+	list := slices.DeleteFunc(slices.Clone(n.expected), func(r string) bool { return slices.Contains(known, r) })
+	slices.Sort(list)
+	return slices.Compact(list)
 }
 
 // unsettled names the peers that should be linked and in step but are not.

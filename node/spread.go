@@ -46,7 +46,7 @@ func newSpread(n *Node) *spread {
 				topicInterest: fact.Region, topicSummary: fact.Mesh, topicReach: fact.Mesh,
 				topicCost: fact.Region,
 			},
-			Seed: n.self.Boot, Compare: compareEvery, Bridge: n.graph.Apart,
+			Seed: n.self.Boot, Compare: compareEvery, Forget: n.cfg.TTL + forgetSlack, Bridge: n.graph.Apart,
 		}),
 		moved: make(chan struct{}),
 	}
