@@ -302,6 +302,8 @@ func (n *Node) Stats() Stats {
 			s.LinksUp++
 		}
 	}
+	t := n.table.Stats()
+	s.Summary = SummaryStats{Bytes: t.SummaryBytes, Fingerprints: t.Fingerprints, Widened: t.Widened, Unwanted: t.Unwanted}
 	for scope, count := range n.table.Sizes() {
 		s.Interests[string(scope)] = count
 	}

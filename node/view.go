@@ -121,6 +121,7 @@ type Stats struct {
 	LinksUp        int
 	Connections    int    // of QUIC, those of native clients included
 	PacketsDropped uint64 // of gossip, read too slowly
+	Summary        SummaryStats
 	Gossip         GossipStats
 }
 
@@ -130,6 +131,14 @@ type FlowStats struct {
 	Bytes   int    // of events that are not acknowledged
 	Lost    uint64 // events that had no room, or waited too long
 	Resends uint64 // times that a flow went back to send again
+}
+
+// SummaryStats are of what this node says, to the mesh, that its region wants.
+type SummaryStats struct {
+	Bytes        int    // that it takes, as estimated
+	Fingerprints int    // said in place of values
+	Widened      int    // interests said in place of narrower ones
+	Unwanted     uint64 // events that entered the region here and that nobody in it wanted
 }
 
 // GossipStats are membership's; all zero until the node has found its mesh.

@@ -78,6 +78,9 @@ func TestManyValuesCrossTheMeshAsFingerprints(t *testing.T) {
 				t.Errorf("subscriber %d got %v", i, got)
 			}
 		}
+		if s := m.Nodes[2].Stats().Summary; s.Fingerprints != values || s.Unwanted != 0 || s.Widened != 0 {
+			t.Errorf("the region's summary: %+v", s)
+		}
 		own := ""
 		for _, v := range m.Nodes[2].InterestViews() {
 			if v.Scope == "region" && v.Region == "r1" {

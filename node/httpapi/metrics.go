@@ -72,6 +72,7 @@ type collector struct {
 	dropped, gaps, missed                            *prometheus.Desc
 	flows, flowBytes, flowLost, flowResends          *prometheus.Desc
 	subscriptions, queued, interests                 *prometheus.Desc
+	summary, prints, widened, unwanted               *prometheus.Desc
 	peers, links, ready, connections, packetsDropped *prometheus.Desc
 	gossipPeers, gossipAbsent, gossipHealth          *prometheus.Desc
 	rejoins, rumors, rumorsDropped                   *prometheus.Desc
@@ -100,6 +101,10 @@ func newCollector(a *API) *collector {
 		subscriptions:  desc("subscriptions", "Live subscriptions of this node."),
 		queued:         desc("subscription_queued_bytes", "Bytes waiting in the queues of this node's subscribers."),
 		interests:      desc("interests", "Interests this node knows: of its subscriptions, of nodes of its region, of other regions.", "scope"),
+		summary:        desc("summary_bytes", "What it takes to say what this region wants, as estimated."),
+		prints:         desc("summary_fingerprints", "Fingerprints said in place of values that this region wants."),
+		widened:        desc("summary_widened", "Interests said in place of narrower ones, so that the summary stays small."),
+		unwanted:       desc("summary_unwanted_events_total", "Events that entered this region here and that nobody in it wanted."),
 		connections:    desc("transport_connections", "QUIC connections that are open."),
 		packetsDropped: desc("transport_packets_dropped_total", "Packets of gossip dropped because they were read too slowly."),
 		gossipPeers:    desc("gossip_peers", "Other nodes that gossip takes for alive."),
@@ -162,6 +167,10 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(c.connections, float64(n.Connections))
 	counter(c.packetsDropped, n.PacketsDropped)
+	gauge(c.summary, float64(n.Summary.Bytes))
+	gauge(c.prints, float64(n.Summary.Fingerprints))
+	gauge(c.widened, float64(n.Summary.Widened))
+	counter(c.unwanted, n.Summary.Unwanted)
 	gauge(c.gossipPeers, float64(n.Gossip.Peers))
 	gauge(c.gossipAbsent, float64(n.Gossip.Absent))
 	gauge(c.gossipHealth, float64(n.Gossip.Health))
