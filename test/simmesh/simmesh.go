@@ -26,6 +26,8 @@ type Config struct {
 	Apart   [][2]string   // pairs of regions that never reach each other
 	Seed    uint64        // of packet loss
 	Log     *slog.Logger  // default: discarded
+	// Node changes a node's configuration before each of its starts.
+	Node func(i int, cfg *node.Config)
 }
 
 // Mesh is a set of nodes on one simulated network. Node i is Nodes[i]; nodes
@@ -110,6 +112,9 @@ func (m *Mesh) Start(i int) {
 		if j == 0 || seed.region != m.specs[j-1].region {
 			cfg.Seeds = append(cfg.Seeds, seed.addr.String())
 		}
+	}
+	if m.cfg.Node != nil {
+		m.cfg.Node(i, &cfg)
 	}
 	n, err := node.Open(context.Background(), cfg)
 	if err != nil {
