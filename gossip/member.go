@@ -16,7 +16,7 @@ import (
 
 // What a member says about itself, in memberlist's node meta (512 bytes):
 //
-//	meta: format (1, = 1) | mesh | name | region | http
+//	meta: format (1, = 1) | mesh | name | region | http | gateway
 //
 // each length (1) | bytes. ID and boot are in the member's name, "id#boot".
 const metaFormat = 1
@@ -29,7 +29,7 @@ func memberName(p peer.Peer) string {
 
 func appendMeta(b []byte, mesh string, p peer.Peer) []byte {
 	b = append(b, metaFormat)
-	for _, s := range []string{mesh, p.Name, p.Region, p.HTTP} {
+	for _, s := range []string{mesh, p.Name, p.Region, p.HTTP, string(p.Gateway)} {
 		s = s[:min(len(s), 255)]
 		b = append(b, byte(len(s)))
 		b = append(b, s...)
@@ -59,6 +59,9 @@ func readMember(n *memberlist.Node) (p peer.Peer, mesh string, err error) {
 			return peer.Peer{}, "", fmt.Errorf("%w: ends in the middle", errMeta)
 		}
 		*s, b = string(b[1:1+b[0]]), b[1+b[0]:]
+	}
+	if len(b) > 0 && len(b) >= 1+int(b[0]) { // older nodes do not say
+		p.Gateway = peer.Gateway(b[1 : 1+b[0]])
 	}
 	return p, mesh, nil
 }

@@ -40,6 +40,9 @@ type Config struct {
 	// TLS replaces the certificates derived from the mesh key by those of an
 	// outside PKI. The mesh key still encrypts the gossip.
 	TLS *transport.PKI
+	// Gateway says whether the node keeps links to other regions. Default: if it
+	// is one of the first of its region by rank.
+	Gateway peer.Gateway
 	// LinkCosts is what the operator adds to the cost of links into regions, in
 	// milliseconds of round trip: to keep traffic off dear ones.
 	LinkCosts map[string]int
@@ -98,6 +101,16 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if _, err := ParseOverflow(string(c.Overflow)); err != nil {
 		errs = append(errs, err)
+	}
+	switch c.Gateway {
+	case peer.GatewayAuto, peer.GatewayAlways, peer.GatewayNever:
+	default:
+		errs = append(errs, fmt.Errorf("gateway %.40q: must be auto, always or never", c.Gateway))
+	}
+	for region, cost := range c.LinkCosts {
+		if !peer.ValidRegion(region) || cost < 0 {
+			errs = append(errs, fmt.Errorf("link cost %.80q=%d: want a region's name and a number that is not negative", region, cost))
+		}
 	}
 	if c.RegionBuffer < 0 || c.Buffer < 0 || c.TTL < 0 {
 		errs = append(errs, errors.New("buffers and their time must not be negative"))

@@ -101,7 +101,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.opened(func() error { n.saveBook(); return nil })
 	n.self = peer.Peer{
 		ID: n.state.ID, Name: cfg.Name, Region: cfg.Region,
-		Addr: cfg.Advertise, HTTP: cfg.HTTP, Boot: n.state.Boot,
+		Addr: cfg.Advertise, HTTP: cfg.HTTP, Boot: n.state.Boot, Gateway: cfg.Gateway,
 	}
 	n.table = routing.New(n.self.ID, n.self.Region)
 	n.flows = newFlows(n)

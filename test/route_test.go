@@ -68,6 +68,64 @@ func TestARegionJoinsThroughAnotherAndReachesTheRest(t *testing.T) {
 	})
 }
 
+func TestANodeThatCanOnlyDialOutIsAFullMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := simmesh.New(t, simmesh.Config{Regions: []int{2, 2, 1}, NAT: []int{1, 4}})
+		for round := range 3 {
+			switch round {
+			case 1: // whoever it was linked to comes back, and cannot dial it
+				m.Crash(0)
+				m.Start(0)
+				m.WaitReady(0)
+			case 2:
+				m.CutRegions("r1", "r2")
+				m.Until(time.Minute, "the cut shows", func() bool { return !linked(m, "r2", "r1") })
+				m.HealRegions("r1", "r2")
+			}
+			m.Until(time.Minute, "all are linked", func() bool {
+				return linked(m, "r2", "r0") && linked(m, "r2", "r1") && linked(m, "r0", "r2") && linked(m, "r1", "r2")
+			})
+			hidden, open := subscribe(t, m.Nodes[4], "a"), subscribe(t, m.Nodes[2], "a")
+			if len(hidden.Missing()) > 0 || len(open.Missing()) > 0 {
+				t.Fatalf("round %d: the barriers miss %v and %v", round, hidden.Missing(), open.Missing())
+			}
+			for i := range 20 {
+				for _, n := range m.Nodes {
+					publish(t, n, "a", fmt.Sprintf("%s-%d", n.Self().Name, i))
+				}
+			}
+			for _, s := range []*node.Subscription{hidden, open} {
+				if got := collect(t, s, 3*time.Second); len(got) != 100 {
+					t.Errorf("round %d: got %d events of 100", round, len(got))
+				}
+				s.Close()
+			}
+		}
+	})
+}
+
+func TestAWayThatIsCutInOneDirectionIsNotUsed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := simmesh.New(t, simmesh.Config{Regions: []int{2, 1, 1}})
+		s, back := subscribe(t, m.Nodes[3], "a"), subscribe(t, m.Nodes[0], "a")
+		m.CutOneWay("r0", "r2")
+		start := time.Now()
+		for i := range 40 {
+			publish(t, m.Nodes[1], "a", fmt.Sprint("f", i))
+			publish(t, m.Nodes[3], "a", fmt.Sprint("b", i))
+			time.Sleep(100 * time.Millisecond)
+		}
+		for _, s := range []*node.Subscription{s, back} {
+			if got := collect(t, s, 3*time.Second); len(got) != 80 {
+				t.Errorf("got %d events of 80: %v", len(got), got)
+			}
+		}
+		if linked(m, "r0", "r2") {
+			t.Errorf("after %v the way that is cut in one direction is still used", time.Since(start))
+		}
+	})
+}
+
 // linked reports whether a node of one region has a link to the other.
 func linked(m *simmesh.Mesh, from, to string) bool {
 	return slices.ContainsFunc(m.Nodes, func(n *node.Node) bool {

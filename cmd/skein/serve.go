@@ -32,6 +32,8 @@ type serveFlags struct {
 	http                  httpFlags
 	log                   logFlags
 	maxEvent              int
+	gateway               string
+	linkCosts             map[string]int
 	overflow              string
 	buffer                int
 	bufferTime            time.Duration
@@ -97,6 +99,8 @@ the mesh key. A founding node without --key-file makes one in its data directory
 	f.StringVar(&s.pki.Key, "tls-key", "", "`file` with the certificate's key")
 	s.http.add(cmd)
 	f.IntVar(&s.maxEvent, "max-event", 1<<20, "largest event taken, in `bytes`")
+	f.StringVar(&s.gateway, "gateway", "auto", "whether the node keeps links to other regions: auto, always or never")
+	f.StringToIntVar(&s.linkCosts, "link-cost", nil, "what to add to the cost of links into a `region=cost`, in milliseconds of round trip")
 	f.StringVar(&s.overflow, "overflow", string(node.DropOldest), "what becomes of events for which there is no room: drop_oldest, drop_newest or block, unless their publisher says")
 	f.IntVar(&s.buffer, "region-buffer", 64<<20, "`bytes` of events kept for each other region until it has acknowledged them")
 	f.DurationVar(&s.bufferTime, "region-buffer-time", 10*time.Minute, "`time` that they are kept")
@@ -187,7 +191,7 @@ func (s *serveFlags) open(ctx context.Context, log *slog.Logger) (b *broker, err
 	cfg := node.Config{
 		Name: s.name, Region: s.region, DataDir: s.dataDir, Conn: conn, Advertise: advertise,
 		HTTP: s.http.hostPort(port), Seeds: s.seeds, KeyFile: s.keyFile, Log: log,
-		Overflow: node.Overflow(s.overflow), RegionBuffer: s.buffer, TTL: s.bufferTime,
+		Gateway: gatewayOf(s.gateway), LinkCosts: s.linkCosts, Overflow: node.Overflow(s.overflow), RegionBuffer: s.buffer, TTL: s.bufferTime,
 	}
 	if s.pki != (transport.PKI{}) {
 		cfg.TLS = &s.pki
@@ -240,6 +244,14 @@ func (b *broker) close(within time.Duration) error {
 		b.log.Warn("not everything was said before the node left", "err", err)
 	}
 	return errors.Join(append(errs, b.node.Close())...)
+}
+
+// gatewayOf is a role as the mesh names it.
+func gatewayOf(flag string) peer.Gateway {
+	if flag == "auto" {
+		return peer.GatewayAuto
+	}
+	return peer.Gateway(flag)
 }
 
 // meshPort opens the UDP socket and resolves what is advertised for it; the

@@ -280,5 +280,5 @@ func gapOf(t testing.TB, s string) gapReport {
 }
 
 func testGap(n uint64) *queue.Gap {
-	return &queue.Gap{Count: n, Cause: "overflow", From: time.Now(), To: time.Now()}
+	return &queue.Gap{Count: n, Cause: "overflow", Origin: "eu-1", From: time.Now(), To: time.Now()}
 }

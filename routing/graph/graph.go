@@ -25,7 +25,8 @@ import (
 	"github.com/skeinmesh/skein/transport/peer"
 )
 
-// GatewaysPerRegion is how many nodes of a region keep links to other regions.
+// GatewaysPerRegion is how many nodes of a region keep links to other regions,
+// unless more of them are told to.
 const GatewaysPerRegion = 5
 
 // Lanes is the number of lanes between two regions: keys are spread over them
@@ -175,8 +176,8 @@ func (g *Graph) Reaching() []peer.ID {
 	return list
 }
 
-// Gateways are the nodes of a region that keep links to other regions: the
-// first by rendezvous rank, as this node knows the region.
+// Gateways are the nodes of a region that keep links to other regions: those that
+// are told to or else the first by rendezvous rank, as this node knows the region.
 func (g *Graph) Gateways(region string) []peer.ID {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -184,16 +185,26 @@ func (g *Graph) Gateways(region string) []peer.ID {
 }
 
 func (g *Graph) gateways(region string) []peer.ID {
-	var nodes []peer.ID
+	told := map[peer.Gateway][]peer.ID{}
 	if region == g.self.Region {
-		nodes = append(nodes, g.self.ID)
+		told[g.self.Gateway] = append(told[g.self.Gateway], g.self.ID)
 	}
 	for id, p := range g.peers {
 		if p.Region == region {
-			nodes = append(nodes, id)
+			told[p.Gateway] = append(told[p.Gateway], id)
 		}
 	}
-	slices.SortFunc(nodes, func(a, b peer.ID) int { return compare(a, b, "gateway", 0) })
+	byRank := func(a, b peer.ID) int { return compare(a, b, "gateway", 0) }
+	for _, nodes := range told {
+		slices.SortFunc(nodes, byRank)
+	}
+	if always := told[peer.GatewayAlways]; len(always) > 0 {
+		return always
+	}
+	nodes := told[peer.GatewayAuto]
+	if len(nodes) == 0 {
+		nodes = told[peer.GatewayNever]
+	}
 	return nodes[:min(len(nodes), GatewaysPerRegion)]
 }
 

@@ -48,6 +48,30 @@ func TestAllNodesNameTheSameGateways(t *testing.T) {
 	}
 }
 
+func TestGatewaysAreThoseThatAreToldTo(t *testing.T) {
+	g := New(at("eu", 0), func() {})
+	for i := range 8 {
+		p := at("us", i)
+		p.Gateway = peer.GatewayNever
+		g.SetPeer(p)
+	}
+	if got := g.Gateways("us"); len(got) != GatewaysPerRegion {
+		t.Errorf("a region that has nobody else has gateways %v", got)
+	}
+	g.SetPeer(at("us", 3))
+	if got := g.Gateways("us"); !slices.Equal(got, []peer.ID{"us-3"}) {
+		t.Errorf("gateways are %v, want the one that may be", got)
+	}
+	for i := range 7 {
+		p := at("us", i)
+		p.Gateway = peer.GatewayAlways
+		g.SetPeer(p)
+	}
+	if got := g.Gateways("us"); len(got) != 7 || slices.Contains(got, "us-7") {
+		t.Errorf("gateways are %v, want the seven that are told to", got)
+	}
+}
+
 func TestLinksAreWantedByBothEnds(t *testing.T) {
 	graphs := world(8, "eu", "us", "ap")
 	for id, g := range graphs {

@@ -23,6 +23,7 @@ func newNetwork(seed uint64, lan, wan time.Duration) *network {
 		rng:    rand.New(rand.NewPCG(seed, seed)),
 		region: map[string]string{},
 		cut:    map[[2]string]bool{},
+		nat:    map[string]map[string]time.Time{},
 	}}
 }
 
@@ -55,6 +56,21 @@ type router struct {
 	rng      *rand.Rand
 	region   map[string]string // by address
 	cut      map[[2]string]bool
+	nat      map[string]map[string]time.Time // by address behind one: when it last sent to another
+}
+
+// natForgets is how long a NAT lets answers in.
+const natForgets = 30 * time.Second
+
+// passes notes a packet at the NATs on its way, and reports whether they let it
+// through. r.mu is held.
+func (r *router) passes(from, to string) bool {
+	now := time.Now()
+	if sent := r.nat[from]; sent != nil {
+		sent[to] = now
+	}
+	asked := r.nat[to]
+	return asked == nil || now.Sub(asked[from]) < natForgets
 }
 
 func (r *router) latency(p simnet.Packet) time.Duration {
@@ -69,7 +85,7 @@ func (r *router) latency(p simnet.Packet) time.Duration {
 func (r *router) SendPacket(p simnet.Packet) error {
 	from, to := p.From.String(), p.To.String()
 	r.mu.Lock()
-	drop := r.cut[[2]string{from, to}] ||
+	drop := r.cut[[2]string{from, to}] || !r.passes(from, to) ||
 		r.loss > 0 && r.region[from] != r.region[to] && r.rng.Float64() < r.loss
 	r.mu.Unlock()
 	if drop {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ type Config struct {
 	WAN     time.Duration // one way between regions; default 40 ms
 	Apart   [][2]string   // pairs of regions that never reach each other
 	Seed    uint64        // of packet loss
+	NAT     []int         // nodes that are reached only by whom they have sent something to
 	Log     *slog.Logger  // default: discarded
 	// Node changes a node's configuration before each of its starts.
 	Node func(i int, cfg *node.Config)
@@ -92,6 +94,9 @@ func (m *Mesh) Add(region string) int {
 		dir:    filepath.Join(m.dirs, fmt.Sprint(i)),
 	})
 	m.Nodes = append(m.Nodes, nil)
+	if slices.Contains(m.cfg.NAT, i) {
+		m.net.rt.nat[m.specs[i].addr.String()] = map[string]time.Time{}
+	}
 	for _, pair := range m.cfg.Apart {
 		m.CutRegions(pair[0], pair[1])
 	}

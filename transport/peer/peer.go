@@ -27,7 +27,18 @@ type Peer struct {
 	Addr   netip.AddrPort `json:"addr"`   // the mesh port as others reach it
 	HTTP   string         `json:"http"`   // host:port of the HTTP face, or empty
 	Boot   uint64         `json:"boot"`   // counts the starts of this ID; grows
+
+	Gateway Gateway `json:"gateway,omitempty"` // whether it keeps links to other regions
 }
+
+// Gateway says whether a node keeps links to other regions.
+type Gateway string
+
+const (
+	GatewayAuto   Gateway = ""       // if it is one of the first of its region
+	GatewayAlways Gateway = "always" // and then only nodes that say so
+	GatewayNever  Gateway = "never"  // unless the region has no other node
+)
 
 // ValidName reports whether s may name a node, a region or a namespace:
 // 1 to 63 characters of a-z, A-Z, 0-9, '-', '_' and '.', beginning with a
