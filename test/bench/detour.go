@@ -131,7 +131,7 @@ func (d *detour) listen(ctx context.Context, at int) (err error) {
 // publish sends messages, numbered from 1, until ctx ends.
 func (d *detour) publish(ctx context.Context, p publisher) error {
 	defer p.close()
-	err := pace(detourRate, detourMost-1, func(i int) error {
+	err := pace(detourRate, detourMost-1, func(i int, _ time.Time) error {
 		n := i + 1
 		data := noise(wanSize)
 		binary.BigEndian.PutUint64(data, uint64(n))
