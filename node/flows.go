@@ -31,9 +31,10 @@ type flows struct {
 	lanes  [graph.Lanes]lane
 	budget *flow.Budget
 	room   room
-	pump   chan struct{} // holds a token while origins may have something to send
-	owing  chan struct{} // holds a token while replies are due
-	ttl    time.Duration // of events that are not acknowledged
+	pump   chan struct{}             // holds a token while origins may have something to send
+	owing  chan struct{}             // holds a token while replies are due
+	ttl    time.Duration             // of events that are not acknowledged
+	fresh  atomic.Pointer[time.Time] // when this node entered the mesh, unless a link broke since
 	lost   lostOrigins
 	absent sync.Map // peer.ID → *absence
 	told   sync.Map // peer.ID → nothing: nodes of the region that have told how far their flows are
@@ -119,7 +120,9 @@ func (f *flows) linkUp(id peer.ID) {
 
 // linkDown hears that a link to a node of this region broke.
 func (f *flows) linkDown(id peer.ID) {
-	f.told.Delete(id)
+	if _, own := f.told.LoadAndDelete(id); own {
+		f.disturbed()
+	}
 	for i := range f.lanes {
 		l := &f.lanes[i]
 		l.mu.Lock()

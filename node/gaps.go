@@ -15,14 +15,37 @@ import (
 // Gap tells this node's subscribers of a loss, each of them that may have wanted
 // what was lost. It is the receivers'.
 func (l *lane) Gap(g *flow.Gap) {
-	if g.First && l.f.n.Ready() != nil {
-		return // it passed before this node was there
+	if g.First && l.f.past() {
+		return
 	}
 	if g.Cause == flow.OriginLost && !l.f.lost.first(g.Flow.Origin, g.Flow.Boot) {
 		return // another lane has told
 	}
 	l.f.tell(g)
 }
+
+// freshFor is how long after it has entered the mesh a node hears of flows that
+// are older than it is.
+const freshFor = 3 * time.Second
+
+// entered notes that this node is linked to all others of its region, who have
+// told how far their flows are.
+func (f *flows) entered() {
+	now := time.Now()
+	f.fresh.Store(&now)
+}
+
+// past reports whether the events before a flow that is new to this node must
+// have passed the region before the node was there: it is not ready, or it has
+// just entered, and has had all its links since.
+func (f *flows) past() bool {
+	at := f.fresh.Load()
+	return f.n.Ready() != nil || at != nil && time.Since(*at) < freshFor
+}
+
+// disturbed notes that a node of the region is not linked: what is new to this
+// one from now on may have passed it by.
+func (f *flows) disturbed() { f.fresh.Store(nil) }
 
 // tell tells this node's subscribers of a loss.
 func (f *flows) tell(g *flow.Gap) {

@@ -113,6 +113,9 @@ func (o *observer) PeerAlive(p peer.Peer) {
 		n.flows.originGone(p.ID, old.Boot, false) // it did not leave
 	}
 	n.flows.back(p)
+	if p.Region == n.self.Region && !n.net.Linked(p.ID) {
+		n.flows.disturbed()
+	}
 	n.graph.SetPeer(p)
 	n.spread.do(func(m *fact.Machine, now time.Time) { m.Alive(now, p.ID) })
 	n.relink()

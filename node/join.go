@@ -217,6 +217,7 @@ func (n *Node) settle() {
 		alone := len(n.graph.Peers()) == 0 && n.expectsPeers()
 		strange := n.unseen()
 		if len(waiting) == 0 && len(strange) == 0 && !alone {
+			n.flows.entered()
 			break
 		}
 		if time.Since(start) > syncGrace {
