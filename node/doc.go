@@ -13,26 +13,33 @@
 // ones without asking; a link from outside the region that somebody else
 // opened is used all the same, until there is another way and it is closed.
 //
-// Interest. Three topics are spread as facts: a node's interest to its region,
-// the region's summary (told by each gateway) to the mesh, and the regions
-// that a gateway reaches to its region. One goroutine, the spreader, owns the
-// fact machine; what changed is applied to the routing table before the
-// acknowledgement leaves, which is what makes the subscribe barrier true.
+// Interest. Four topics are spread as facts: a node's interest to its region, the
+// region's summary (told by each gateway) to the mesh, what that brings for nobody
+// to the region, and the regions that a gateway reaches, with what they cost, to
+// the mesh. The spreader alone owns the fact machine; what changed is applied to
+// the routing table before the acknowledgement leaves, which is what makes the
+// subscribe barrier true.
 //
-// An event's way. Publish matches once: local subscribers get the event in
-// their queue, nodes of the region that want it get a Deliver record, and for
-// each other region that wants it one copy leaves: as Enter to that region's
-// entry node when this node has a link there, else as Relay to the gateway of
-// this region that has. The entry node matches against its region's interest
-// and fans out; a node that gets Deliver delivers and never forwards.
+// An event's way. Publish matches once: local subscribers get the event in their
+// queue; what goes to nodes of the region is handed to the entry machine, and what
+// goes to other regions to the origin machine of the event's lane, see flows. The
+// next node on the way to a region is the graph's to say: straight there, or a
+// region in between, or a gateway of this region; a relay passes a flow's frame on
+// as it came. The entry node matches it against its region's interest and hands it
+// to the nodes that want it; they deliver and never forward.
 //
-// What is lost when. Delivery is ephemeral: an event in a queue towards a peer
-// whose link breaks is gone, and counted with its cause (Stats). A publish
-// waits for room in a lane that is up; a subscriber that does not keep up
-// loses its oldest events and is told how many, in their place.
+// What is lost when. An origin keeps an event until the region has acknowledged
+// it, as far as there is room and time. What is lost is a gap with a cause, which
+// the receivers' machines find, and each subscriber is told that may have wanted
+// it. A node that is gone takes with it what it had not sent: that is told when
+// gossip gives it up and its region is in sight, else when its events would have
+// expired; if it then comes back all the same, that is told, too. A subscriber
+// that does not keep up loses its oldest events and is told how many, in their
+// place.
 //
-// Goroutines: the spreader (facts, digests, removals that linger), the joiner
-// (until the mesh is entered), the rememberer (peers to disk), the pruner (links
-// that neither end wants), and short ones for barrier calls, all awaited by
-// Close.
+// Goroutines: the spreader (facts, digests, removals that linger), the flows' pump
+// (what lanes had no room for, and time) and their replier, the joiner (until the
+// mesh is entered), the rememberer (peers to disk), the pruner (links that neither
+// end wants), the measurer (what links cost), and short ones for barrier calls, all
+// awaited by Close.
 package node

@@ -6,7 +6,7 @@
 // A link is two QUIC connections, so that events never hold up the rest:
 //
 //	control:  frames in order (Send), calls (Call), heartbeats
-//	lane:     batches of events in order (Forward)
+//	lane:     batches of events in order (Offer, Forward)
 //
 // Batches to a peer of another region that is 2 ms away or more are compressed
 // while that makes them smaller, see packer.
