@@ -19,7 +19,8 @@ import (
 //	kind 1, a wider one in place of several: conjunct
 //	kind 2, fingerprints (see match.Prints):
 //	        length of the conjunct | conjunct | attributes | attribute …
-//	        | ID of the key (4, big endian) | fingerprints | fingerprint …
+//	        | ID of the key (4, big endian) | low bits left out (1)
+//	        | fingerprints | fingerprint …
 //
 //	attribute:   length | bytes           sorted
 //	fingerprint: what it is more than the one before, the first is itself
@@ -68,6 +69,7 @@ func encodePrints(ns string, p match.Prints) string {
 		b = append(binary.AppendUvarint(b, uint64(len(a))), a...)
 	}
 	b = binary.BigEndian.AppendUint32(b, p.Key.ID)
+	b = append(b, p.Cut)
 	b = binary.AppendUvarint(b, uint64(len(p.Set)))
 	before := uint32(0)
 	for _, fp := range p.Set {
@@ -155,16 +157,18 @@ func readPrints(s string) (p match.Prints, err error) {
 		p.Attrs = append(p.Attrs, strings.Clone(a)) // not a view of all
 	}
 	id := text(4)
+	cut := number(31)
 	count := number(maxPrints)
 	if err != nil || len(p.Attrs) == 0 || count == 0 {
 		return p, short
 	}
+	p.Cut = uint8(cut)
 	p.Key.ID = binary.BigEndian.Uint32([]byte(id))
 	p.Set = make([]uint32, 0, min(count, len(s)))
 	before := uint64(0)
 	for range count {
 		gap := uint64(number(1<<32 - 1))
-		if before += gap; err != nil || before >= 1<<32 || gap == 0 && len(p.Set) > 0 {
+		if before += gap; err != nil || before >= 1<<(32-cut) || gap == 0 && len(p.Set) > 0 {
 			return p, short
 		}
 		p.Set = append(p.Set, uint32(before))

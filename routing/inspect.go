@@ -107,7 +107,16 @@ func (t *Table) Interests() []Interest {
 const (
 	labelWidened = "widened: said in place of narrower ones"
 	labelPrints  = "fingerprints in place of values"
+	labelShort   = "short fingerprints in place of values" // more than one in a few billion of other values seem to be among them
 )
+
+// printsLabel says what fingerprints are.
+func printsLabel(p *match.Prints) string {
+	if p.Cut > 0 {
+		return labelShort
+	}
+	return labelPrints
+}
 
 // regionInterests lists what the gateways of another region say.
 func regionInterests(region string, gateways map[peer.ID]map[string]bool) (list []Interest) {
@@ -144,7 +153,7 @@ func regionInterests(region string, gateways map[peer.ID]map[string]bool) (list 
 	for key, p := range prints {
 		list = append(list, Interest{
 			Scope: OfRegion, Namespace: namespaces[key], Filter: describePrints(p, len(sets[key])), Region: region,
-			Label: labelPrints, Count: len(sets[key]),
+			Label: printsLabel(p), Count: len(sets[key]),
 		})
 	}
 	return list
@@ -166,8 +175,8 @@ func (s *summary) interests(region string) (list []Interest) {
 	for _, sh := range s.shapes {
 		if sh.prints != nil {
 			list = append(list, Interest{
-				Scope: OfRegion, Namespace: sh.ns, Filter: describePrints(&sh.prints.proto, sh.prints.live), Region: region,
-				Label: cost(labelPrints, sh.blame), Count: sh.members.len(), Unwanted: sh.blame.unwanted.Load(),
+				Scope: OfRegion, Namespace: sh.ns, Filter: describePrints(&sh.prints.proto, sh.members.len()), Region: region,
+				Label: cost(printsLabel(&sh.prints.proto), sh.blame), Count: sh.members.len(), Unwanted: sh.blame.unwanted.Load(),
 			})
 		}
 	}

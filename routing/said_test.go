@@ -89,6 +89,54 @@ func TestOneMoreFingerprintCostsFewBytes(t *testing.T) {
 	}
 }
 
+// Short fingerprints take about a byte each, also after many have come and gone;
+// of other values, few seem to be among them.
+func TestShortFingerprintsTakeAByteAndLetLittlePass(t *testing.T) {
+	table, far, now := New("g", "eu"), New("far", "us"), start
+	table.summary.budget = 22_000
+	var subs []*Subscription
+	for i := range 12_000 {
+		subs = append(subs, table.Subscribe("default", exactly("a", "subject", fmt.Sprint(i)), &sink{}, ""))
+		if i%1000 == 0 {
+			says(t, table, far, now)
+		}
+	}
+	for _, s := range subs[:2000] {
+		table.Unsubscribe(s)
+	}
+	for i := range 4000 {
+		table.Subscribe("default", exactly("a", "subject", fmt.Sprint("more", i)), &sink{}, "")
+		if i%100 == 0 {
+			now = now.Add(SummaryLinger)
+			says(t, table, far, now)
+		}
+	}
+	for range 4 {
+		now = now.Add(SummaryLinger)
+		says(t, table, far, now)
+	}
+	if short(table) != 1 || table.Stats().Widened > 0 {
+		t.Fatalf("%+v", table.Stats())
+	}
+	if n := wireBytes(table.summary.said.said); n > 18_000 {
+		t.Errorf("14000 values take %d bytes", n)
+	}
+	const others = 4000
+	passed := 0
+	for i := range others {
+		ev, wanted := makeEvent(t, "a", fmt.Sprint("other", i)), makeEvent(t, "a", fmt.Sprint(2000+i))
+		if sends(far, &ev) {
+			passed++
+		}
+		if !sends(far, &wanted) {
+			t.Fatalf("%d is lacking", 2000+i)
+		}
+	}
+	if passed > others/16 {
+		t.Errorf("%d of %d other values pass", passed, others)
+	}
+}
+
 // Fingerprints made with a key that is not known here are taken for all that
 // they narrow.
 func TestFingerprintsOfAnUnknownKeyAreTakenForAll(t *testing.T) {
@@ -189,7 +237,7 @@ func TestMatchingSummariesAllocatesNothing(t *testing.T) {
 		table.Subscribe("default", exactly("a", "subject", fmt.Sprint(i)), &sink{}, "")
 		table.Subscribe("default", exactly("b", "subject", fmt.Sprint(i)), &sink{}, "")
 	}
-	table.summary.budget = 6000
+	table.summary.budget = 1800
 	says(t, table, far, start)
 	if s := table.Stats(); s.Widened == 0 || s.Fingerprints == 0 {
 		t.Fatalf("%+v", s)
@@ -211,7 +259,7 @@ func TestMatchingSummariesAllocatesNothing(t *testing.T) {
 // Events are matched, and blamed, while what is said changes.
 func TestSummariesChangeWhileEventsAreMatched(t *testing.T) {
 	table, far := New("g", "eu"), New("far", "us")
-	table.summary.budget = 3000
+	table.summary.budget = 700
 	ev := makeEvent(t, "a", "nobody's")
 	stop := make(chan struct{})
 	var wg sync.WaitGroup

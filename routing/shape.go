@@ -91,7 +91,7 @@ func (sh *shape) bytes() int {
 	case sh.members.len() == 0:
 		return 0
 	}
-	return len(sh.key) + sh.exact
+	return len(sh.key)/2 + sh.exact
 }
 
 // valueBytes estimates what it takes to say one more interest of a shape:

@@ -7,17 +7,33 @@ import (
 	"github.com/skeinmesh/skein/transport/event"
 )
 
-// SummaryBudget is about how many bytes a region's summary may take to say, as
-// estimated: some 64 Ki fingerprints and what goes with them. On the wire it is
-// a quarter less.
+// SummaryBudget is how many bytes a region's summary may take on the wire, as
+// estimated: the estimate is 10 to 20 % too large. It is enough for 100 000
+// subscriptions that all differ.
 const SummaryBudget = 512 << 10
 
-// summary is what this node says that its region wants. It has three means to
-// keep that small: an interest that another covers is not said (see cover); of
-// many that differ only in the values which they require, fingerprints of these
-// are said (see shape); and when that still takes more than the budget, a wider
-// interest is said in place of several (see widening). Each is wider than the
-// truth or the same, never narrower.
+// summary is what this node says that its region wants. It has four means to
+// keep that small:
+//
+//   - an interest that another covers is not said (see cover);
+//   - of interests that differ only in the values which they require,
+//     fingerprints of these are said (see shape and printSet);
+//   - when that takes more than the budget, fingerprints are cut, so that more
+//     values share one;
+//   - when that does not suffice, a wider interest is said in place of several
+//     (see widening).
+//
+// Each is wider than the truth or the same, never narrower. The last two are
+// undone when there is room.
+//
+// BenchmarkSummary measures what comes of it with subscriptions to two thousand
+// types, nearly all to one value of an attribute or two, on 21 November 2026:
+//
+//	subscriptions   on the wire   as they are   unwanted events that come
+//	        1 000         18 kB         51 kB       0 %
+//	       10 000        103 kB        489 kB       0 %
+//	      100 000        415 kB       4577 kB       0 %
+//	    1 000 000        427 kB      41362 kB      77 %
 type summary struct {
 	key    match.Key
 	budget int // bytes
@@ -119,15 +135,25 @@ func (s *summary) unlist(sh *shape, in *covered) {
 
 // print has a shape said in fingerprints.
 func (s *summary) print(sh *shape) {
-	prints := newPrintSet(sh.ns, match.Prints{Base: sh.base, Attrs: sh.attrs, Key: s.key}, s.said.set)
 	for in := range sh.members.each() {
 		s.unlist(sh, in)
-		tuples(s.key, &in.conjunct, prints.add)
 	}
-	sh.prints = prints
-	s.fresh[sh] = struct{}{}
-	sh.blame = &offender{prints: prints}
+	sh.blame = new(offender)
+	s.cut(sh, 0)
 	s.blameFor(sh.ns).Add(sh.base, sh.blame)
+}
+
+// cut has a shape said in fingerprints that lack some bits.
+func (s *summary) cut(sh *shape, bits uint8) {
+	if sh.prints != nil {
+		sh.prints.close()
+	}
+	sh.prints = newPrintSet(sh.ns, match.Prints{Base: sh.base, Attrs: sh.attrs, Key: s.key, Cut: bits}, s.said.set)
+	sh.blame.prints = sh.prints
+	for in := range sh.members.each() {
+		tuples(s.key, &in.conjunct, sh.prints.add)
+	}
+	s.fresh[sh] = struct{}{}
 }
 
 // spell has a shape said as it is.

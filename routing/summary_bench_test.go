@@ -110,7 +110,7 @@ func BenchmarkSummary(b *testing.B) {
 			sized := far.Sizes()[OfRegion]
 			b.ReportMetric(float64(wireBytes(said))/1e3, "wire-kB")
 			b.ReportMetric(float64(wireBytes(said))/float64(sized), "wire-B/interest")
-			b.ReportMetric(float64(exact)/float64(len(entries)), "B/exact-entry")
+			b.ReportMetric(float64(exact)/1e3, "exact-kB")
 			b.ReportMetric(float64(heard)/float64(sized), "heap-B/interest")
 			b.ReportMetric(float64(len(said)), "entries")
 			b.ReportMetric(float64(s.Fingerprints), "fingerprints")

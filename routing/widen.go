@@ -31,7 +31,6 @@ type widening struct {
 	since    time.Time
 	guess    float64 // see candidate
 	blame    *offender
-	seen     uint64  // of blame's events, at the last review
 	rate     float64 // unwanted events a second before it, that the region's nodes know of
 }
 
@@ -40,6 +39,7 @@ type widening struct {
 type offender struct {
 	prints   *printSet // whose fingerprints must fit, too; nil for a widening
 	unwanted atomic.Uint64
+	seen     uint64 // of unwanted, at the last review
 }
 
 // trial remembers how a widening did.
@@ -49,9 +49,11 @@ type trial struct {
 }
 
 // candidate is a way to make a summary smaller: to say an interest in place of
-// several or, where press is not nil, fingerprints of few values.
+// several or, where press is not nil, fingerprints of few values, or shorter
+// ones of many.
 type candidate struct {
 	press    *shape
+	cut      uint8  // of its fingerprints
 	entry    string // of the interest
 	ns       string
 	conjunct filter.Conjunct
@@ -103,7 +105,14 @@ func (s *summary) candidates() []candidate {
 		}
 		if len(members) > 1 {
 			if sh.prints == nil && len(sh.attrs) > 0 {
-				list = append(list, candidate{press: sh, entry: sh.key, saved: saved - printBytes(printsHeader(sh.ns, sh.base, sh.attrs), n)})
+				list = append(list, candidate{press: sh, entry: sh.key, saved: saved - printBytes(printsHeader(sh.ns, sh.base, sh.attrs), n, 0)})
+			}
+			if p := sh.prints; p != nil && p.proto.Cut == 0 && p.live >= coarseFrom {
+				cut := cutFor(p.live)
+				list = append(list, candidate{
+					press: sh, cut: cut, entry: sh.key,
+					saved: saved - printBytes(p.header, p.live, cut), guess: float64(n) / (1 << coarseBits),
+				})
 			}
 			c, breadth := hull(members)
 			c = interestIn(c)
@@ -132,7 +141,7 @@ func (s *summary) candidates() []candidate {
 	for i := range list {
 		c := &list[i]
 		if c.press == nil {
-			c.saved -= len(c.entry)
+			c.saved -= len(c.entry) / 2
 		}
 		c.loss = s.expect(c, scale)
 	}
@@ -149,7 +158,7 @@ func (s *summary) expect(c *candidate, scale float64) float64 {
 	before, known := s.tried[c.entry]
 	heard, told := s.heard[c.entry]
 	switch {
-	case known || told:
+	case c.press == nil && (known || told):
 		return max(before.rate, heard)
 	case s.shared[c.entry] > 0:
 		return 0
@@ -194,12 +203,16 @@ func wider(pattern string) func(yield func(string) bool) {
 // said by now.
 func (s *summary) adopt(c candidate, now time.Time) {
 	if sh := c.press; sh != nil {
-		if s.shapes[sh.key] == sh && sh.prints == nil {
-			before := sh.bytes()
+		before := sh.bytes()
+		switch {
+		case s.shapes[sh.key] != sh: // nothing is left of it
+		case c.cut > 0 && sh.prints != nil:
+			s.cut(sh, c.cut)
+		case c.cut == 0 && sh.prints == nil:
 			sh.pressed = true
 			s.print(sh)
-			s.size += sh.bytes() - before
 		}
+		s.size += sh.bytes() - before
 		return
 	}
 	if s.cover.covers(c.ns, c.conjunct) {
@@ -236,8 +249,8 @@ func (s *summary) review(now time.Time) {
 	list := make([]*widening, 0, len(s.widened))
 	for _, w := range s.widened {
 		n := w.blame.unwanted.Load()
-		w.rate = float64(n-w.seen) / seconds
-		w.seen = n
+		w.rate = float64(n-w.blame.seen) / seconds
+		w.blame.seen = n
 		list = append(list, w)
 	}
 	s.tell(list)
@@ -255,7 +268,7 @@ func (s *summary) review(now time.Time) {
 		s.tried[w.entry] = trial{w.rate, now}
 		room := s.budget*roomNum/roomDen - s.size
 		swap := !swapped && w.rate > 0
-		if least := 4 * s.standsFor(w); least > room && (!swap || least > s.budget) {
+		if least := s.standsFor(w); least > room && (!swap || least > s.budget) {
 			continue // without looking at each of what may be very many
 		}
 		switch need := s.hidden(w); {
@@ -265,18 +278,42 @@ func (s *summary) review(now time.Time) {
 			swapped = s.swap(w, need, now)
 		}
 	}
-	roomy := s.size < s.budget/2
+	s.reviewPrints()
+}
+
+// reviewPrints has values said again, and whole fingerprints, where there is
+// room, and says chunks anew; of the sets that were cut, those that brought most
+// of what nobody wants come first.
+func (s *summary) reviewPrints() {
+	var list []*shape
+	brought := map[*shape]uint64{}
 	for _, sh := range s.shapes {
-		switch n := sh.members.len(); {
-		case sh.prints == nil:
-		case sh.pressed && roomy && n < printsUntil:
-			before := sh.bytes()
+		if sh.prints != nil {
+			n := sh.blame.unwanted.Load()
+			brought[sh] = n - sh.blame.seen
+			sh.blame.seen = n
+			list = append(list, sh)
+		}
+	}
+	slices.SortFunc(list, func(a, b *shape) int {
+		return cmp.Or(cmp.Compare(brought[b], brought[a]), cmp.Compare(a.key, b.key))
+	})
+	for _, sh := range list {
+		before := sh.bytes()
+		p := sh.prints
+		whole := printBytes(p.header, p.live, 0) - before
+		switch n, fit := sh.members.len(), cutFor(p.live); {
+		case sh.pressed && n < printsUntil && s.size < s.budget/2:
 			s.spell(sh)
-			s.size += sh.bytes() - before
+		case p.proto.Cut > 0 && (p.live < coarseFrom/2 || s.size+whole <= s.budget*roomNum/roomDen):
+			s.cut(sh, 0)
+		case p.proto.Cut > fit:
+			s.cut(sh, fit) // it has become too large for its cut
 		default:
 			sh.pressed = sh.pressed && n < printsFrom
-			sh.prints.fold()
+			p.fold()
 		}
+		s.size += sh.bytes() - before
 	}
 }
 
@@ -333,7 +370,7 @@ func (s *summary) hidden(w *widening) int {
 		key, base, attrs := shapeKey(o.ns, &o.conjunct)
 		g := groups[key]
 		if g == nil {
-			g = &group{exact: len(key)}
+			g = &group{exact: len(key) / 2}
 			if len(attrs) > 0 {
 				g.header = printsHeader(o.ns, base, attrs)
 			}
@@ -349,7 +386,10 @@ func (s *summary) hidden(w *widening) int {
 	for _, g := range groups {
 		n := g.exact
 		if g.header > 0 && g.members > 1 {
-			n = min(n, printBytes(g.header, g.prints))
+			n = min(n, printBytes(g.header, g.prints, 0))
+			if g.prints >= coarseFrom {
+				n = min(n, printBytes(g.header, g.prints, cutFor(g.prints)))
+			}
 		}
 		total += n
 	}

@@ -16,6 +16,7 @@ type Prints struct {
 	Base  filter.Conjunct // without Rest
 	Attrs []string        // sorted, at least one
 	Key   Key
+	Cut   uint8 // low bits of each fingerprint that are left out, below 32
 	Set   []uint32
 }
 
@@ -28,7 +29,7 @@ func (x *Index[T]) AddPrints(p Prints, v T) {
 	lf := x.leaf(p.Base.Type, true)
 	t := lf.printed(&p)
 	if t == nil {
-		lf.printTables = append(lf.printTables, printTable[T]{attrs: slices.Clone(p.Attrs), key: p.Key, seed: rand.Uint64() | 1})
+		lf.printTables = append(lf.printTables, printTable[T]{attrs: slices.Clone(p.Attrs), key: p.Key, cut: p.Cut, seed: rand.Uint64() | 1})
 		t = &lf.printTables[len(lf.printTables)-1]
 		if c := newClass(p.Base, v); c.check != nil {
 			t.check = c.check
@@ -69,7 +70,7 @@ func (lf *leaf[T]) printed(p *Prints) *printTable[T] {
 	for i := range lf.printTables {
 		t := &lf.printTables[i]
 		c := class[T]{check: t.check}
-		if t.key == p.Key && slices.Equal(t.attrs, p.Attrs) && c.is(&p.Base) {
+		if t.key == p.Key && t.cut == p.Cut && slices.Equal(t.attrs, p.Attrs) && c.is(&p.Base) {
 			return t
 		}
 	}
@@ -81,6 +82,7 @@ func (lf *leaf[T]) printed(p *Prints) *printTable[T] {
 type printTable[T comparable] struct {
 	attrs  []string
 	key    Key
+	cut    uint8
 	check  *filter.Conjunct // what Base asks for beside the type; nil for nothing
 	values []T              // by number; those of no slot are zero
 	pairs  []int            // by number: slots
@@ -212,6 +214,7 @@ func (t *printTable[T]) match(ev *event.Event, dst []T) []T {
 	if !ok {
 		return dst
 	}
+	fp >>= t.cut
 	verified := t.check == nil
 	for i := t.home(fp); t.slots[i].how != 0; i = (i + 1) & (len(t.slots) - 1) {
 		if t.slots[i].fp != fp {
