@@ -171,7 +171,11 @@ func (s *printSet) fold() {
 	var poor []*chunk
 	over := 0
 	for c := range s.chunks {
-		if c.over > 0 || c.fresh || s.proto.Cut == 0 && len(c.set) < chunkPrints/2 {
+		small := len(c.set) < chunkPrints/2
+		if s.proto.Cut > 0 {
+			small = c.fresh
+		}
+		if c.over > 0 || small {
 			poor = append(poor, c)
 			over += c.over
 		}
