@@ -3,6 +3,7 @@
 GO          ?= go
 FUZZTIME    ?= 10s
 SOAK        ?= 50
+SOAK_TIME   ?= 30m
 STATICCHECK ?= honnef.co/go/tools/cmd/staticcheck@v0.8.1
 
 # Packages that are also tested under the race detector by `make test`: those
@@ -45,9 +46,10 @@ fuzz: ## every fuzz target for FUZZTIME each
 	  $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 	done
 
-soak: ## the tests again, raced, with SOAK times as many seeds and runs; then a mesh too large for the race detector
+soak: ## the tests again, raced, with SOAK times as many seeds and runs; a mesh too large for the race detector; processes under faults for SOAK_TIME
 	SKEIN_SOAK=$(SOAK) $(GO) test -race -count 1 -timeout 6h ./...
 	SKEIN_SOAK=$(SOAK) $(GO) test -count 1 -timeout 1h -run LargeMesh ./test
+	SKEIN_SOAK_TIME=$(SOAK_TIME) $(GO) test -count 1 -timeout 24h -v -run WhateverHappensToProcesses ./test
 
 clean:
 	rm -f skein

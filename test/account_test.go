@@ -1,173 +1,190 @@
 package test
 
 import (
-	"context"
 	"fmt"
+	"maps"
 	"slices"
-	"strconv"
-	"strings"
 	"sync"
-	"testing"
-
-	"github.com/skeinmesh/skein/node"
-	"github.com/skeinmesh/skein/routing/filter"
-	"github.com/skeinmesh/skein/routing/queue"
-	"github.com/skeinmesh/skein/test/simmesh"
 )
 
 // account is the checker of the promise: every event that a node has taken is
 // delivered to every subscriber that was there before it, once and in the order
-// of its key, or lies inside a gap that was reported in its place.
+// of its key, or lies inside a gap that was reported in its place. Whoever runs a
+// mesh tells it what is said and what is heard, from any goroutine.
 type account struct {
-	mu        sync.Mutex // guards the fields below
-	taken     map[stream]int
+	mu        sync.Mutex // guards the fields below, and the listeners
+	said      map[stream][]saying
 	listeners []*listener
 }
 
-// stream is the events of one start of a node with one key.
+// stream is the events of one start of a node with one key, numbered from 0.
 type stream struct {
 	node, boot, key string
 }
 
-// listener is a subscriber and all that it got, in order.
+// saying is what became of an event.
+type saying struct {
+	outcome outcome
+	heard   bool // by any listener
+}
+
+// outcome is what the publisher of an event knows of it.
+type outcome uint8
+
+const (
+	unknown outcome = iota // not yet, or never: it need not come, but may
+	taken                  // it must come
+	refused                // it must not
+)
+
+// listener is a subscriber, and how far it has heard everything.
 type listener struct {
-	at     int // node
-	sub    *node.Subscription
-	got    []heard
-	gone   bool // with its node: what is missing at the end is nobody's fault
-	events int
+	a    *account
+	name string
+
+	heeds   bool           // it must hear what is said
+	ended   bool           // with its node: what is missing at the end is nobody's fault
+	since   map[stream]int // before it began to heed, so many had been said
+	next    map[stream]int // the number that is to come
+	excused map[stream]int // those before this are in a gap that came since the last event
+	skipped []span         // never heard, and in no gap
+	wrong   []string       // what can never be right again
+	events  int            // heard
+	gaps    map[string]int // heard, by cause
 }
 
-// heard is an event's stream and number or, with a cause, a gap.
-type heard struct {
+// span is some numbers of a stream.
+type span struct {
 	stream
-	number int
-	cause  string
+	from, to int // to is not in it
 }
 
-// listen subscribes at a node for all events and hears until the node ends.
-func (a *account) listen(t *testing.T, m *simmesh.Mesh, at int) {
-	s, err := m.Nodes[at].Subscribe(t.Context(), node.SubscribeRequest{Filter: filter.Everything()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if missing := s.Missing(); len(missing) > 0 {
-		t.Fatalf("the barrier of a mesh without faults misses %v", missing)
-	}
-	l := &listener{at: at, sub: s}
+func (s span) String() string {
+	return fmt.Sprintf("%s boot %s key %s numbers %d to %d", s.node, s.boot, s.key, s.from, s.to-1)
+}
+
+func newAccount() *account { return &account{said: map[stream][]saying{}} }
+
+// say returns the number of an event that is about to be published.
+func (a *account) say(s stream) (number int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.said[s] = append(a.said[s], saying{})
+	return len(a.said[s]) - 1
+}
+
+// settle tells what became of an event.
+func (a *account) settle(s stream, number int, o outcome) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.said[s][number].outcome = o
+}
+
+// listen adds a listener, which may hear things from now on and must hear what
+// is said once it heeds.
+func (a *account) listen(name string) *listener {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := &listener{a: a, name: name, next: map[stream]int{}, excused: map[stream]int{}, gaps: map[string]int{}}
 	a.listeners = append(a.listeners, l)
-	go func() { // ends with the node
-		buf := make([]queue.Item, 64)
-		for {
-			n, err := s.Next(context.Background(), buf)
-			if err != nil {
-				return
-			}
-			a.mu.Lock()
-			for i := range buf[:n] {
-				l.hear(&buf[i])
-			}
-			a.mu.Unlock()
-		}
-	}()
+	return l
 }
 
-func (l *listener) hear(it *queue.Item) {
-	if g := it.Gap; g != nil {
-		l.got = append(l.got, heard{stream: stream{node: g.Origin}, cause: string(g.Cause)})
+// heed says that the listener's barrier is passed.
+func (l *listener) heed() {
+	l.a.mu.Lock()
+	defer l.a.mu.Unlock()
+	l.heeds, l.since = true, l.a.lengths()
+}
+
+// end says that the listener need not hear any more.
+func (l *listener) end() {
+	l.a.mu.Lock()
+	defer l.a.mu.Unlock()
+	l.ended = true
+}
+
+// hear takes what the listener got next: an event.
+func (l *listener) hear(s stream, number int) {
+	l.a.mu.Lock()
+	defer l.a.mu.Unlock()
+	l.events++
+	said, next := l.a.said[s], l.next[s]
+	switch {
+	case number >= len(said):
+		l.err("%v was never said", span{s, number, number + 1})
+		return
+	case number < next:
+		l.err("%v came after %d", span{s, number, number + 1}, next-1)
 		return
 	}
-	part := strings.Split(strings.Clone(it.Event.ID()), "/")
-	number, _ := strconv.Atoi(part[3])
-	l.got = append(l.got, heard{stream: stream{part[0], part[1], part[2]}, number: number})
-	l.events++
+	said[number].heard = true
+	if from := max(next, l.excused[s], l.since[s]); l.heeds && !l.ended && from < number {
+		l.skipped = append(l.skipped, span{s, from, number})
+	}
+	l.next[s] = number + 1
+	delete(l.excused, s)
 }
 
-// close ends the listeners at a node that is about to crash or leave.
-func (a *account) close(at int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for _, l := range a.listeners {
-		if l.at == at && !l.gone {
-			l.gone = true
-			l.sub.Close()
+// gap takes what the listener got next: word of a loss of events of a node, or
+// of any if it has no name. What had not been said is not in it.
+func (l *listener) gap(origin, cause string) {
+	l.a.mu.Lock()
+	defer l.a.mu.Unlock()
+	l.gaps[cause]++
+	for s, said := range l.a.said {
+		if origin == "" || s.node == origin {
+			l.excused[s] = len(said)
 		}
 	}
 }
 
-// publish gives a node the next event of a key; one that is refused is none.
-func (a *account) publish(t *testing.T, n *node.Node, key string) {
-	self := n.Self()
-	s := stream{self.Name, fmt.Sprint(self.Boot), key}
-	a.mu.Lock()
-	number := a.taken[s]
-	a.mu.Unlock()
-	ev := newEvent(t, "said."+key, fmt.Sprintf("%s/%s/%s/%d", s.node, s.boot, s.key, number), []byte("data"))
-	if n.Publish(t.Context(), "", eventsOf(ev, key), "") != nil {
-		return // it leaves, or has not entered yet
-	}
-	a.mu.Lock()
-	a.taken[s]++
-	a.mu.Unlock()
+func (l *listener) err(format string, args ...any) {
+	l.wrong = append(l.wrong, l.name+": "+fmt.Sprintf(format, args...))
 }
 
-// complete reports whether every listener has got the last event of each stream
-// that a running node goes on with.
-func (a *account) complete(m *simmesh.Mesh) bool {
+// mark is how much has been said.
+func (a *account) mark() map[stream]int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.lengths()
+}
+
+// lengths is mark with the lock held.
+func (a *account) lengths() map[stream]int {
+	n := make(map[stream]int, len(a.said))
+	for s, said := range a.said {
+		n[s] = len(said)
+	}
+	return n
+}
+
+// wrong says what breaks the promise, when all that was said up to a mark should
+// have come.
+func (a *account) wrong(upto map[stream]int) (wrong []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, l := range a.listeners {
-		if l.gone {
+		wrong = append(wrong, l.wrong...)
+		for _, missing := range l.skipped {
+			if n := a.taken(missing); n > 0 {
+				wrong = append(wrong, fmt.Sprintf("%s: %d of %v are missing without a gap", l.name, n, missing))
+			}
+		}
+		if !l.heeds || l.ended {
 			continue
 		}
-		last := map[stream]int{}
-		for _, h := range l.got {
-			if h.cause == "" {
-				last[h.stream] = h.number
-			}
-		}
-		for s, n := range a.taken {
-			running := slices.ContainsFunc(m.Nodes, func(n *node.Node) bool {
-				return n != nil && n.Self().Name == s.node && fmt.Sprint(n.Self().Boot) == s.boot
-			})
-			if running && last[s] != n-1 {
-				return false
+		for s, n := range upto {
+			missing := span{s, max(l.next[s], l.excused[s], l.since[s]), n}
+			if n := a.taken(missing); n > 0 {
+				wrong = append(wrong, fmt.Sprintf("%s: %d of %v are missing at the end without a gap", l.name, n, missing))
 			}
 		}
 	}
-	return true
-}
-
-// wrong says what breaks the promise.
-func (a *account) wrong() (wrong []string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	for i, l := range a.listeners {
-		name := fmt.Sprintf("listener %d at n%d", i, l.at)
-		next := map[stream]int{}     // the number that is to come
-		excused := map[stream]bool{} // a gap came since the last event
-		boots := map[string][]stream{}
-		for s := range a.taken {
-			boots[s.node] = append(boots[s.node], s)
-		}
-		for _, h := range l.got {
-			if h.cause != "" {
-				for _, s := range boots[h.node] {
-					excused[s] = true
-				}
-				continue
-			}
-			switch want := next[h.stream]; {
-			case h.number < want:
-				wrong = append(wrong, fmt.Sprintf("%s: %v number %d after %d", name, h.stream, h.number, want-1))
-			case h.number > want && !excused[h.stream]:
-				wrong = append(wrong, fmt.Sprintf("%s: %v numbers %d to %d are missing without a gap", name, h.stream, want, h.number-1))
-			}
-			next[h.stream], excused[h.stream] = h.number+1, false
-		}
-		for s, n := range a.taken {
-			if !l.gone && next[s] < n && !excused[s] {
-				wrong = append(wrong, fmt.Sprintf("%s: %v numbers %d to %d are missing at the end without a gap", name, s, next[s], n-1))
+	for s, said := range a.said {
+		for i, one := range said {
+			if one.heard && one.outcome == refused {
+				wrong = append(wrong, fmt.Sprintf("%v came and was refused", span{s, i, i + 1}))
 			}
 		}
 	}
@@ -175,16 +192,59 @@ func (a *account) wrong() (wrong []string) {
 	return wrong
 }
 
-// counts are how many events were taken, delivered, and reported as gaps.
-func (a *account) counts() (taken, delivered, gaps int) {
+// taken is how many events of a span were taken. The lock is held.
+func (a *account) taken(s span) (n int) {
+	for i := s.from; i < s.to; i++ {
+		if a.said[s.stream][i].outcome == taken {
+			n++
+		}
+	}
+	return n
+}
+
+// counts are how many events were taken, delivered, and reported as gaps by
+// cause.
+type counts struct {
+	taken, unknown, delivered int
+	gaps                      map[string]int
+}
+
+// add adds other counts.
+func (c *counts) add(other counts) {
+	c.taken += other.taken
+	c.unknown += other.unknown
+	c.delivered += other.delivered
+	if c.gaps == nil {
+		c.gaps = map[string]int{}
+	}
+	for cause, n := range other.gaps {
+		c.gaps[cause] += n
+	}
+}
+
+func (c counts) String() string {
+	s := fmt.Sprintf("%d events taken, %d of unknown outcome, %d delivered; gaps:", c.taken, c.unknown, c.delivered)
+	for _, cause := range slices.Sorted(maps.Keys(c.gaps)) {
+		s += fmt.Sprintf(" %s %d", cause, c.gaps[cause])
+	}
+	return s
+}
+
+func (a *account) counts() (c counts) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, n := range a.taken {
-		taken += n
+	for _, said := range a.said {
+		for _, one := range said {
+			switch one.outcome {
+			case taken:
+				c.taken++
+			case unknown:
+				c.unknown++
+			}
+		}
 	}
 	for _, l := range a.listeners {
-		delivered += l.events
-		gaps += len(l.got) - l.events
+		c.add(counts{delivered: l.events, gaps: l.gaps})
 	}
-	return taken, delivered, gaps
+	return c
 }

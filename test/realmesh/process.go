@@ -140,10 +140,26 @@ func (n *Node) Kill() {
 	n.wg.Wait()
 }
 
+// Pause stops the process where it is, as if its machine had frozen: it keeps all
+// it has and does nothing. Do not ask it for anything before Resume.
+func (n *Node) Pause() { n.signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func (n *Node) Resume() { n.signal(syscall.SIGCONT) }
+
+func (n *Node) signal(s syscall.Signal) {
+	n.t.Helper()
+	if err := n.cmd.Process.Signal(s); err != nil {
+		n.t.Fatalf("send %v to %s: %v", s, n.Name, err)
+	}
+}
+
 // Terminate lets the node leave and returns how its process ended: nil when
 // all was well.
 func (n *Node) Terminate() error {
-	_ = n.cmd.Process.Signal(syscall.SIGTERM) // one that is gone already is noticed below
+	// One that is gone already is noticed below, one that is paused goes on.
+	_ = n.cmd.Process.Signal(syscall.SIGTERM)
+	_ = n.cmd.Process.Signal(syscall.SIGCONT)
 	select {
 	case <-n.gone:
 	case <-time.After(leaveTime):
@@ -186,10 +202,13 @@ func (n *Node) Get(path string, into any) {
 	}
 }
 
+// Log is all that the node has logged.
+func (n *Node) Log() ([]byte, error) { return os.ReadFile(n.logFile) }
+
 // logTail is the end of what the node logged.
 func (n *Node) logTail() string {
 	const most = 4096
-	data, err := os.ReadFile(n.logFile)
+	data, err := n.Log()
 	if err != nil {
 		return err.Error()
 	}

@@ -154,43 +154,62 @@ func (m *Mesh) AwaitWhole() {
 	m.t.Helper()
 	all := m.Running()
 	m.AwaitLinked(all...)
-	m.Until(fmt.Sprintf("nobody knows more than %d nodes", len(all)), func() bool {
-		for _, n := range all {
-			if len(n.Peers()) != len(all) {
-				return false
-			}
+	m.Until(fmt.Sprintf("nobody knows more than %d nodes", len(all)), func() bool { return know(all, len(all)) })
+}
+
+// Whole reports whether every running node is linked to every other, and knows
+// nobody else.
+func (m *Mesh) Whole() bool {
+	all := m.Running()
+	return linked(all) && know(all, len(all))
+}
+
+// know reports whether each of some nodes knows so many.
+func know(nodes []*Node, count int) bool {
+	for _, n := range nodes {
+		if len(n.Peers()) != count {
+			return false
 		}
-		return true
-	})
+	}
+	return true
 }
 
 // AwaitLinked waits until each of some nodes is linked to the others.
 func (m *Mesh) AwaitLinked(nodes ...*Node) {
 	m.t.Helper()
-	m.Until(fmt.Sprintf("each of %d nodes is linked to the others", len(nodes)), func() bool {
-		for _, n := range nodes {
-			linked := map[string]bool{n.ID: true}
-			for _, v := range n.Peers() {
-				linked[v.ID] = linked[v.ID] || v.State == "up"
-			}
-			for _, other := range nodes {
-				if !linked[other.ID] {
-					return false
-				}
+	m.Until(fmt.Sprintf("each of %d nodes is linked to the others", len(nodes)), func() bool { return linked(nodes) })
+}
+
+// linked reports whether each of some nodes has a link to the others.
+func linked(nodes []*Node) bool {
+	for _, n := range nodes {
+		linked := map[string]bool{n.ID: true}
+		for _, v := range n.Peers() {
+			linked[v.ID] = linked[v.ID] || v.State == "up"
+		}
+		for _, other := range nodes {
+			if !linked[other.ID] {
+				return false
 			}
 		}
-		return true
-	})
+	}
+	return true
 }
 
 // Until waits for a condition; the test fails if it does not come to hold
 // within Patience.
 func (m *Mesh) Until(what string, holds func() bool) {
 	m.t.Helper()
-	deadline := time.Now().Add(Patience)
+	m.UntilWithin(Patience, what, holds)
+}
+
+// UntilWithin is Until with a limit of its own.
+func (m *Mesh) UntilWithin(limit time.Duration, what string, holds func() bool) {
+	m.t.Helper()
+	deadline := time.Now().Add(limit)
 	for !holds() {
 		if time.Now().After(deadline) {
-			m.t.Fatalf("not within %v: %s", Patience, what)
+			m.t.Fatalf("not within %v: %s", limit, what)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

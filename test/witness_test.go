@@ -1,0 +1,185 @@
+package test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/skeinmesh/skein/node/client"
+	"github.com/skeinmesh/skein/test/realmesh"
+	"github.com/skeinmesh/skein/transport/event"
+)
+
+// witness is a client of a node's process: it publishes all the time, hears
+// everything, and gives account of both.
+//
+// Goroutines: one speaks, one waits for acknowledgements; and the client's own.
+// close waits for all.
+type witness struct {
+	t    *testing.T
+	at   *realmesh.Node
+	boot string
+	acct *account
+	c    *client.Client
+	l    *listener
+	keys map[string]stream // by the source of their events
+	data []byte
+
+	stop   context.CancelFunc // of speaking
+	wg     sync.WaitGroup
+	spoken chan spoken
+
+	mu   sync.Mutex // guards lost
+	lost bool       // its connection broke, and with it the listener's promise
+}
+
+// spoken is an event that is on its way.
+type spoken struct {
+	stream
+	number int
+	ack    client.Ack
+}
+
+// Load of a witness.
+const (
+	soakKeys  = 5
+	soakPause = 10 * time.Millisecond // between events, on average
+	soakData  = 200                   // bytes
+)
+
+// newWitness connects to a node, and returns once all regions that are there
+// know that it listens.
+func newWitness(t *testing.T, acct *account, at *realmesh.Node, seed uint64) *witness {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), soakPatience)
+	defer cancel()
+	w := &witness{
+		t: t, at: at, boot: fmt.Sprint(at.Boot), acct: acct, keys: map[string]stream{},
+		data: make([]byte, soakData), spoken: make(chan spoken, client.DefaultWindowEvents),
+	}
+	for i := range w.data {
+		w.data[i] = 'a' + byte(i%26)
+	}
+	var err error
+	if w.c, err = client.Dial(ctx, at.HTTP, client.WithLogger(slog.New(slog.DiscardHandler))); err != nil {
+		t.Fatalf("dial %s: %v", at.Name, err)
+	}
+	w.listen(ctx)
+	speaking, stop := context.WithCancel(context.Background())
+	w.stop = stop
+	w.wg.Go(func() { w.speak(speaking, rand.New(rand.NewPCG(seed, at.Boot))) })
+	w.wg.Go(w.settle)
+	return w
+}
+
+// listen subscribes until the barrier is passed: some link may just break.
+func (w *witness) listen(ctx context.Context) {
+	w.t.Helper()
+	for {
+		l := w.acct.listen(fmt.Sprintf("listener at %s boot %s", w.at.Name, w.boot))
+		sources := map[string]stream{}
+		hear := func(ev event.Event) {
+			s, known := sources[ev.Source()]
+			if !known {
+				part := strings.Split(strings.Clone(ev.Source()), "/") // "/node/boot/key"
+				s = stream{part[1], part[2], part[3]}
+				sources[strings.Clone(ev.Source())] = s
+			}
+			number, err := strconv.Atoi(ev.ID())
+			if err != nil {
+				w.t.Errorf("%s: an event of %s with the ID %q", w.at.Name, ev.Source(), ev.ID())
+			}
+			l.hear(s, number)
+		}
+		s, err := w.c.SubscribeRaw(ctx, client.ByType("said"), hear, client.OnGap(func(g client.Gap) { w.miss(l, g) }),
+			client.WithBarrier(client.BarrierMesh), client.WithBarrierWait(realmesh.Patience/2))
+		if err != nil {
+			w.t.Fatalf("subscribe at %s: %v", w.at.Name, err)
+		}
+		if len(s.Missing()) == 0 {
+			l.heed()
+			w.l = l
+			return
+		}
+		w.t.Logf("%s: the barrier misses %v, once more", w.at.Name, s.Missing())
+		l.end()
+		s.Close()
+	}
+}
+
+// miss hears of a gap. After a broken connection the subscription is made anew,
+// and what is missing until then is nobody's fault; when then is, is not known.
+func (w *witness) miss(l *listener, g client.Gap) {
+	l.gap(g.Origin, g.Cause)
+	if g.Cause == client.Reconnect {
+		l.end()
+		w.mu.Lock()
+		w.lost = true
+		w.mu.Unlock()
+	}
+}
+
+// broken reports whether the connection broke at any time.
+func (w *witness) broken() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.lost
+}
+
+// speak publishes until it is told to stop.
+func (w *witness) speak(ctx context.Context, rng *rand.Rand) {
+	defer close(w.spoken)
+	var streams [soakKeys]stream
+	for i := range streams {
+		streams[i] = stream{w.at.Name, w.boot, fmt.Sprint(i)}
+	}
+	for ctx.Err() == nil {
+		s := streams[rng.IntN(soakKeys)]
+		number := w.acct.say(s)
+		var b event.Builder
+		b.SetString("id", strconv.Itoa(number)).SetString("source", "/"+s.node+"/"+s.boot+"/"+s.key).SetString("type", "said")
+		b.SetData(event.TextData, w.data)
+		ack, err := w.c.PublishEnvelope(ctx, b.Append(nil))
+		if err != nil { // it was not even sent
+			w.acct.settle(s, number, refused)
+		} else {
+			w.spoken <- spoken{s, number, ack}
+		}
+		time.Sleep(time.Duration(rng.Int64N(int64(2 * soakPause)))) // a load, not a wait
+	}
+}
+
+// settle tells what became of what was said.
+func (w *witness) settle() {
+	for one := range w.spoken {
+		<-one.ack.Done() // at the latest when the client is closed
+		switch err := one.ack.Err(); {
+		case err == nil:
+			w.acct.settle(one.stream, one.number, taken)
+		case !errors.Is(err, client.ErrUnknownOutcome):
+			w.acct.settle(one.stream, one.number, refused)
+		}
+	}
+}
+
+// quiet stops speaking and returns once the outcome of everything is known.
+func (w *witness) quiet() {
+	w.t.Helper()
+	w.stop()
+	w.wg.Wait()
+}
+
+// close ends the witness, before or after its node.
+func (w *witness) close() {
+	w.l.end()
+	w.stop()
+	w.c.Close() // its node may have gone before
+	w.wg.Wait()
+}
