@@ -41,7 +41,7 @@ func (e *Endpoint) admitControl(conn *quic.Conn, stream *quic.Stream, theirs Hel
 		return refuse(codeLeaving, "the node stops")
 	}
 	defer l.leave()
-	s := newSession(l, theirs.Session, theirs.Peer, false)
+	s := newSession(l, theirs.Session, theirs, false)
 	s.control, s.ctl = conn, stream
 	if err := l.admit(s); err != nil {
 		return err
@@ -61,13 +61,17 @@ func (e *Endpoint) admitControl(conn *quic.Conn, stream *quic.Stream, theirs Hel
 	return nil
 }
 
-// admitLane takes the second connection of a session that the peer dials.
+// admitLane takes a lane of a session that the peer dials: its second connection,
+// or one more later on.
 func (e *Endpoint) admitLane(conn *quic.Conn, stream *quic.Stream, theirs Hello) error {
 	l, err := e.enter(theirs.Peer)
 	if err != nil {
 		return refuse(codeLeaving, "the node stops")
 	}
 	defer l.leave()
+	if theirs.Lane > 0 {
+		return l.admitMore(conn, stream, theirs)
+	}
 	s, err := l.attach(conn, stream, theirs.Session)
 	if err != nil {
 		return err
@@ -112,7 +116,26 @@ func (l *link) await(s *session, ctx context.Context) error {
 	}
 }
 
-// attach gives the session of that name its lane. The connection may be here
+// admitMore takes a further lane of the session in use.
+func (l *link) admitMore(conn *quic.Conn, stream *quic.Stream, theirs Hello) error {
+	l.mu.Lock()
+	s := l.cur
+	l.mu.Unlock()
+	if s == nil || s.id != theirs.Session || s.dialled {
+		return refuse(codeRefused, "a lane of a link that there is not")
+	}
+	select {
+	case <-s.started:
+	case <-s.done:
+		return refuse(codeDuplicate, "the link has ended meanwhile")
+	}
+	if err := writeHello(stream, l.e.hello(roleLane, s.id)); err != nil {
+		return err
+	}
+	return s.join(theirs.Lane, conn, stream)
+}
+
+// attach gives the session of that name its first lane. The connection may be here
 // before the control connection, and waits for it and its hello then.
 func (l *link) attach(conn *quic.Conn, stream *quic.Stream, id string) (*session, error) {
 	timer := time.NewTimer(helloWait)
@@ -120,8 +143,8 @@ func (l *link) attach(conn *quic.Conn, stream *quic.Stream, id string) (*session
 	for {
 		l.mu.Lock()
 		s, changed := l.offered, l.changed
-		if s != nil && s.id == id && s.greeted && s.laneConn == nil && !s.ended() {
-			s.laneConn, s.laneStream = conn, stream
+		if s != nil && s.id == id && s.greeted && s.first.conn == nil && !s.ended() {
+			s.first.conn, s.first.stream = conn, stream
 			l.mu.Unlock()
 			return s, nil
 		}

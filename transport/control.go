@@ -137,6 +137,16 @@ func (s *session) handle(kind wire.Kind, body []byte) error {
 			return refuse(codeProtocol, "heartbeat of %d bytes", len(body))
 		}
 		s.echo(body)
+	case kind == wire.Lanes:
+		n, err := wire.ReadLanes(body)
+		if err == nil && !s.dialled {
+			err = refuse(codeProtocol, "a wish for lanes, which are for the peer to dial")
+		}
+		if err != nil {
+			return err
+		}
+		s.demand.ask(n)
+		s.stir()
 	default:
 		return refuse(codeProtocol, "frame of unknown kind %#x", kind)
 	}
@@ -156,6 +166,7 @@ func (s *session) beat() {
 			return
 		case <-tick.C:
 			s.out.put(wire.Ping, s.ping())
+			s.weigh(time.Now())
 		case <-overdue.C:
 			left := silence - (time.Since(s.begun) - time.Duration(s.heard.Load()))
 			if left <= 0 {

@@ -3,10 +3,15 @@
 // who the other side is, keeps links up, and moves bytes; what is in them is
 // for others to know.
 //
-// A link is two QUIC connections, so that events never hold up the rest:
+// A link is two QUIC connections and more, so that events never hold up the rest:
 //
 //	control:  frames in order (Send), calls (Call), heartbeats
-//	lane:     batches of events in order (Offer, Forward)
+//	lanes:    batches of events (Offer, Forward), in order for each slice of the keys
+//
+// There is one lane until more are needed: QUIC's windows shrink with each lost
+// packet, and 16 of them recover 16 times as fast, see demand. The keys come in 16
+// slices, each on one lane at a time; how a slice moves to another one and
+// keeps its order says whereabouts.
 //
 // Batches to a peer of another region that is 2 ms away or more are compressed
 // while that makes them smaller, see packer.

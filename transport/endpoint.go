@@ -28,6 +28,10 @@ type Config struct {
 	// LaneQueue is how many bytes of events may wait for one peer, of which
 	// Offer may fill a sixteenth. Default 64 MiB.
 	LaneQueue int
+	// MaxLanes is how many connections may carry events to one peer, 1 to 16: the
+	// lower one of both nodes' counts. There is one until more are needed. Default
+	// 16.
+	MaxLanes int
 	// MaxFrame is the most bytes of a frame's body, and so of an event with
 	// what surrounds it. It must be the same at all nodes. Default wire.MaxFrame.
 	MaxFrame int
@@ -53,8 +57,10 @@ type Handler interface {
 	// caller gives up or the link goes down, whose LinkDown waits for the call:
 	// it must heed ctx. from is the caller as it says it is; it may be joining.
 	HandleCall(ctx context.Context, from peer.Peer, kind wire.Kind, body []byte) ([]byte, error)
-	// HandleBatch is called with each batch of a lane, in order. records is
-	// valid during the call. While it blocks, the lane stands still.
+	// HandleBatch is called with each batch of a lane, in order, and from several
+	// lanes at once; the records of one slice are on one lane at a time, and come
+	// in order. records is valid during the call. While it blocks, the lane stands
+	// still.
 	HandleBatch(from peer.ID, records []byte)
 	// HandleRoom is called when an Offer that was refused, or for which Full said
 	// yes, would be taken now, or the link is down. It must not block, and not
@@ -128,6 +134,10 @@ func Open(cfg Config) (*Endpoint, error) {
 	if cfg.LaneQueue <= 0 {
 		cfg.LaneQueue = defaultLaneQueue
 	}
+	if cfg.MaxLanes <= 0 {
+		cfg.MaxLanes = wire.MaxLanes
+	}
+	cfg.MaxLanes = min(cfg.MaxLanes, wire.MaxLanes)
 	if cfg.MaxFrame <= 0 {
 		cfg.MaxFrame = wire.MaxFrame
 	}

@@ -42,11 +42,11 @@ func TestAPeerThatSendsGarbageIsClosedAndNobodyElseNotices(t *testing.T) {
 		{"truncated frame", func(s *session) { truncated(s.ctl, []byte{0x20, 5, 'x'}) }, "ends in the middle"},
 		{"end of stream", func(s *session) { s.ctl.Close() }, "ended a stream"},
 		{"long heartbeat", func(s *session) { s.ctl.Write(wire.AppendFrame(nil, wire.Ping, make([]byte, 1000))) }, "heartbeat of 1000 bytes"},
-		{"control frame on a lane", func(s *session) { s.laneStream.Write(wire.AppendFrame(nil, 0x20, nil)) }, "on a lane"},
-		{"empty batch", func(s *session) { s.laneStream.Write(wire.AppendFrame(nil, wire.Batch, nil)) }, "ends in the middle"},
-		{"oversized batch", func(s *session) { s.laneStream.Write([]byte{byte(wire.Batch), 0xff, 0xff, 0xff, 0x7f}) }, "too large"},
-		{"packed batch that is none", func(s *session) { s.laneStream.Write(wire.AppendFrame(nil, wire.PackedBatch, []byte("none"))) }, "packed batch"},
-		{"truncated batch", func(s *session) { truncated(s.laneStream, []byte{byte(wire.Batch), 100, 1, 1, 1}) }, "ends in the middle"},
+		{"control frame on a lane", func(s *session) { s.first.stream.Write(wire.AppendFrame(nil, 0x20, nil)) }, "on a lane"},
+		{"empty batch", func(s *session) { s.first.stream.Write(wire.AppendFrame(nil, wire.Batch, nil)) }, "ends in the middle"},
+		{"oversized batch", func(s *session) { s.first.stream.Write([]byte{byte(wire.Batch), 0xff, 0xff, 0xff, 0x7f}) }, "too large"},
+		{"packed batch that is none", func(s *session) { s.first.stream.Write(wire.AppendFrame(nil, wire.PackedBatch, []byte("none"))) }, "packed batch"},
+		{"truncated batch", func(s *session) { truncated(s.first.stream, []byte{byte(wire.Batch), 100, 1, 1, 1}) }, "ends in the middle"},
 		{"nothing", func(s *session) {}, "no heartbeat"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/bits"
 	"net/netip"
 	"time"
 
@@ -23,6 +24,8 @@ type Hello struct {
 	Role    role      `json:"role"`
 	Session string    `json:"session,omitempty"` // joins the connections of one link
 	For     peer.ID   `json:"for,omitempty"`     // whom the dialer of a link means
+	Lane    int       `json:"lane,omitempty"`    // which lane of the link, from 0
+	Lanes   int       `json:"lanes,omitempty"`   // how many of a link this node takes; 0 means one
 }
 
 // role is what a connection is for.
@@ -43,7 +46,20 @@ const (
 func (e *Endpoint) hello(as role, session string) Hello {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	return Hello{Mesh: e.mesh, Founder: e.founder, Peer: e.self, Role: as, Session: session}
+	return Hello{Mesh: e.mesh, Founder: e.founder, Peer: e.self, Role: as, Session: session, Lanes: e.cfg.MaxLanes}
+}
+
+// laneHello is the hello of a session's lane.
+func (e *Endpoint) laneHello(session string, lane int) Hello {
+	h := e.hello(roleLane, session)
+	h.Lane = lane
+	return h
+}
+
+// commonLanes is how many lanes two nodes can have that take so many: a power of
+// two.
+func commonLanes(ours, theirs int) int {
+	return 1 << (bits.Len(uint(max(1, min(ours, theirs, wire.MaxLanes)))) - 1)
 }
 
 // writeHello sends a hello on a stream that nothing else was written to.
@@ -80,6 +96,8 @@ func parseHello(body []byte) (Hello, error) {
 		return h, refuse(codeProtocol, "hello of node %s with an invalid region or name", h.Peer.ID.Short())
 	case len(h.Mesh) > 64 || len(h.Session) > 64 || len(h.Founder) > 63 || len(h.For) > 64:
 		return h, refuse(codeProtocol, "hello of node %s with overlong fields", h.Peer.ID.Short())
+	case h.Lane < 0 || h.Lane >= wire.MaxLanes || h.Lanes < 0 || h.Lane > 0 && h.Role != roleLane:
+		return h, refuse(codeProtocol, "hello of node %s for lane %d of %d", h.Peer.ID.Short(), h.Lane, h.Lanes)
 	case h.Role != roleVisit && h.Role != roleControl && h.Role != roleLane:
 		return h, refuse(codeProtocol, "hello for an unknown role")
 	}

@@ -2,25 +2,16 @@ package transport
 
 import (
 	"fmt"
-	"sync"
+	"io"
 	"sync/atomic"
+
+	"github.com/quic-go/quic-go"
 
 	"github.com/skeinmesh/skein/transport/peer"
 	"github.com/skeinmesh/skein/transport/wire"
 )
 
-const (
-	// batchSize is where a batch is full, in bytes.
-	batchSize = 64 << 10
-	// countRoom and lengthRoom are the bytes reserved for a batch's count and
-	// length: 2^21 events, 2^28 bytes.
-	countRoom  = 3
-	lengthRoom = 4
-	batchHead  = 1 + lengthRoom + countRoom
-	batchRoom  = batchSize + 8<<10 // what a batch's memory begins with
-
-	laneBuffer = 4 * batchSize // read ahead, in bytes: few batches are moved
-)
+const laneBuffer = 4 * batchSize // read ahead, in bytes: few batches are moved
 
 // Record is what a lane carries: package wire has one.
 type Record interface {
@@ -29,15 +20,16 @@ type Record interface {
 	AppendTo(dst []byte) []byte
 }
 
-// offered is the part of a lane's queue that Offer may fill. The rest is for
+// offered is the part of a link's queue that Offer may fill. The rest is for
 // Forward: what others hand this node to send on.
 const offered = 1.0 / 16
 
-// Offer queues a record for a peer on a slice of its lanes, for a caller that
-// keeps what is refused. It never waits: ErrLinkFull says that there is no room,
-// and Handler.HandleRoom will say when there is. A record is not kept; events,
-// how many events it holds, is for counting. What is queued when the link goes
-// down is lost, and counted as dropped.
+// Offer queues a record of a slice of the keys, 0 to 15, for a peer, for a caller
+// that keeps what is refused. Records of one slice arrive in order. It never
+// waits: ErrLinkFull says that there is no room, and Handler.HandleRoom will say
+// when there is. A record is not kept; events, how many events it holds, is for
+// counting. What is queued when the link goes down is lost, and counted as
+// dropped.
 func (e *Endpoint) Offer(to peer.ID, slice uint8, rec Record, events int) error {
 	s, err := e.put(to, slice, rec, events, int(offered*float64(e.cfg.LaneQueue)))
 	if err == ErrLinkFull {
@@ -60,13 +52,13 @@ func (e *Endpoint) Forward(to peer.ID, slice uint8, rec Record, events int) erro
 // leaves room for those who asked at the same time.
 func (e *Endpoint) Full(to peer.ID, _ uint8) bool {
 	s, err := e.session(to)
-	if err != nil || s.lane.queued() < s.lane.low {
+	if err != nil || s.backlog.size.Load() < s.backlog.low {
 		return false
 	}
 	return s.refuse()
 }
 
-func (e *Endpoint) put(to peer.ID, _ uint8, rec Record, events, limit int) (*session, error) {
+func (e *Endpoint) put(to peer.ID, slice uint8, rec Record, events, limit int) (*session, error) {
 	s, err := e.session(to)
 	if err != nil {
 		return nil, err
@@ -74,14 +66,20 @@ func (e *Endpoint) put(to peer.ID, _ uint8, rec Record, events, limit int) (*ses
 	if size := rec.Size() + wire.RecordRoom + countRoom; size > e.cfg.MaxFrame {
 		return s, fmt.Errorf("%w: record of %d bytes", ErrTooLarge, size)
 	}
-	return s, s.lane.put(rec, events, limit)
+	q := s.lockQueue(slice)
+	first, err := q.append(slice%wire.MaxLanes, rec, events, limit)
+	q.mu.Unlock()
+	if first {
+		q.signal()
+	}
+	return s, err
 }
 
 // refuse notes that somebody waits for room. It reports whether he must: the
-// lane may have been emptied meanwhile.
+// lanes may have been emptied meanwhile.
 func (s *session) refuse() bool {
-	s.lane.refused.Store(true)
-	if s.lane.queued() >= s.lane.low && !s.ended() {
+	s.backlog.refused.Store(true)
+	if s.backlog.size.Load() >= s.backlog.low && !s.ended() {
 		return true
 	}
 	s.roomAgain()
@@ -90,172 +88,107 @@ func (s *session) refuse() bool {
 
 // roomAgain tells the handler, once, that what was refused has room now.
 func (s *session) roomAgain() {
-	if s.lane.refused.CompareAndSwap(true, false) {
+	if s.backlog.refused.CompareAndSwap(true, false) {
 		s.link.e.cfg.Handler.HandleRoom(s.peer.ID)
 	}
 }
 
-// laneQueue is the batches that wait for a lane's writer. Records are appended
-// to the last batch until it is full; the writer takes all batches at once. So
-// an idle lane sends a record at once, and a busy one sends full batches.
-type laneQueue struct {
-	low     int           // bytes, below which those hear who were refused
-	pool    *sync.Pool    // of *batch, the endpoint's
-	wake    chan struct{} // holds a token while there is something to do
-	refused atomic.Bool   // an offer was
+// lane is one of the connections that carry a session's batches, with a
+// congestion window of its own.
+type lane struct {
+	index   int
+	queue   *laneQueue
+	conn    *quic.Conn
+	stream  *quic.Stream  // the hellos, then frames
+	retired bool          // it will close: no slice comes to it; guarded by session.mu
+	proven  bool          // the peer's slices have come to it; guarded by session.mu
+	gone    chan struct{} // closed when it is not of the session any more
 
-	mu      sync.Mutex // guards the fields below
-	batches []*batch
-	size    int // bytes of batches
-	closed  bool
+	frames atomic.Uint64 // that came
+	hungry atomic.Bool   // the reader waits for another one
 }
 
-// batch is a frame under construction: room for its head, then records.
-type batch struct {
-	buf   []byte
-	count int // events
-}
-
-// newLaneQueue makes the queue of a lane; limit is that of Forward.
-func newLaneQueue(limit int, pool *sync.Pool) *laneQueue {
-	return &laneQueue{low: int(offered * float64(limit) / 2), pool: pool, wake: make(chan struct{}, 1)}
-}
-
-// put appends rec, unless limit bytes wait already.
-func (q *laneQueue) put(rec Record, events, limit int) error {
-	q.mu.Lock()
-	if q.closed {
-		q.mu.Unlock()
-		return ErrLinkDown
-	}
-	if q.size >= limit {
-		q.mu.Unlock()
-		return ErrLinkFull
-	}
-	last := len(q.batches) - 1
-	if last < 0 || len(q.batches[last].buf) >= batchSize {
-		q.batches = append(q.batches, q.pool.Get().(*batch))
-		last++
-	}
-	b := q.batches[last]
-	before := len(b.buf)
-	b.buf = rec.AppendTo(wire.BeginRecord(b.buf))
-	wire.EndRecord(b.buf, before)
-	b.count += events
-	q.size += len(b.buf) - before
-	first := last == 0 && before == batchHead
-	q.mu.Unlock()
-	if first {
-		q.signal()
-	}
-	return nil
-}
-
-// take is all that waits, in exchange for a slice to go on with; false once
-// the queue is closed. It waits for nothing.
-func (q *laneQueue) take(spare []*batch) ([]*batch, bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	full := q.batches
-	q.batches = spare[:0]
-	return full, !q.closed
-}
-
-// sent gives back a batch that was taken, and its room. It reports whether the
-// queue is low.
-func (q *laneQueue) sent(b *batch) (low bool) {
-	size := len(b.buf) - batchHead
-	if cap(b.buf) <= batchRoom { // one big event must not be paid for ever
-		*b = batch{buf: b.buf[:batchHead]}
-		q.pool.Put(b)
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.size -= size
-	return q.size < q.low
-}
-
-// close empties the queue, and says how many events were lost.
-func (q *laneQueue) close() (lost uint64) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, b := range q.batches {
-		lost += uint64(b.count)
-	}
-	q.closed, q.batches = true, nil
-	q.signal()
-	return lost
-}
-
-func (q *laneQueue) queued() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.size
-}
-
-func (q *laneQueue) signal() {
-	select {
-	case q.wake <- struct{}{}:
-	default:
-	}
-}
-
-func newBatchPool() *sync.Pool {
-	return &sync.Pool{New: func() any { return &batch{buf: make([]byte, batchHead, batchRoom)} }}
-}
-
-// frame completes the batch's head and returns its bytes on the wire.
-func (b *batch) frame() []byte {
-	b.buf[0] = byte(wire.Batch)
-	wire.PutLength(b.buf[1:1+lengthRoom], len(b.buf)-1-lengthRoom)
-	wire.PutLength(b.buf[1+lengthRoom:batchHead], b.count)
-	return b.buf
+func (s *session) newLane(index int, conn *quic.Conn, stream *quic.Stream) *lane {
+	return &lane{index: index, queue: newLaneQueue(&s.backlog, s.link.e.batches), conn: conn, stream: stream, gone: make(chan struct{})}
 }
 
 // writeLane writes the queued batches, in order.
-func (s *session) writeLane() {
-	var spare []*batch
+func (s *session) writeLane(l *lane) {
 	var packer packer
-	for range s.lane.wake {
-		batches, open := s.lane.take(spare)
-		if !open {
+	var load load
+	for {
+		b, more, state := l.queue.next()
+		switch {
+		case b != nil:
+		case state == queueShut:
+			return
+		case state == queueLast:
+			s.leave(l)
+			return
+		default:
+			<-l.queue.wake
+			load.begin()
+			continue
+		}
+		written, err := s.write(l, b, &packer)
+		if err != nil {
+			s.counters.dropped.Add(uint64(b.count))
+			s.fail(l.conn, err)
 			return
 		}
-		for i, b := range batches {
-			plain := b.frame()
-			frame := plain
-			if s.far() {
-				frame = packer.pack(plain)
-			}
-			if _, err := s.laneStream.Write(frame); err != nil {
-				for _, lost := range batches[i:] {
-					s.counters.dropped.Add(uint64(lost.count))
-				}
-				s.fail(s.laneConn, err)
-				return
-			}
-			s.counters.eventsOut.Add(uint64(b.count))
-			s.counters.bytesOut.Add(uint64(len(frame)))
-			s.counters.bytesSaved.Add(uint64(len(plain) - len(frame)))
-			if s.lane.sent(b) {
-				s.roomAgain()
-			}
+		load.sent += written
+		if l.queue.sent(b) {
+			s.roomAgain()
 		}
-		clear(batches)
-		spare = batches
+		if more {
+			s.bear(l, &load)
+		}
 	}
 }
 
+// write writes one batch, or mark, and returns how many bytes that took.
+func (s *session) write(l *lane, b *batch, packer *packer) (int, error) {
+	if b.mark {
+		return l.stream.Write(b.buf)
+	}
+	plain := b.frame()
+	frame := plain
+	if s.far() {
+		frame = packer.pack(plain)
+	}
+	if _, err := l.stream.Write(frame); err != nil {
+		return 0, err
+	}
+	s.counters.eventsOut.Add(uint64(b.count))
+	s.counters.bytesOut.Add(uint64(len(frame)))
+	s.counters.bytesSaved.Add(uint64(len(plain) - len(frame)))
+	return len(frame), nil
+}
+
 // readLane hands the peer's batches on, in order.
-func (s *session) readLane() {
-	frames := wire.NewReader(s.laneStream, laneBuffer)
+func (s *session) readLane(l *lane) {
+	frames := wire.NewReader(l.stream, laneBuffer)
 	frames.Limit = s.link.e.cfg.MaxFrame + batchSize
 	var unpacker unpacker
 	for {
+		l.hungry.Store(true)
 		kind, body, err := frames.Next()
+		l.hungry.Store(false)
+		l.frames.Add(1)
 		came := len(body)
 		switch {
+		case err == io.EOF && l.index > 0:
+			if err = s.peerLeft(l); err == nil {
+				return
+			}
+		case err != nil && s.abandon(l):
+			s.link.e.shut(l.conn, codeDone, "")
+			return
 		case err != nil:
+		case kind == wire.Move || kind == wire.Moved:
+			if err = s.shift(l, kind, body); err == nil {
+				continue
+			}
 		case kind == wire.PackedBatch:
 			body, err = unpacker.unpack(body, frames.Limit)
 		case kind != wire.Batch:
@@ -267,7 +200,7 @@ func (s *session) readLane() {
 			count, records, err = wire.ReadBatch(body)
 		}
 		if err != nil {
-			s.fail(s.laneConn, garbage(err))
+			s.fail(l.conn, garbage(err))
 			return
 		}
 		s.counters.eventsIn.Add(count)

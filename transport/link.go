@@ -318,7 +318,7 @@ func (l *link) over(s *session) {
 	}
 }
 
-// dial makes both connections of a session.
+// dial makes the control connection and the first lane of a session.
 func (l *link) dial(ctx context.Context, p peer.Peer) (*session, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -328,11 +328,11 @@ func (l *link) dial(ctx context.Context, p peer.Peer) (*session, error) {
 	done := make(chan struct{})
 	l.e.wg.Go(func() {
 		defer close(done)
-		if lane, laneErr = l.greet(ctx, p, roleLane, id, nil); laneErr != nil {
+		if lane, laneErr = l.greet(ctx, p, l.e.laneHello(id, 0), nil); laneErr != nil {
 			cancel(laneErr)
 		}
 	})
-	control, err := l.greet(ctx, p, roleControl, id, func() error { return l.engage(ctx) })
+	control, err := l.greet(ctx, p, l.e.hello(roleControl, id), func() error { return l.engage(ctx) })
 	if err != nil {
 		cancel(err)
 	}
@@ -346,14 +346,14 @@ func (l *link) dial(ctx context.Context, p peer.Peer) (*session, error) {
 		}
 		return nil, first
 	}
-	s := newSession(l, id, control.theirs.Peer, true)
+	s := newSession(l, id, control.theirs, true)
 	s.control, s.ctl = control.conn, control.stream
-	s.laneConn, s.laneStream = lane.conn, lane.stream
+	s.first.conn, s.first.stream = lane.conn, lane.stream
 	return s, nil
 }
 
-func (l *link) greet(ctx context.Context, p peer.Peer, as role, id string, engage func() error) (dialed, error) {
-	ours := l.e.hello(as, id)
+// greet dials p, whom ours is for.
+func (l *link) greet(ctx context.Context, p peer.Peer, ours Hello, engage func() error) (dialed, error) {
 	ours.For = p.ID
 	d, err := l.e.greet(ctx, p.Addr, ours, linkConfig, engage)
 	if err == nil && d.theirs.Peer.ID != p.ID {

@@ -12,27 +12,43 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/skeinmesh/skein/transport/peer"
+	"github.com/skeinmesh/skein/transport/wire"
 )
 
-// session is one life of a link: its two connections, from the hellos to the
-// end. When one connection fails, both end. serve runs it; end, from any
-// goroutine, ends it.
+// session is one life of a link: its control connection and its lanes, from the
+// hellos to the end. When one connection fails, all end. serve runs it; end, from
+// any goroutine, ends it.
 type session struct {
 	link    *link
 	id      string // made by the dialer
 	peer    peer.Peer
 	dialled bool // by this node
 
-	control    *quic.Conn
-	ctl        *quic.Stream // the control connection's hellos, then its frames
-	laneConn   *quic.Conn
-	laneStream *quic.Stream // the lane's hellos, then its batches
-	greeted    bool         // our hello on ctl is out; guarded by link.mu, as are
-	ready      bool         // both connections are there, and greeted
-	taken      bool         // run serves it, or has
+	control *quic.Conn
+	ctl     *quic.Stream // the control connection's hellos, then its frames
+	first   *lane        // there from the beginning to the end; its connection and
+	greeted bool         // that our hello on ctl is out are guarded by link.mu, as are
+	ready   bool         // both connections are there, and greeted
+	taken   bool         // run serves it, or has
 
+	most    int                                 // lanes that both nodes take
+	slices  [wire.MaxLanes]atomic.Pointer[lane] // where ours go; changed under mu and both queues' locks
+	where   *whereabouts                        // where the peer's come
+	demand  demand                              // for lanes
+	stirred chan struct{}                       // holds a token while tend has something to do
+	started chan struct{}                       // closed when lanes may join
+	backlog backlog                             // of all lanes
+
+	mu       sync.Mutex // guards the fields below
+	closed   bool       // no lane joins any more
+	lanes    [wire.MaxLanes]*lane
+	open     int     // of lanes, how many slices are spread over
+	lanesWhy string  // there are that many
+	epoch    uint64  // of the last move
+	past     traffic // of lanes that are gone
+
+	wg       sync.WaitGroup // of the goroutines of serve and of lanes
 	out      *frameQueue
-	lane     *laneQueue
 	calls    chan struct{}          // a token for each call of the peer's that is being answered
 	rtt      atomic.Int64           // median of trips, nanoseconds; 0 before the first echo
 	trips    [5]time.Duration       // the last round trips, in a ring; echo's
@@ -48,18 +64,31 @@ type session struct {
 	why  string
 }
 
-func newSession(l *link, id string, p peer.Peer, dialled bool) *session {
-	return &session{
+// newSession makes a session with the node that said theirs.
+func newSession(l *link, id string, theirs Hello, dialled bool) *session {
+	s := &session{
 		link:    l,
 		id:      id,
-		peer:    p,
+		peer:    theirs.Peer,
 		dialled: dialled,
+		most:    commonLanes(l.e.cfg.MaxLanes, theirs.Lanes),
+		where:   newWhereabouts(),
+		stirred: make(chan struct{}, 1),
+		started: make(chan struct{}),
+		open:    1,
 		out:     newFrameQueue(),
-		lane:    newLaneQueue(l.e.cfg.LaneQueue, l.e.batches),
 		calls:   make(chan struct{}, maxCallsPerLink),
 		begun:   time.Now(),
 		done:    make(chan struct{}),
 	}
+	s.backlog.low = int64(offered * float64(l.e.cfg.LaneQueue) / 2)
+	s.demand = demand{most: s.most, need: 1}
+	s.first = s.newLane(0, nil, nil)
+	s.lanes[0] = s.first
+	for i := range s.slices {
+		s.slices[i].Store(s.first)
+	}
+	return s
 }
 
 // end ends the session. The first reason counts.
@@ -67,7 +96,14 @@ func (s *session) end(code quic.ApplicationErrorCode, why string) {
 	s.once.Do(func() {
 		s.code, s.why = code, why
 		s.out.close()
-		s.counters.dropped.Add(s.lane.close())
+		s.mu.Lock()
+		s.closed = true
+		for _, l := range s.lanes {
+			if l != nil {
+				s.counters.dropped.Add(l.queue.close())
+			}
+		}
+		s.mu.Unlock()
 		s.roomAgain()
 		close(s.done)
 	})
@@ -91,9 +127,15 @@ func (s *session) reason() string {
 // shut closes the connections with the reason of the end.
 func (s *session) shut() {
 	<-s.done
-	for _, conn := range []*quic.Conn{s.control, s.laneConn} {
-		if conn != nil {
-			s.link.e.shut(conn, s.code, s.why)
+	s.mu.Lock()
+	lanes := s.lanes
+	s.mu.Unlock()
+	if s.control != nil {
+		s.link.e.shut(s.control, s.code, s.why)
+	}
+	for _, l := range lanes {
+		if l != nil && l.conn != nil {
+			s.link.e.shut(l.conn, s.code, s.why)
 		}
 	}
 }
@@ -121,7 +163,7 @@ func (s *session) fail(conn *quic.Conn, err error) {
 
 // serve runs the session from LinkUp to LinkDown. Its goroutines: the control
 // reader and writer, the heartbeat, the acceptor of calls (and one for each
-// call), the lane's reader and writer.
+// call), a reader and a writer for each lane, and tend.
 func (s *session) serve() {
 	e, l := s.link.e, s.link
 	s.heard.Store(int64(time.Since(s.begun)))
@@ -129,21 +171,25 @@ func (s *session) serve() {
 	l.up.Store(s)
 	e.cfg.Handler.LinkUp(s.peer)
 
-	var wg sync.WaitGroup
-	wg.Go(s.readControl)
-	wg.Go(s.writeControl)
-	wg.Go(s.beat)
-	wg.Go(func() { s.answerCalls(&wg) })
-	wg.Go(s.readLane)
-	wg.Go(s.writeLane)
+	ctx, cancel := context.WithCancel(e.ctx)
+	s.wg.Go(s.readControl)
+	s.wg.Go(s.writeControl)
+	s.wg.Go(s.beat)
+	s.wg.Go(func() { s.answerCalls(&s.wg) })
+	s.wg.Go(func() { s.tend(ctx) })
+	s.mu.Lock()
+	s.attach(s.first)
+	s.mu.Unlock()
+	close(s.started)
 	select {
 	case <-s.done:
 	case <-e.ctx.Done():
 		s.end(codeLeaving, "the node stops")
 	}
 	l.up.Store(nil)
+	cancel()
 	s.shut()
-	wg.Wait()
+	s.wg.Wait()
 	e.log.Info("link down", "peer", s.peer.ID, "name", s.peer.Name, "region", s.peer.Region, "reason", s.why)
 	e.cfg.Handler.LinkDown(s.peer.ID, s.why)
 }

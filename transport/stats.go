@@ -28,6 +28,7 @@ type LinkStats struct {
 	RTT       time.Duration // of the last heartbeats, and before them of the handshake; 0 when not up
 	Loss      float64       // the part of packets sent in this session that got lost, 0 to 1
 	Lanes     int           // connections that carry events; 0 when not up
+	LanesWhy  string        // why there are that many: the reason of the last change in this session
 	BytesIn   uint64        // of batches, as they came
 	BytesOut  uint64        // as they went out
 	Saved     uint64        // bytes that compression kept from going out
@@ -105,13 +106,14 @@ func (l *link) stats() LinkStats {
 	if s := l.cur; s != nil {
 		sum.add(&s.counters)
 		if !s.ended() {
-			control, lane := s.control.ConnectionStats(), s.laneConn.ConnectionStats()
-			st.Peer, st.State, st.Lanes = s.peer, Up, 1
+			control, lanes := s.control.ConnectionStats(), s.laneTraffic()
+			st.Peer, st.State = s.peer, Up
+			st.Lanes, st.LanesWhy = s.laneCount()
 			if st.RTT = time.Duration(s.rtt.Load()); st.RTT == 0 {
 				st.RTT = control.SmoothedRTT
 			}
-			st.Loss = lossOf(control.PacketsSent+lane.PacketsSent, control.PacketsLost+lane.PacketsLost)
-			st.Queued = s.lane.queued()
+			st.Loss = lossOf(control.PacketsSent+lanes.sent, control.PacketsLost+lanes.lost)
+			st.Queued = int(s.backlog.size.Load())
 		}
 	}
 	st.BytesIn, st.BytesOut = sum.bytesIn.Load(), sum.bytesOut.Load()

@@ -13,6 +13,13 @@
 //	visited: length (2, big endian) | region … region: length (uvarint) | bytes
 //	frame:   see package flow
 //
+// Between its batches a lane says which slices of the keys come to it and which
+// leave it, see Shift; on the control connection, who has not dialled a link says
+// how many lanes it needs:
+//
+//	move, moved: slice (1) | the other lane (1) | epoch (uvarint)
+//	lanes:       1 to 16 (1)
+//
 // Lengths are uvarints as encoding/binary writes them; a padded one is read
 // too, so that a writer may reserve room for a length it does not know yet.
 // Nothing here trusts a length before the bytes it speaks of are there: a
@@ -44,6 +51,9 @@ const (
 	Layer   Kind = 0x08 // the name of a private layer; its bytes follow, unframed
 
 	PackedBatch Kind = 0x09 // a Batch's body as a block of S2
+	Move        Kind = 0x0a // on a lane: a slice of the keys leaves it
+	Moved       Kind = 0x0b // on a lane: a slice of the keys comes to it
+	Lanes       Kind = 0x0c // on a control stream: how many lanes the peer needs
 
 	FirstControl Kind = 0x20
 	LastControl  Kind = 0x3f

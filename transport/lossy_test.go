@@ -1,0 +1,70 @@
+package transport
+
+import (
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/quic-go/quic-go/testutils/simnet"
+
+	"github.com/skeinmesh/skein/transport/wire"
+)
+
+// lose makes the network lose a part of the packets, from now on.
+func (w *network) lose(part float64) {
+	random := rand.New(rand.NewPCG(1, 2))
+	w.setDrop(func(simnet.Packet) bool { return random.Float64() < part })
+}
+
+// flood offers events of 1 KiB on all slices in turn, as fast as they are taken,
+// for some time. It returns how many bytes of them came to b in the second half.
+func flood(t *testing.T, a, b *node, lasting time.Duration) (came int) {
+	t.Helper()
+	body := make([]byte, 1024) // that does not shrink
+	noise := rand.NewChaCha8([32]byte{})
+	start := time.Now()
+	half := 0
+	for slice := uint8(0); time.Since(start) < lasting; slice++ {
+		if half == 0 && time.Since(start) > lasting/2 {
+			half = b.size()
+		}
+		noise.Read(body)
+		a.recorder.mu.Lock()
+		rooms := a.rooms
+		a.recorder.mu.Unlock()
+		switch err := a.Offer("b", slice%wire.MaxLanes, &wire.Record{How: wire.Deliver, Body: body}, 1); err {
+		case nil:
+		case ErrLinkFull:
+			a.wait("room", func() bool { return a.rooms > rooms })
+		default:
+			t.Fatal(err)
+		}
+	}
+	return b.size() - half
+}
+
+func (r *recorder) size() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.bytes
+}
+
+func TestOnALossyLinkSixteenLanesAreManyTimesAsFastAsOne(t *testing.T) {
+	rate := map[int]float64{}
+	for _, lanes := range []int{1, wire.MaxLanes} {
+		synctest.Test(t, func(t *testing.T) {
+			w, conns := newNetwork(t, 40*time.Millisecond, 2)
+			a, b := open(t, conns[0], "a", func(c *Config) { c.MaxLanes = lanes }), open(t, conns[1], "b")
+			linkUp(a, b)
+			w.lose(0.01)
+			const lasting = 30 * time.Second
+			rate[lanes] = float64(flood(t, a, b, lasting)) / (lasting / 2).Seconds() / 1e6
+			st := a.Links()[0]
+			t.Logf("80 ms, 1 %% loss, at most %d lanes: %.2f MB/s on %d (%s)", lanes, rate[lanes], st.Lanes, st.LanesWhy)
+		})
+	}
+	if rate[wire.MaxLanes] < 6*rate[1] {
+		t.Errorf("%.2f MB/s, and %.2f on one lane", rate[wire.MaxLanes], rate[1])
+	}
+}
