@@ -129,7 +129,13 @@ func (l *link) admitMore(conn *quic.Conn, stream *quic.Stream, theirs Hello) err
 	case <-s.done:
 		return refuse(codeDuplicate, "the link has ended meanwhile")
 	}
-	if err := writeHello(stream, l.e.hello(roleLane, s.id)); err != nil {
+	s.mu.Lock()
+	err := s.free(theirs.Lane)
+	s.mu.Unlock()
+	if err == nil {
+		err = writeHello(stream, l.e.hello(roleLane, s.id))
+	}
+	if err != nil {
 		return err
 	}
 	return s.join(theirs.Lane, conn, stream)

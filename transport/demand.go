@@ -141,22 +141,22 @@ type load struct {
 	sent  int // bytes
 }
 
-func (w *load) begin() { *w = load{since: time.Now()} }
+func newLoad(now time.Time) load { return load{since: now} }
 
 // bear looks at the load of a lane's writer that has more to write.
 func (s *session) bear(l *lane, load *load) {
-	if s.most == 1 || time.Since(load.since) < haste || time.Since(s.begun) < settle {
+	now := time.Now()
+	took := now.Sub(load.since)
+	if s.most == 1 || took < haste || now.Sub(s.begun) < settle {
 		return
 	}
 	stats := l.conn.ConnectionStats()
-	now := time.Now()
-	took := now.Sub(load.since)
-	if took < s.demand.patience(stats.SmoothedRTT) || !s.distant() {
+	if took < s.demand.patience(stats.SmoothedRTT) {
 		return
 	}
 	since, sent := load.since, load.sent
-	load.begin()
-	if float64(sent)/took.Seconds() < windowUsed(stats)/2 {
+	*load = newLoad(now)
+	if !s.distant() || float64(sent)/took.Seconds() < windowUsed(stats)/2 {
 		return // the peer does not take more, and would not on more lanes
 	}
 	if s.demand.strained(now, since, s.openLanes()) {

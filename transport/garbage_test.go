@@ -25,6 +25,30 @@ func rogue(t *testing.T, a, b *node) *session {
 	return s
 }
 
+// dialLane dials one more lane, which nobody serves.
+func (s *session) dialLane(index int) *lane {
+	d, err := s.link.greet(context.Background(), s.peer, s.link.e.laneHello(s.id, index), nil)
+	if err != nil {
+		panic(err)
+	}
+	l := s.newLane(index, d.conn, d.stream)
+	s.lanes[index] = l // so that shut ends it
+	return l
+}
+
+// keep sends heartbeats for some time.
+func keep(s *session, lasting time.Duration) {
+	for start := time.Now(); time.Since(start) < lasting; time.Sleep(beatEvery) {
+		if _, err := s.ctl.Write(wire.AppendFrame(nil, wire.Ping, s.ping())); err != nil {
+			return
+		}
+	}
+}
+
+func shiftOf(kind wire.Kind, slice, lane uint8, epoch uint64) []byte {
+	return wire.AppendShift(nil, kind, wire.Shift{Slice: slice, Lane: lane, Epoch: epoch})
+}
+
 func TestAPeerThatSendsGarbageIsClosedAndNobodyElseNotices(t *testing.T) {
 	truncated := func(w io.WriteCloser, b []byte) {
 		w.Write(b)
@@ -46,6 +70,39 @@ func TestAPeerThatSendsGarbageIsClosedAndNobodyElseNotices(t *testing.T) {
 		{"empty batch", func(s *session) { s.first.stream.Write(wire.AppendFrame(nil, wire.Batch, nil)) }, "ends in the middle"},
 		{"oversized batch", func(s *session) { s.first.stream.Write([]byte{byte(wire.Batch), 0xff, 0xff, 0xff, 0x7f}) }, "too large"},
 		{"packed batch that is none", func(s *session) { s.first.stream.Write(wire.AppendFrame(nil, wire.PackedBatch, []byte("none"))) }, "packed batch"},
+		{"move of no slice", func(s *session) { s.first.stream.Write(wire.AppendFrame(nil, wire.Move, []byte{99, 1, 1})) }, "slice 99"},
+		{"move to where it is", func(s *session) { s.first.stream.Write(shiftOf(wire.Move, 1, 0, 1)) }, "move 1 of slice 1"},
+		{"the same move twice", func(s *session) {
+			s.first.stream.Write(append(shiftOf(wire.Move, 1, 2, 1), shiftOf(wire.Move, 1, 2, 1)...))
+		}, "which it is not on"},
+		{"arrival of no move", func(s *session) { s.first.stream.Write(shiftOf(wire.Moved, 1, 0, 1)) }, "which was none"},
+		{"arrival from a lane that there is not", func(s *session) {
+			s.first.stream.Write(shiftOf(wire.Moved, 1, 7, 1))
+			keep(s, moveWait+time.Second)
+		}, "did not leave lane 7"},
+		{"batch after all", func(s *session) {
+			l := s.dialLane(1)
+			l.stream.Write(append(shiftOf(wire.Moved, 1, 0, 1), wire.AppendFrame(nil, wire.Batch, nil)...))
+			s.first.stream.Write(shiftOf(wire.Move, 1, 1, 1))
+		}, "ends in the middle"},
+		{"a lane that ends with a slice on it", func(s *session) {
+			l := s.dialLane(1)
+			s.first.stream.Write(shiftOf(wire.Move, 1, 1, 1))
+			l.stream.Write(shiftOf(wire.Moved, 1, 0, 1))
+			l.stream.Close()
+		}, "ended with slice 1 on it"},
+		{"a lane twice", func(s *session) {
+			l := s.dialLane(1)
+			s.first.stream.Write(shiftOf(wire.Move, 1, 1, 1))
+			l.stream.Write(shiftOf(wire.Moved, 1, 0, 1))
+			_, err := s.link.greet(context.Background(), s.peer, s.link.e.laneHello(s.id, 1), nil)
+			if err == nil || !strings.Contains(err.Error(), "there is a lane 1 already") {
+				panic(err)
+			}
+			s.ctl.Write(wire.AppendFrame(nil, 0x7f, nil)) // the link had lived on
+		}, "unknown kind 0x7f"},
+		{"a wish for too many lanes", func(s *session) { s.ctl.Write(wire.AppendFrame(nil, wire.Lanes, []byte{17})) }, "wish for lanes"},
+		{"a wish for lanes by who dials them", func(s *session) { s.ctl.Write(wire.AppendFrame(nil, wire.Lanes, []byte{2})) }, "the peer to dial"},
 		{"truncated batch", func(s *session) { truncated(s.first.stream, []byte{byte(wire.Batch), 100, 1, 1, 1}) }, "ends in the middle"},
 		{"nothing", func(s *session) {}, "no heartbeat"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"sync/atomic"
+	"time"
 
 	"github.com/quic-go/quic-go"
 
@@ -127,7 +128,7 @@ func (s *session) writeLane(l *lane) {
 			return
 		default:
 			<-l.queue.wake
-			load.begin()
+			load = newLoad(time.Now())
 			continue
 		}
 		written, err := s.write(l, b, &packer)

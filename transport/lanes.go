@@ -35,6 +35,15 @@ func (s *session) lockQueue(slice uint8) *laneQueue {
 func (s *session) join(index int, conn *quic.Conn, stream *quic.Stream) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.free(index); err != nil {
+		return err
+	}
+	s.attach(s.newLane(index, conn, stream))
+	return nil
+}
+
+// free says why there can be no further lane of that index, if so. s.mu is held.
+func (s *session) free(index int) error {
 	switch {
 	case s.closed:
 		return refuse(codeDuplicate, "the link has ended meanwhile")
@@ -43,7 +52,6 @@ func (s *session) join(index int, conn *quic.Conn, stream *quic.Stream) error {
 	case s.lanes[index] != nil:
 		return refuse(codeDuplicate, "there is a lane %d already", index)
 	}
-	s.attach(s.newLane(index, conn, stream))
 	return nil
 }
 

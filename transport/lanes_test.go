@@ -234,12 +234,31 @@ func TestALinkThatNeedsNoMoreLanesHasOne(t *testing.T) {
 }
 
 func TestASlowReceiverGetsNoMoreLanes(t *testing.T) {
-	slow(t, func(t *testing.T, w *network, a, b *node, sent int, goOn func()) {
-		time.Sleep(10 * time.Second)
-		if st := a.Links()[0]; st.Lanes != 1 {
-			t.Errorf("%d lanes, when nothing is read on the first", st.Lanes)
+	pair(t, func(t *testing.T, w *network, a, b *node) {
+		b.hold = make(chan struct{})
+		linkUp(a, b)
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() { // a batch every 20 ms
+			for tick := time.NewTicker(20 * time.Millisecond); ; {
+				select {
+				case <-tick.C:
+				case <-stop:
+					close(b.hold)
+					return
+				}
+				select {
+				case b.hold <- struct{}{}:
+				default:
+				}
+			}
+		})
+		flood(t, a, b, 20*time.Second)
+		if st := a.Links()[0]; st.Lanes != 1 || st.Queued == 0 {
+			t.Errorf("%d lanes, when the receiver is slower than the first; %d bytes wait", st.Lanes, st.Queued)
 		}
-		goOn()
+		close(stop)
+		wg.Wait()
 	})
 }
 
