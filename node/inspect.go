@@ -127,7 +127,7 @@ func (n *Node) LinkViews() []LinkView {
 			From: n.self.ID, FromName: n.self.Name, FromRegion: n.self.Region,
 			To: l.Peer.ID, ToName: l.Peer.Name, ToRegion: l.Peer.Region,
 			State: string(l.State), Since: l.Since.UTC(), Reason: l.Reason,
-			RTTMs: float64(l.RTT) / float64(time.Millisecond), Loss: l.Loss, Lanes: l.Lanes,
+			RTTMs: float64(l.RTT) / float64(time.Millisecond), Loss: l.Loss, Lanes: l.Lanes, LanesWhy: l.LanesWhy,
 			BytesIn: l.BytesIn, BytesOut: l.BytesOut, SavedBytes: l.Saved, EventsIn: l.EventsIn, EventsOut: l.EventsOut,
 			QueuedBytes: l.Queued, Dropped: l.Dropped,
 		})

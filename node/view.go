@@ -54,6 +54,7 @@ type LinkView struct {
 	RTTMs       float64   `json:"rttMs"`
 	Loss        float64   `json:"loss"` // 0 to 1
 	Lanes       int       `json:"lanes"`
+	LanesWhy    string    `json:"lanesWhy,omitempty"` // the reason of the last change of their number
 	BytesIn     uint64    `json:"bytesIn"`
 	BytesOut    uint64    `json:"bytesOut"`
 	SavedBytes  uint64    `json:"savedBytes"` // that compression kept from going out

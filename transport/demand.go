@@ -175,8 +175,11 @@ func (s *session) weigh(now time.Time) {
 	if s.most == 1 || now.Sub(s.begun) < settle || !s.distant() {
 		return
 	}
-	s.demand.look(now, s.laneTraffic(), s.openLanes())
-	s.stir() // also for what could not be done before
+	open := s.openLanes()
+	changed := s.demand.look(now, s.laneTraffic(), open)
+	if n, _ := s.demand.wants(); changed || n != open { // perhaps tend could not do it before
+		s.stir()
+	}
 }
 
 // distant reports whether the peer is so far that more than one lane can be of

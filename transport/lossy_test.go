@@ -54,6 +54,9 @@ func (r *recorder) size() int {
 }
 
 func TestOnALossyLinkSixteenLanesAreManyTimesAsFastAsOne(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it measures")
+	}
 	rate := map[int]float64{}
 	for _, lanes := range []int{1, wire.MaxLanes} {
 		synctest.Test(t, func(t *testing.T) {
@@ -110,6 +113,9 @@ func pace(t *testing.T, a *node, lasting time.Duration) {
 }
 
 func TestOnALossyLinkFewEventsWaitForALostPacket(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it measures")
+	}
 	const rtt = 80 * time.Millisecond
 	for loss, slowest := range map[float64]time.Duration{0.001: rtt, 0.01: 3 * rtt} {
 		synctest.Test(t, func(t *testing.T) {

@@ -52,8 +52,11 @@ func linkRows(links []node.LinkView, now time.Time) [][]cell {
 	var rows [][]cell
 	for _, l := range links {
 		reason := ""
-		if l.State != "up" {
+		switch {
+		case l.State != "up":
 			reason = printable(l.Reason)
+		case l.LanesWhy != "":
+			reason = "lanes: " + printable(l.LanesWhy)
 		}
 		dropped := cell{count(l.Dropped), plain}
 		if l.Dropped > 0 {
