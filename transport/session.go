@@ -24,30 +24,8 @@ type session struct {
 	peer    peer.Peer
 	dialled bool // by this node
 
-	control *quic.Conn
-	ctl     *quic.Stream // the control connection's hellos, then its frames
-	first   *lane        // there from the beginning to the end; its connection and
-	greeted bool         // that our hello on ctl is out are guarded by link.mu, as are
-	ready   bool         // both connections are there, and greeted
-	taken   bool         // run serves it, or has
-
-	most    int                                 // lanes that both nodes take
-	slices  [wire.MaxLanes]atomic.Pointer[lane] // where ours go; changed under mu and both queues' locks
-	where   *whereabouts                        // where the peer's come
-	demand  demand                              // for lanes
-	stirred chan struct{}                       // holds a token while tend has something to do
-	started chan struct{}                       // closed when lanes may join
-	backlog backlog                             // of all lanes
-
-	mu       sync.Mutex // guards the fields below
-	closed   bool       // no lane joins any more
-	lanes    [wire.MaxLanes]*lane
-	open     int     // of lanes, how many slices are spread over
-	lanesWhy string  // there are that many
-	epoch    uint64  // of the last move
-	past     traffic // of lanes that are gone
-
-	wg       sync.WaitGroup // of the goroutines of serve and of lanes
+	control  *quic.Conn
+	ctl      *quic.Stream // the control connection's hellos, then its frames
 	out      *frameQueue
 	calls    chan struct{}          // a token for each call of the peer's that is being answered
 	rtt      atomic.Int64           // median of trips, nanoseconds; 0 before the first echo
@@ -57,6 +35,31 @@ type session struct {
 	pinged   atomic.Pointer[pinged] // nil before the first
 	begun    time.Time
 	counters counters
+	started  chan struct{}  // closed when the handler knows of the link
+	wg       sync.WaitGroup // the goroutines of serve
+
+	// Guarded by link.mu until the session is served, as is first's connection.
+	greeted bool // our hello on ctl is out
+	ready   bool // both connections are there, and greeted
+	taken   bool // run serves it, or has
+
+	most    int   // lanes that both nodes take
+	first   *lane // lanes[0], there from the beginning to the end
+	backlog backlog
+	demand  demand
+	stirred chan struct{} // holds a token while tend has something to do
+	where   *whereabouts  // the peer's slices
+	// slices are the lanes that ours are on. They change under mu and the locks of
+	// both lanes' queues, see lockQueue.
+	slices [wire.MaxLanes]atomic.Pointer[lane]
+
+	mu       sync.Mutex // guards the fields below
+	closed   bool       // no lane joins any more
+	lanes    [wire.MaxLanes]*lane
+	open     int     // how many of them the slices are spread over
+	lanesWhy string  // the reason for that many
+	epoch    uint64  // of the last move
+	past     traffic // of lanes that are gone
 
 	once sync.Once
 	done chan struct{} // closed by end, after code and why are set
@@ -71,14 +74,14 @@ func newSession(l *link, id string, theirs Hello, dialled bool) *session {
 		id:      id,
 		peer:    theirs.Peer,
 		dialled: dialled,
-		most:    commonLanes(l.e.cfg.MaxLanes, theirs.Lanes),
-		where:   newWhereabouts(),
-		stirred: make(chan struct{}, 1),
-		started: make(chan struct{}),
-		open:    1,
 		out:     newFrameQueue(),
 		calls:   make(chan struct{}, maxCallsPerLink),
 		begun:   time.Now(),
+		started: make(chan struct{}),
+		most:    commonLanes(l.e.cfg.MaxLanes, theirs.Lanes),
+		stirred: make(chan struct{}, 1),
+		where:   newWhereabouts(),
+		open:    1,
 		done:    make(chan struct{}),
 	}
 	s.backlog.low = int64(offered * float64(l.e.cfg.LaneQueue) / 2)
