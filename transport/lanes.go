@@ -12,9 +12,12 @@ import (
 	"github.com/skeinmesh/skein/transport/wire"
 )
 
-// retryLanes is how long after a failed attempt the next one to get more lanes is
-// made.
-const retryLanes = 5 * time.Second
+// After a failed attempt to get more lanes there is a pause, which doubles from the
+// first to the last of these.
+const (
+	minLanePause = 5 * time.Second
+	maxLanePause = time.Minute
+)
 
 // lockQueue is the queue of the lane that a slice is on, locked, so that the slice
 // stays there until the queue is unlocked.
@@ -204,6 +207,7 @@ func (s *session) drop(l *lane) {
 func (s *session) tend(ctx context.Context) {
 	told := 1
 	var retry time.Time
+	pause := minLanePause
 	for {
 		select {
 		case <-s.stirred:
@@ -219,9 +223,14 @@ func (s *session) tend(ctx context.Context) {
 			}
 		case !s.dialled:
 		case n > open && !time.Now().Before(retry):
-			if err := s.widen(ctx, open, n, why); err != nil && ctx.Err() == nil {
-				retry = time.Now().Add(retryLanes)
+			err := s.widen(ctx, open, n, why)
+			switch {
+			case err == nil:
+				pause = minLanePause
+			case ctx.Err() == nil:
 				s.link.e.log.Warn("no more lanes", "peer", s.peer.ID, "name", s.peer.Name, "cause", err)
+				retry = time.Now().Add(pause)
+				pause = min(2*pause, maxLanePause)
 			}
 		case n < open:
 			s.narrow(n, why)
