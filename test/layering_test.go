@@ -76,6 +76,7 @@ var mayImport = map[string]string{
 	"test/wan/tun":  "test/wan",
 	"test/realmesh": "test/wan",
 	"test/simmesh":  "node transport " + words,
+	"test/scale":    "gossip/fact routing routing/filter routing/match routing/queue routing/graph routing/flow " + words,
 
 	"test/conformance": "test/realmesh node/client",
 }
