@@ -38,7 +38,11 @@ type Gap struct {
 
 // add lets a gap stand for another, later one, too.
 func (g *Gap) add(other *Gap) {
-	g.Count += other.Count
+	if g.Count == 0 || other.Count == 0 {
+		g.Count = 0 // of some of it nobody knows
+	} else {
+		g.Count += other.Count
+	}
 	if g.Origin != other.Origin {
 		g.Origin = ""
 	}

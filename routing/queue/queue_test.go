@@ -97,6 +97,30 @@ func TestEventsComeOutInOrderAndEachLossIsCountedInItsPlace(t *testing.T) {
 	})
 }
 
+func TestAGapThatStandsForALossOfUnknownSizeTellsNoCount(t *testing.T) {
+	known, unknown := Gap{Count: 3, Cause: "reset", Origin: "o"}, Gap{Cause: "reset", Origin: "o"}
+	for _, gaps := range [][]Gap{{known, unknown}, {unknown, known}, {unknown, known, known}} {
+		q, buf := New(1000, NewPool()), make([]Item, 4)
+		for _, g := range gaps {
+			q.PushGap(g)
+		}
+		if n := q.Pop(buf); n != 1 || buf[0].Gap.Count != 0 {
+			t.Errorf("%v became %d items, the first %+v", gaps, n, buf[0].Gap)
+		}
+		q = New(3*eventOverhead, NewPool()) // the same when the subscriber is too slow to hear of them
+		for i, g := range gaps {
+			q.PushGap(g)
+			push(q, newEvent(t, i))
+		}
+		for i := range 3 {
+			push(q, newEvent(t, i))
+		}
+		if n := q.Pop(buf); n < 1 || buf[0].Gap == nil || buf[0].Gap.Count != 0 {
+			t.Errorf("%v in a full queue became %d items, the first %+v", gaps, n, buf[0])
+		}
+	}
+}
+
 func TestReadyWakesWhoeverWaits(t *testing.T) {
 	q := New(1<<20, NewPool())
 	const events = 20_000
