@@ -46,11 +46,24 @@ type listener struct {
 	ended   bool           // with its node: what is missing at the end is nobody's fault
 	since   map[stream]int // before it began to heed, so many had been said
 	next    map[stream]int // the number that is to come
-	excused map[stream]int // those before this are in a gap that came since the last event
-	skipped []span         // never heard, and in no gap
+	excused map[stream]excuse
+	skipped []shortfall    // never heard, and in no gap, or in one that is too small
 	wrong   []string       // what can never be right again
 	events  int            // heard
 	gaps    map[string]int // heard, by cause
+}
+
+// excuse is the gaps that came since a stream's last event.
+type excuse struct {
+	upto int  // the numbers before this may be in them
+	most int  // so many events, when that is known
+	vast bool // it is not known
+}
+
+// shortfall is numbers that were never heard, and how many of them gaps explain.
+type shortfall struct {
+	span
+	most int
 }
 
 // span is some numbers of a stream.
@@ -85,7 +98,7 @@ func (a *account) settle(s stream, number int, o outcome) {
 func (a *account) listen(name string) *listener {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l := &listener{a: a, name: name, next: map[stream]int{}, excused: map[stream]int{}, gaps: map[string]int{}}
+	l := &listener{a: a, name: name, next: map[stream]int{}, excused: map[stream]excuse{}, gaps: map[string]int{}}
 	a.listeners = append(a.listeners, l)
 	return l
 }
@@ -119,22 +132,39 @@ func (l *listener) hear(s stream, number int) {
 		return
 	}
 	said[number].heard = true
-	if from := max(next, l.excused[s], l.since[s]); l.heeds && !l.ended && from < number {
-		l.skipped = append(l.skipped, span{s, from, number})
+	if l.heeds && !l.ended {
+		l.skipped = append(l.skipped, l.missing(s, number)...)
 	}
 	l.next[s] = number + 1
 	delete(l.excused, s)
 }
 
+// missing is what of a stream before a number was not heard and should have been.
+func (l *listener) missing(s stream, upto int) (missing []shortfall) {
+	from, e := max(l.next[s], l.since[s]), l.excused[s]
+	if told := min(e.upto, upto); from < told {
+		if !e.vast {
+			missing = append(missing, shortfall{span{s, from, told}, e.most})
+		}
+		from = told
+	}
+	if from < upto {
+		missing = append(missing, shortfall{span{s, from, upto}, 0})
+	}
+	return missing
+}
+
 // gap takes what the listener got next: word of a loss of events of a node, or
-// of any if it has no name. What had not been said is not in it.
-func (l *listener) gap(origin, cause string) {
+// of any if it has no name; of so many at most, or 0 when that is not known. What
+// had not been said is not in it.
+func (l *listener) gap(origin, cause string, most int) {
 	l.a.mu.Lock()
 	defer l.a.mu.Unlock()
 	l.gaps[cause]++
 	for s, said := range l.a.said {
 		if origin == "" || s.node == origin {
-			l.excused[s] = len(said)
+			e := l.excused[s]
+			l.excused[s] = excuse{len(said), e.most + most, e.vast || most == 0}
 		}
 	}
 }
@@ -166,19 +196,12 @@ func (a *account) wrong(upto map[stream]int) (wrong []string) {
 	defer a.mu.Unlock()
 	for _, l := range a.listeners {
 		wrong = append(wrong, l.wrong...)
-		for _, missing := range l.skipped {
-			if n := a.taken(missing); n > 0 {
-				wrong = append(wrong, fmt.Sprintf("%s: %d of %v are missing without a gap", l.name, n, missing))
-			}
-		}
+		wrong = append(wrong, l.short(l.skipped, "")...)
 		if !l.heeds || l.ended {
 			continue
 		}
 		for s, n := range upto {
-			missing := span{s, max(l.next[s], l.excused[s], l.since[s]), n}
-			if n := a.taken(missing); n > 0 {
-				wrong = append(wrong, fmt.Sprintf("%s: %d of %v are missing at the end without a gap", l.name, n, missing))
-			}
+			wrong = append(wrong, l.short(l.missing(s, n), " at the end")...)
 		}
 	}
 	for s, said := range a.said {
@@ -189,6 +212,19 @@ func (a *account) wrong(upto map[stream]int) (wrong []string) {
 		}
 	}
 	slices.Sort(wrong)
+	return wrong
+}
+
+// short says which shortfalls are not explained. The lock is held.
+func (l *listener) short(list []shortfall, when string) (wrong []string) {
+	for _, missing := range list {
+		switch n := l.a.taken(missing.span); {
+		case n > missing.most && missing.most > 0:
+			wrong = append(wrong, fmt.Sprintf("%s: %d of %v are missing%s and gaps tell of %d", l.name, n, missing, when, missing.most))
+		case n > missing.most:
+			wrong = append(wrong, fmt.Sprintf("%s: %d of %v are missing%s without a gap", l.name, n, missing, when))
+		}
+	}
 	return wrong
 }
 

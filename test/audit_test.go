@@ -29,22 +29,39 @@ func TestTheAccountFindsWhatBreaksThePromiseAndNothingElse(t *testing.T) {
 		{"a refused one comes", []outcome{taken, refused}, hearing(s, 0, 1), []string{"n boot 1 key k numbers 1 to 1 came and was refused"}},
 		{"a gap in its place", []outcome{taken, taken, taken}, func(_ *account, l *listener) {
 			hearing(s, 0)(nil, l)
-			l.gap("n", "missed")
+			l.gap("n", "missed", 1)
 			hearing(s, 2)(nil, l)
 		}, nil},
+		{"gaps that tell of enough", []outcome{taken, taken, unknown, taken, taken}, func(_ *account, l *listener) {
+			hearing(s, 0)(nil, l)
+			l.gap("n", "missed", 1)
+			l.gap("n", "expired", 1)
+			hearing(s, 4)(nil, l)
+		}, nil},
+		{"gaps that tell of too little", []outcome{taken, taken, taken, taken, taken}, func(_ *account, l *listener) {
+			hearing(s, 0)(nil, l)
+			l.gap("n", "missed", 1)
+			l.gap("n", "expired", 1)
+			hearing(s, 4)(nil, l)
+		}, []string{"l: 3 of n boot 1 key k numbers 1 to 3 are missing and gaps tell of 2"}},
+		{"a gap of nobody knows how much", []outcome{taken, taken, taken, taken}, func(_ *account, l *listener) {
+			l.gap("n", "missed", 1)
+			l.gap("n", "reset", 0)
+			hearing(s, 3)(nil, l)
+		}, nil},
 		{"a gap too early", []outcome{taken, taken, taken, taken}, func(_ *account, l *listener) {
-			l.gap("n", "missed")
+			l.gap("n", "missed", 1)
 			hearing(s, 0, 3)(nil, l)
 		}, []string{"l: 2 of n boot 1 key k numbers 1 to 2 are missing without a gap"}},
 		{"a gap too late", []outcome{taken, taken, taken}, func(_ *account, l *listener) {
 			hearing(s, 0, 2)(nil, l)
-			l.gap("n", "missed")
+			l.gap("n", "missed", 1)
 		}, []string{"l: 1 of n boot 1 key k numbers 1 to 1 are missing without a gap"}},
-		{"another node's gap", []outcome{taken}, func(_ *account, l *listener) { l.gap("m", "missed") },
+		{"another node's gap", []outcome{taken}, func(_ *account, l *listener) { l.gap("m", "missed", 1) },
 			[]string{"l: 1 of n boot 1 key k numbers 0 to 0 are missing at the end without a gap"}},
-		{"a gap of whatever node", []outcome{taken}, func(_ *account, l *listener) { l.gap("", "overflow") }, nil},
+		{"a gap of whatever node", []outcome{taken}, func(_ *account, l *listener) { l.gap("", "overflow", 1) }, nil},
 		{"a gap before it was said", []outcome{taken}, func(a *account, l *listener) {
-			l.gap("n", "missed")
+			l.gap("n", "missed", 1)
 			a.settle(s, a.say(s), taken)
 		}, []string{"l: 1 of n boot 1 key k numbers 1 to 1 are missing at the end without a gap"}},
 		{"it ends before the last", []outcome{taken, taken}, func(_ *account, l *listener) {

@@ -75,7 +75,7 @@ func (r *trial) listen(at int) {
 
 func (e *simEar) hear(it *queue.Item) {
 	if g := it.Gap; g != nil {
-		e.l.gap(g.Origin, string(g.Cause))
+		e.l.gap(g.Origin, string(g.Cause), int(g.Count))
 		return
 	}
 	part := strings.Split(strings.Clone(it.Event.ID()), "/")

@@ -9,17 +9,26 @@ import (
 // nodes run and the network is well, though nothing may have noticed yet.
 type ordeal struct {
 	name   string
-	quick  bool // it does not take long in a hurry
+	when   when
 	happen func(*soak)
 }
 
+// when says which soaks have time for an ordeal.
+type when uint8
+
+const (
+	always  when = iota // it does not take long in a hurry
+	usually             // not in a hurry
+	rarely              // once an hour
+)
+
 // ordeals are what must be survived.
 var ordeals = []ordeal{
-	{"an origin is killed", false, func(r *soak) {
+	{"an origin is killed", usually, func(r *soak) {
 		i := r.rng.IntN(len(r.m.Nodes))
 		r.killed(r.seconds(0, 10), i)
 	}},
-	{"an origin is killed while its region is cut off", true, func(r *soak) {
+	{"an origin is killed while its region is cut off", always, func(r *soak) {
 		i := r.rng.IntN(len(r.m.Nodes))
 		region := r.m.Nodes[i].Region
 		r.say("%s is cut off", region)
@@ -28,8 +37,8 @@ var ordeals = []ordeal{
 		r.killed(r.seconds(0, 10), i)
 		r.m.Run(fmt.Sprintf("at 0s heal %s *", region))
 	}},
-	{"an entry node is killed", true, func(r *soak) { r.killed(r.seconds(0, 10), r.entry()) }},
-	{"a relaying gateway is killed", false, func(r *soak) {
+	{"an entry node is killed", always, func(r *soak) { r.killed(r.seconds(0, 10), r.entry()) }},
+	{"a relaying gateway is killed", usually, func(r *soak) {
 		between := r.m.Nodes[len(r.m.Nodes)-2].Region // not the last region, which has one node
 		from, to := r.m.Nodes[0].Region, r.m.Nodes[len(r.m.Nodes)-1].Region
 		r.say("%s and %s are cut", from, to)
@@ -42,7 +51,7 @@ var ordeals = []ordeal{
 		r.killed(r.seconds(1, 10), relay)
 		r.m.Run(fmt.Sprintf("at 0s heal %s %s", from, to))
 	}},
-	{"half a region is killed", false, func(r *soak) {
+	{"half a region is killed", usually, func(r *soak) {
 		var half []int
 		for i, n := range r.m.Nodes {
 			if n.Region == r.m.Nodes[0].Region && (i%2 == 0) {
@@ -51,30 +60,37 @@ var ordeals = []ordeal{
 		}
 		r.killed(r.seconds(0, 10), half...)
 	}},
-	{"a whole region is killed", false, func(r *soak) { r.killed(r.seconds(0, 10), r.of(r.region())...) }},
-	{"a node is a zombie", true, func(r *soak) { r.zombie(r.rng.IntN(len(r.m.Nodes))) }},
-	{"an entry node is a zombie", false, func(r *soak) { r.zombie(r.entry()) }},
-	{"a cut", true, func(r *soak) {
+	{"a whole region is killed", usually, func(r *soak) { r.killed(r.seconds(0, 10), r.of(r.region())...) }},
+	{"a node is a zombie", always, func(r *soak) { r.zombie(r.rng.IntN(len(r.m.Nodes))) }},
+	{"an entry node is a zombie", usually, func(r *soak) { r.zombie(r.entry()) }},
+	{"a cut", always, func(r *soak) {
 		a, b := r.regions()
 		r.bad("", "cut %[1]s %[2]s", "heal %[1]s %[2]s", a, b, r.seconds(10, 10))
 	}},
-	{"a one-way cut", false, func(r *soak) {
+	{"a cut of more than ten minutes", rarely, func(r *soak) {
+		region, long := r.region(), 11*time.Minute // events are kept for ten
+		r.say("%s is cut off for %v", region, long)
+		r.m.Run(fmt.Sprintf("at 0s cut %[1]s *\nat %[2]v heal %[1]s *", region, long))
+	}},
+	{"a one-way cut", usually, func(r *soak) {
 		a, b := r.regions()
 		r.bad("one-way ", "cut %[1]s -> %[2]s", "heal %[1]s -> %[2]s", a, b, r.seconds(10, 10))
 	}},
-	{"a flapping link", false, func(r *soak) {
+	{"a flapping link", usually, func(r *soak) {
 		a, b := r.regions()
 		for range 5 {
 			r.bad("flapping ", "cut %[1]s %[2]s", "heal %[1]s %[2]s", a, b, r.seconds(1, 3))
 			time.Sleep(r.seconds(1, 3)) // the load goes on
 		}
 	}},
-	{"5 % loss and reordering", false, func(r *soak) {
+	{"5 % loss and reordering", usually, func(r *soak) {
 		long := r.seconds(10, 20)
 		r.say("5 %% of the packets between regions are lost and 3 %% overtake for %v", long)
-		r.m.Run(fmt.Sprintf("at 0s loss * * 5%%\nat 0s reorder * * 3%%\nat %[1]v loss * * 0%%\nat %[1]v reorder * * 0%%", long))
+		r.m.Run(foul)
+		time.Sleep(long) // the load goes on
+		r.m.Run(r.weather)
 	}},
-	{"all gateways of a region are restarted one after the other", false, func(r *soak) {
+	{"all gateways of a region are restarted one after the other", usually, func(r *soak) {
 		region := r.region()
 		for _, i := range r.gateways(region) {
 			n := r.m.Nodes[i]
@@ -90,6 +106,12 @@ var ordeals = []ordeal{
 		}
 	}},
 }
+
+// The weather between regions; that of a soak is fair and foul by turns.
+const (
+	fair = "at 0s loss * * 0%\nat 0s reorder * * 0%"
+	foul = "at 0s loss * * 5%\nat 0s reorder * * 3%"
+)
 
 // seconds is a time between two numbers of seconds, or a short one in a hurry.
 func (r *soak) seconds(from, to int) time.Duration {

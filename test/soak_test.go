@@ -26,7 +26,8 @@ type soak struct {
 	acct      *account
 	began     time.Time
 	limit     time.Duration // 0: one round, in a hurry
-	witnesses []*witness    // by node; nil while that is down
+	weather   string
+	witnesses []*witness // by node; nil while that is down
 	happened  map[string]int
 }
 
@@ -68,9 +69,15 @@ func TestNothingIsLostUntoldWhateverHappensToProcesses(t *testing.T) {
 	r.m.Run(ocean)
 	r.witnesses = make([]*witness, len(r.m.Nodes))
 	r.recover()
-	for again := true; again; again = r.limit > 0 && r.goesOn() {
+	for round := 0; round == 0 || r.limit > 0 && r.goesOn(); round++ {
+		r.weather = fair
+		if round%2 == 1 {
+			r.weather = foul
+			r.say("the weather is foul")
+		}
+		r.m.Run(r.weather)
 		for _, i := range r.rng.Perm(len(ordeals)) {
-			if o := ordeals[i]; (r.limit > 0 || o.quick) && r.goesOn() {
+			if o := ordeals[i]; r.hasTime(o) && r.goesOn() {
 				r.happen(o)
 			}
 		}
@@ -81,6 +88,17 @@ func TestNothingIsLostUntoldWhateverHappensToProcesses(t *testing.T) {
 // goesOn reports whether there is time for more.
 func (r *soak) goesOn() bool {
 	return !r.t.Failed() && (r.limit == 0 || time.Since(r.began) < r.limit)
+}
+
+// hasTime reports whether there is time for an ordeal.
+func (r *soak) hasTime(o ordeal) bool {
+	switch o.when {
+	case usually:
+		return r.limit > 0
+	case rarely:
+		return r.happened[o.name] < int(r.limit.Hours())
+	}
+	return true
 }
 
 func (r *soak) say(format string, args ...any) {
@@ -140,6 +158,7 @@ func (r *soak) settle(upto map[stream]int) {
 // finish waits until all is quiet, checks the account and prints it.
 func (r *soak) finish() {
 	r.t.Helper()
+	r.m.Run(fair)
 	for _, w := range r.witnesses {
 		if w != nil {
 			w.quiet()

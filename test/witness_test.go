@@ -117,7 +117,7 @@ func (w *witness) listen(ctx context.Context) {
 // miss hears of a gap. After a broken connection the subscription is made anew,
 // and what is missing until then is nobody's fault; when then is, is not known.
 func (w *witness) miss(l *listener, g client.Gap) {
-	l.gap(g.Origin, g.Cause)
+	l.gap(g.Origin, g.Cause, int(g.Count))
 	if g.Cause == client.Reconnect {
 		l.end()
 		w.mu.Lock()
