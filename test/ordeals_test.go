@@ -189,7 +189,7 @@ type routeView struct {
 // its way to a region; -1 if there is no way.
 func (r *soak) hop(from int, region string) int {
 	n := r.m.Nodes[from]
-	source := fmt.Sprintf("/%s/%d/%d", n.Name, n.Boot, r.rng.IntN(soakKeys))
+	source := fmt.Sprintf("/%s/%d", n.Name, r.rng.IntN(soakKeys))
 	for range len(r.m.Nodes) { // relays inside the region
 		var view routeView
 		r.m.Nodes[from].Get("/mesh/route?type=said&source="+source, &view)

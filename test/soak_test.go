@@ -68,7 +68,7 @@ func TestNothingIsLostUntoldWhateverHappensToProcesses(t *testing.T) {
 	}()
 	r.m.Run(ocean)
 	r.witnesses = make([]*witness, len(r.m.Nodes))
-	r.recover()
+	r.attend()
 	for round := 0; round == 0 || r.limit > 0 && r.goesOn(); round++ {
 		r.weather = fair
 		if round%2 == 1 {
@@ -111,14 +111,19 @@ func (r *soak) say(format string, args ...any) {
 func (r *soak) happen(o ordeal) {
 	r.happened[o.name]++
 	o.happen(r)
-	r.recover()
+	over := time.Now()
+	since := func() time.Duration { return time.Since(over).Round(time.Millisecond) }
+	r.m.UntilWithin(soakPatience, "the mesh is whole again", r.m.Whole)
+	whole := since()
+	r.attend()
+	attended := since()
 	r.settle(r.acct.mark())
+	r.say("whole after %v, listened to after %v, nothing owed after %v", whole, attended, since())
 }
 
-// recover waits until the mesh is whole, and a witness is at every node.
-func (r *soak) recover() {
+// attend sees to it that a witness is at every node.
+func (r *soak) attend() {
 	r.t.Helper()
-	r.m.UntilWithin(soakPatience, "the mesh is whole again", r.m.Whole)
 	for i, n := range r.m.Nodes {
 		if w := r.witnesses[i]; w != nil && w.broken() {
 			r.say("the connection to %s broke", n.Name)

@@ -29,7 +29,6 @@ type witness struct {
 	acct *account
 	c    *client.Client
 	l    *listener
-	keys map[string]stream // by the source of their events
 	data []byte
 
 	stop   context.CancelFunc // of speaking
@@ -61,7 +60,7 @@ func newWitness(t *testing.T, acct *account, at *realmesh.Node, seed uint64) *wi
 	ctx, cancel := context.WithTimeout(t.Context(), soakPatience)
 	defer cancel()
 	w := &witness{
-		t: t, at: at, boot: fmt.Sprint(at.Boot), acct: acct, keys: map[string]stream{},
+		t: t, at: at, boot: fmt.Sprint(at.Boot), acct: acct,
 		data: make([]byte, soakData), spoken: make(chan spoken, client.DefaultWindowEvents),
 	}
 	for i := range w.data {
@@ -84,19 +83,15 @@ func (w *witness) listen(ctx context.Context) {
 	w.t.Helper()
 	for {
 		l := w.acct.listen(fmt.Sprintf("listener at %s boot %s", w.at.Name, w.boot))
-		sources := map[string]stream{}
 		hear := func(ev event.Event) {
-			s, known := sources[ev.Source()]
-			if !known {
-				part := strings.Split(strings.Clone(ev.Source()), "/") // "/node/boot/key"
-				s = stream{part[1], part[2], part[3]}
-				sources[strings.Clone(ev.Source())] = s
-			}
-			number, err := strconv.Atoi(ev.ID())
-			if err != nil {
+			source := strings.Split(ev.Source(), "/") // "/node/key"
+			boot, id, _ := strings.Cut(ev.ID(), "/")
+			number, err := strconv.Atoi(id)
+			if err != nil || len(source) != 3 {
 				w.t.Errorf("%s: an event of %s with the ID %q", w.at.Name, ev.Source(), ev.ID())
+				return
 			}
-			l.hear(s, number)
+			l.hear(stream{strings.Clone(source[1]), strings.Clone(boot), strings.Clone(source[2])}, number)
 		}
 		s, err := w.c.SubscribeRaw(ctx, client.ByType("said"), hear, client.OnGap(func(g client.Gap) { w.miss(l, g) }),
 			client.WithBarrier(client.BarrierMesh), client.WithBarrierWait(realmesh.Patience/2))
@@ -144,7 +139,7 @@ func (w *witness) speak(ctx context.Context, rng *rand.Rand) {
 		s := streams[rng.IntN(soakKeys)]
 		number := w.acct.say(s)
 		var b event.Builder
-		b.SetString("id", strconv.Itoa(number)).SetString("source", "/"+s.node+"/"+s.boot+"/"+s.key).SetString("type", "said")
+		b.SetString("id", fmt.Sprint(s.boot, "/", number)).SetString("source", "/"+s.node+"/"+s.key).SetString("type", "said")
 		b.SetData(event.TextData, w.data)
 		ack, err := w.c.PublishEnvelope(ctx, b.Append(nil))
 		if err != nil { // it was not even sent
