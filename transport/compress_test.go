@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -94,7 +95,7 @@ func TestWhatDoesNotShrinkIsTriedEverMoreRarely(t *testing.T) {
 			tries++
 		}
 		frame := batchOf(noise)
-		if out := p.pack(frame); &out[0] != &frame[0] {
+		if out := p.pack(frame, farAway); &out[0] != &frame[0] {
 			t.Fatal("noise is packed")
 		}
 	}
@@ -104,12 +105,12 @@ func TestWhatDoesNotShrinkIsTriedEverMoreRarely(t *testing.T) {
 	text := batchOf([]byte(strings.Repeat(reading(1), 100)))
 	packed := false
 	for range longestBreak + 1 {
-		packed = len(p.pack(text)) < len(text)/2
+		packed = len(p.pack(text, farAway)) < len(text)/2
 	}
 	if !packed {
 		t.Error("what shrinks is not compressed any more")
 	}
-	if small := batchOf([]byte("short")); &p.pack(small)[0] != &small[0] {
+	if small := batchOf([]byte("short")); &p.pack(small, distant)[0] != &small[0] {
 		t.Error("a small batch is packed")
 	}
 }
@@ -117,14 +118,14 @@ func TestWhatDoesNotShrinkIsTriedEverMoreRarely(t *testing.T) {
 func TestAPackedBatchThatIsNoneIsRefused(t *testing.T) {
 	var u unpacker
 	good := s2.Encode(nil, []byte(strings.Repeat("x", 1000)))
-	if out, err := u.unpack(good, 1000); err != nil || len(out) != 1000 {
+	if out, err := u.unpack(wire.PackedBatch, good, 1000); err != nil || len(out) != 1000 {
 		t.Errorf("%d bytes, %v", len(out), err)
 	}
-	if _, err := u.unpack(good, 999); !errors.Is(err, wire.ErrTooLarge) {
+	if _, err := u.unpack(wire.PackedBatch, good, 999); !errors.Is(err, wire.ErrTooLarge) {
 		t.Errorf("one byte too many: %v", err)
 	}
 	for _, bad := range [][]byte{nil, good[:len(good)-1], {0xff, 0xff, 0xff, 0xff, 0xff}, {200, 1, 0xff, 0xff}} {
-		if _, err := u.unpack(bad, 1000); !errors.Is(err, wire.ErrMalformed) {
+		if _, err := u.unpack(wire.PackedBatch, bad, 1000); !errors.Is(err, wire.ErrMalformed) {
 			t.Errorf("% x: %v", bad, err)
 		}
 	}
@@ -133,13 +134,75 @@ func TestAPackedBatchThatIsNoneIsRefused(t *testing.T) {
 func FuzzUnpack(f *testing.F) {
 	f.Add(s2.Encode(nil, []byte(strings.Repeat("x", 1000))))
 	f.Add([]byte{5, 16, 'h', 'e', 'l', 'l', 'o'})
-	var u unpacker
+	var p packer
+	f.Add(bytes.Clone(p.add([]byte(strings.Repeat("x", 1000)))))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		const limit = 64 << 10
-		if out, err := u.unpack(body, limit); err == nil && len(out) > limit {
-			t.Errorf("%d bytes", len(out))
+		for _, kind := range []wire.Kind{wire.PackedBatch, wire.StreamBatch} {
+			var u unpacker
+			for range 2 {
+				if out, err := u.unpack(kind, body, limit); err == nil && len(out) > limit {
+					t.Errorf("%d bytes", len(out))
+				}
+			}
+			u.close()
 		}
 	})
+}
+
+func TestADistantLaneRemembersWhatWentBefore(t *testing.T) {
+	var p packer
+	var u unpacker
+	defer p.close()
+	defer u.close()
+	alone, together := 0, 0
+	rng := rand.New(rand.NewPCG(3, 4))
+	for i := range 3000 {
+		body := []byte(reading(i) + reading(i+1) + reading(i+2))
+		switch {
+		case i%100 == 50: // what cannot shrink comes between
+			for k := range body {
+				body[k] = byte(rng.Uint32())
+			}
+		case i%500 == 7: // and something big
+			body = bytes.Repeat(body, 2000)
+		}
+		plain := batchOf(body)
+		frame := p.pack(plain, distant)
+		if i > 10 && i%50 != 0 && len(body) < 1000 {
+			alone += len(s2.Encode(nil, plain))
+			together += len(frame)
+		}
+		kind, packed := wire.Kind(frame[0]), frame[1+lengthRoom:]
+		if kind == wire.Batch {
+			continue
+		}
+		got, err := u.unpack(kind, packed, 1<<20)
+		if err != nil || !bytes.Equal(got, plain[1+lengthRoom:]) {
+			t.Fatalf("batch %d came back as %d bytes of %d, %v", i, len(got), len(plain), err)
+		}
+	}
+	if together > alone/2 {
+		t.Errorf("small batches take %d bytes, each by itself %d", together, alone)
+	}
+}
+
+func TestAStreamOfBatchesThatIsNoneIsRefused(t *testing.T) {
+	var p packer
+	good := bytes.Clone(p.add([]byte(strings.Repeat("x", 1000))))
+	for what, bad := range map[string][]byte{
+		"nothing": nil, "cut": good[:len(good)-1], "too long": append(bytes.Clone(good), 1), "no zstd": []byte("\x10abcdefgh"),
+	} {
+		var u unpacker
+		if _, err := u.unpack(wire.StreamBatch, bad, 1000); !errors.Is(err, wire.ErrMalformed) {
+			t.Errorf("%s: %v", what, err)
+		}
+		u.close()
+	}
+	var u unpacker
+	if _, err := u.unpack(wire.StreamBatch, good, 999); !errors.Is(err, wire.ErrTooLarge) {
+		t.Errorf("one byte too many: %v", err)
+	}
 }
 
 func BenchmarkPack(b *testing.B) {
@@ -159,7 +222,7 @@ func BenchmarkPack(b *testing.B) {
 			b.SetBytes(int64(len(frame)))
 			b.ReportAllocs()
 			for b.Loop() {
-				p.pack(frame)
+				p.pack(frame, farAway)
 			}
 		})
 	}

@@ -116,6 +116,7 @@ func (s *session) newLane(index int, conn *quic.Conn, stream *quic.Stream) *lane
 // writeLane writes the queued batches, in order.
 func (s *session) writeLane(l *lane) {
 	var packer packer
+	defer packer.close()
 	var load load
 	for {
 		b, more, state := l.queue.next()
@@ -154,8 +155,8 @@ func (s *session) write(l *lane, b *batch, packer *packer) (int, error) {
 	}
 	plain := b.frame()
 	frame := plain
-	if s.far() {
-		frame = packer.pack(plain)
+	if far := s.far(); far > 0 {
+		frame = packer.pack(plain, far)
 	}
 	if _, err := l.stream.Write(frame); err != nil {
 		return 0, err
@@ -171,6 +172,7 @@ func (s *session) readLane(l *lane) {
 	frames := wire.NewReader(l.stream, laneBuffer)
 	frames.Limit = s.link.e.cfg.MaxFrame + batchSize
 	var unpacker unpacker
+	defer unpacker.close()
 	for {
 		l.hungry.Store(true)
 		kind, body, err := frames.Next()
@@ -190,8 +192,8 @@ func (s *session) readLane(l *lane) {
 			if err = s.shift(l, kind, body); err == nil {
 				continue
 			}
-		case kind == wire.PackedBatch:
-			body, err = unpacker.unpack(body, frames.Limit)
+		case kind == wire.PackedBatch, kind == wire.StreamBatch:
+			body, err = unpacker.unpack(kind, body, frames.Limit)
 		case kind != wire.Batch:
 			err = refuse(codeProtocol, "frame of kind %#x on a lane", kind)
 		}

@@ -51,6 +51,7 @@ const (
 	Layer   Kind = 0x08 // the name of a private layer; its bytes follow, unframed
 
 	PackedBatch Kind = 0x09 // a Batch's body as a block of S2
+	StreamBatch Kind = 0x0d // a Batch's body as the next part of a lane's zstd stream
 	Move        Kind = 0x0a // on a lane: a slice of the keys leaves it
 	Moved       Kind = 0x0b // on a lane: a slice of the keys comes to it
 	Lanes       Kind = 0x0c // on a control stream: how many lanes the peer needs
