@@ -60,14 +60,25 @@ type lane struct {
 
 // parcel is a flow's frame as a record of a lane.
 type parcel struct {
-	how   wire.How
-	frame *flow.Frame
+	how     wire.How
+	visited wire.Visited
+	frame   *flow.Frame
+	rest    []byte // of a frame that is passed on: what follows its head
 }
 
-func (p *parcel) Size() int { return wire.HeadSize(nil) + flow.FrameSize(p.frame) }
+func (p *parcel) Size() int {
+	if p.rest != nil {
+		return wire.HeadSize(p.visited) + flow.HeadSize(p.frame) + len(p.rest)
+	}
+	return wire.HeadSize(p.visited) + flow.FrameSize(p.frame)
+}
 
 func (p *parcel) AppendTo(dst []byte) []byte {
-	return flow.AppendFrame(wire.AppendHead(dst, p.how, nil), p.frame)
+	dst = wire.AppendHead(dst, p.how, p.visited)
+	if p.rest != nil {
+		return append(flow.AppendHead(dst, p.frame), p.rest...)
+	}
+	return flow.AppendFrame(dst, p.frame)
 }
 
 func newFlows(n *Node) *flows {
@@ -91,7 +102,7 @@ func newFlows(n *Node) *flows {
 // path is where a flow to another region goes now.
 func (f *flows) path(region string, lane uint8) flow.Path {
 	hop := f.n.graph.Hop(region, lane)
-	return flow.Path{Next: hop.Next, Link: hop.Link}
+	return flow.Path{Next: hop.Next, Link: hop.Link, Shared: hop.Shared}
 }
 
 // reroute sends every flow where the graph says now.
@@ -176,7 +187,7 @@ func (l *lane) send(now time.Time) { l.origin.Drain(now, l.offer) }
 
 // offer hands a frame of this node's flows to the next node. l.mu is held.
 func (l *lane) offer(to peer.ID, fr *flow.Frame) bool {
-	l.out = parcel{wire.Enter, fr}
+	l.out = parcel{how: wire.Enter, frame: fr}
 	count := fr.Count()
 	switch err := l.f.n.net.Offer(to, l.number, &l.out, int(count)); err {
 	case nil:
@@ -192,7 +203,7 @@ func (l *lane) offer(to peer.ID, fr *flow.Frame) bool {
 
 // Send hands a node of the region a frame. It is the entry's.
 func (l *lane) Send(to peer.ID, fr *flow.Frame) bool {
-	l.out = parcel{wire.Deliver, fr}
+	l.out = parcel{how: wire.Deliver, frame: fr}
 	count := fr.Count()
 	return l.f.n.account(l.f.n.net.Forward(to, l.number, &l.out, int(count)), count)
 }

@@ -52,31 +52,37 @@ func (f *flows) take(now time.Time, from peer.ID, rec *wire.Record, touched *[gr
 		return nil
 	}
 	var head flow.Frame
-	if err := flow.ReadHead(rec.Body, &head); err != nil {
+	rest, err := flow.ReadHead(rec.Body, &head)
+	switch own := f.n.self.Region; {
+	case err != nil:
 		return err
-	}
-	if head.Flow.Lane >= graph.Lanes {
+	case head.Flow.Lane >= graph.Lanes:
 		return fmt.Errorf("a flow on lane %d, there are %d", head.Flow.Lane, graph.Lanes)
+	case rec.How == wire.Deliver && head.Flow.Region != own:
+		return fmt.Errorf("events for region %q to be delivered in region %q", head.Flow.Region, own)
+	case head.Flow.Region == own || slices.ContainsFunc(head.Others, func(c flow.Claim) bool { return c.Region == own }):
+		touched[head.Flow.Lane] = true
+		err = f.lanes[head.Flow.Lane].arrive(now, from, rec)
 	}
-	if head.Flow.Region != f.n.self.Region {
-		if rec.How == wire.Deliver {
-			return fmt.Errorf("events for region %q to be delivered in region %q", head.Flow.Region, f.n.self.Region)
-		}
-		f.relay(from, rec, &head)
-		return nil
+	if err == nil && (head.Flow.Region != f.n.self.Region || len(head.Others) > 0) {
+		f.relay(from, rec, &head, rest)
 	}
-	l := &f.lanes[head.Flow.Lane]
-	touched[l.number] = true
+	return err
+}
+
+// arrive takes a frame for this region.
+func (l *lane) arrive(now time.Time, from peer.ID, rec *wire.Record) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := flow.ReadFrame(rec.Body, &l.in); err != nil {
 		return err
 	}
-	f.n.count.received.Add(l.in.Count())
+	l.in.For(l.f.n.self.Region)
+	l.f.n.count.received.Add(l.in.Count())
 	switch {
 	case rec.How == wire.Deliver:
 		l.receiver.Receive(from, &l.in)
-	case l.in.Flow.Origin == f.n.self.ID:
+	case l.in.Flow.Origin == l.f.n.self.ID:
 		return errors.New("events of this node's own, for its own region")
 	default:
 		l.entry.Receive(now, from, &l.in)
@@ -84,25 +90,43 @@ func (f *flows) take(now time.Time, from peer.ID, rec *wire.Record, touched *[gr
 	return nil
 }
 
-// relay sends a record on towards its region, to where it has not been. What
-// finds no way or no room is dropped: the region will ask the origin for it.
-func (f *flows) relay(from peer.ID, rec *wire.Record, head *flow.Frame) {
+// relay sends a frame on towards the other regions that it is for, to where it has
+// not been: once to each node that is next for some of them. What finds no way or
+// no room is dropped: the region will ask the origin for it.
+func (f *flows) relay(from peer.ID, rec *wire.Record, head *flow.Frame, rest []byte) {
 	n := f.n
 	sender, _ := n.graph.Peer(from)
-	hop := n.graph.Relay(head.Flow.Region, head.Flow.Lane, sender.Region == n.self.Region, slices.Collect(rec.Visited.All()))
-	if hop.Next == "" {
-		n.count.dropped(droppedNoRoute)
-		return
-	}
-	out := *rec
-	if hop.Abroad { // it leaves this region for good
-		out.Visited = rec.Visited.And(n.self.Region)
-	}
-	count := uint64(0)
+	visited := slices.Collect(rec.Visited.All())
+	count, events := head.Upto-head.Prev, uint64(0)
 	if head.Kind == flow.Events {
-		count = head.Upto - head.Prev
+		events = count
 	}
-	n.account(n.net.Forward(hop.Next, head.Flow.Lane, &out, int(count)), count)
+	targets := append([]flow.Claim{{Region: head.Flow.Region, Base: head.Base, Prev: head.Prev}}, head.Others...)
+	targets = slices.DeleteFunc(targets, func(c flow.Claim) bool { return c.Region == n.self.Region })
+	for len(targets) > 0 {
+		hop := n.graph.Relay(targets[0].Region, head.Flow.Lane, sender.Region == n.self.Region, visited)
+		out := *head
+		out.Flow.Region, out.Base, out.Prev, out.Upto = targets[0].Region, targets[0].Base, targets[0].Prev, targets[0].Prev+count
+		out.Others = nil
+		left := targets[:0]
+		for _, c := range targets[1:] {
+			if n.graph.Relay(c.Region, head.Flow.Lane, sender.Region == n.self.Region, visited).Next == hop.Next {
+				out.Others = append(out.Others, c)
+			} else {
+				left = append(left, c)
+			}
+		}
+		targets = left
+		if hop.Next == "" {
+			n.count.dropped(droppedNoRoute)
+			continue
+		}
+		p := parcel{how: rec.How, visited: rec.Visited, frame: &out, rest: rest}
+		if hop.Abroad { // it leaves this region for good
+			p.visited = rec.Visited.And(n.self.Region)
+		}
+		n.account(n.net.Forward(hop.Next, head.Flow.Lane, &p, int(events)), events)
+	}
 }
 
 // account counts events that went to a peer, or were dropped. It reports whether

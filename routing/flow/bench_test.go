@@ -67,7 +67,7 @@ func BenchmarkFlow(b *testing.B) {
 			ev, now := sample(b, bm.size), time.Unix(1, 0)
 			x := &counter{nodes: []peer.ID{"n0", "n1", "n2"}[:bm.nodes], lanes: make([][]byte, bm.nodes)}
 			origin := NewOrigin(OriginConfig{Self: "o", Boot: 1, Budget: NewBudget(0, 0, 1)})
-			origin.SetPath("r", 3, Path{"e", 1})
+			origin.SetPath("r", 3, Path{Next: "e", Link: 1})
 			entry := NewEntry(x, NewReceiver(x, 0), 0)
 			var receivers []*Receiver
 			for _, id := range x.nodes {

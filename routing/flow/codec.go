@@ -13,10 +13,12 @@ import (
 //
 //	frame:  kind (1) | flow | base | prev | upto | rest
 //	        rest of Events: runs (uvarint) | run …
+//	        rest of Shared: claims (uvarint) | claim … | runs (uvarint) | run …
 //	        rest of Lost:   cause (1) | labels
 //	        rest of Mark:   nothing
 //	reply:  flow | upto | again
 //	flow:   origin: text | boot | region: text | lane (1)
+//	claim:  region: text | base | prev
 //	run:    skip | count | size | record …          size: bytes of the records
 //	record: namespace: text | envelope: text        an empty namespace is "default"
 //	labels: n+1, or 0 for any | namespace: text | type: text | …
@@ -31,20 +33,32 @@ const (
 	Events Kind = 1 // runs of events
 	Lost   Kind = 2 // in place of all that lies in (Prev, Upto]: a gap
 	Mark   Kind = 3 // nothing: only the claim
+	shared Kind = 4 // Events with Others, on the wire
 )
 
 // Frame is a claim about the numbers after Prev and up to Upto of a flow, with
 // the events among them that its receiver wants. A frame that is read holds
 // views of the bytes it was read from.
 type Frame struct {
-	Kind   Kind
-	Flow   ID
-	Base   uint64 // from an origin: the first number that is not acknowledged
-	Prev   uint64
-	Upto   uint64
-	Runs   []Run  // of Events
+	Kind Kind
+	Flow ID
+	Base uint64 // from an origin: the first number that is not acknowledged
+	Prev uint64
+	Upto uint64
+	Runs []Run // of Events
+	// Others are flows to further regions, on the same lane, for which the same
+	// events have other numbers: of Events from an origin, so that what is on its
+	// way to several regions passes each link once.
+	Others []Claim
 	Cause  Cause  // of Lost
 	Labels Labels // of Lost
+}
+
+// Claim is what a frame says of another flow: as many numbers after Prev as the
+// frame's own.
+type Claim struct {
+	Region     string
+	Base, Prev uint64
 }
 
 // Run is Count events with numbers in sequence, after Skip numbers that are not
@@ -65,6 +79,8 @@ type Reply struct {
 const (
 	maxName = 128   // bytes of a node's, region's or namespace's name
 	maxRuns = 65536 // of a frame
+	// MaxOthers is how many further flows a frame serves.
+	MaxOthers = 255
 )
 
 // defaultNamespace is written as nothing.
@@ -75,11 +91,7 @@ var ErrMalformed = errors.New("flow: malformed")
 
 // AppendFrame writes a frame at the end of dst.
 func AppendFrame(dst []byte, f *Frame) []byte {
-	dst = append(dst, byte(f.Kind))
-	dst = appendFlow(dst, &f.Flow)
-	dst = binary.AppendUvarint(dst, f.Base)
-	dst = binary.AppendUvarint(dst, f.Prev)
-	dst = binary.AppendUvarint(dst, f.Upto-f.Prev)
+	dst = AppendHead(dst, f)
 	switch f.Kind {
 	case Events:
 		dst = binary.AppendUvarint(dst, uint64(len(f.Runs)))
@@ -97,9 +109,42 @@ func AppendFrame(dst []byte, f *Frame) []byte {
 	return dst
 }
 
+// AppendHead writes all of a frame but what it holds: the rest that ReadHead
+// leaves may follow.
+func AppendHead(dst []byte, f *Frame) []byte {
+	kind := f.Kind
+	if len(f.Others) > 0 {
+		kind = shared
+	}
+	dst = append(dst, byte(kind))
+	dst = appendFlow(dst, &f.Flow)
+	dst = binary.AppendUvarint(dst, f.Base)
+	dst = binary.AppendUvarint(dst, f.Prev)
+	dst = binary.AppendUvarint(dst, f.Upto-f.Prev)
+	if kind == shared {
+		dst = binary.AppendUvarint(dst, uint64(len(f.Others)))
+		for i := range f.Others {
+			c := &f.Others[i]
+			dst = appendText(dst, c.Region)
+			dst = binary.AppendUvarint(dst, c.Base)
+			dst = binary.AppendUvarint(dst, c.Prev)
+		}
+	}
+	return dst
+}
+
+// HeadSize is an upper bound of the bytes that AppendHead adds.
+func HeadSize(f *Frame) int {
+	n := 64 + len(f.Flow.Origin) + len(f.Flow.Region)
+	for i := range f.Others {
+		n += 24 + len(f.Others[i].Region)
+	}
+	return n
+}
+
 // FrameSize is an upper bound of the bytes that AppendFrame adds.
 func FrameSize(f *Frame) int {
-	n := 64 + len(f.Flow.Origin) + len(f.Flow.Region)
+	n := HeadSize(f) + binary.MaxVarintLen64
 	for i := range f.Runs {
 		n += 30 + len(f.Runs[i].Records)
 	}
@@ -114,10 +159,7 @@ func FrameSize(f *Frame) int {
 // lie within its claim.
 func ReadFrame(b []byte, f *Frame) error {
 	r := reader{b: b}
-	f.Kind = Kind(r.byte())
-	r.flow(&f.Flow)
-	f.Base, f.Prev = r.uvarint(), r.uvarint()
-	f.Upto = r.sum(f.Prev, r.uvarint())
+	r.head(f)
 	f.Runs, f.Cause, f.Labels = f.Runs[:0], 0, Labels{List: f.Labels.List[:0]}
 	switch f.Kind {
 	case Events:
@@ -132,18 +174,54 @@ func ReadFrame(b []byte, f *Frame) error {
 	return r.end()
 }
 
-// ReadHead reads the beginning of a frame into f, down to its claim: what one
-// who only passes it on must know.
-func ReadHead(b []byte, f *Frame) error {
+// ReadHead reads the beginning of a frame into f, down to its claims: what one who
+// only passes it on must know. What it holds is the rest of b.
+func ReadHead(b []byte, f *Frame) (rest []byte, err error) {
 	r := reader{b: b}
+	if r.head(f); r.bad != "" {
+		return nil, r.end()
+	}
+	return b[r.at:], nil
+}
+
+func (r *reader) head(f *Frame) {
 	f.Kind = Kind(r.byte())
 	r.flow(&f.Flow)
 	f.Base, f.Prev = r.uvarint(), r.uvarint()
 	f.Upto = r.sum(f.Prev, r.uvarint())
-	if r.bad != "" {
-		return r.end()
+	f.Others = f.Others[:0]
+	if f.Kind != shared {
+		return
 	}
-	return nil
+	f.Kind = Events
+	count := r.uvarint()
+	if count == 0 || count > MaxOthers {
+		r.fail("number of claims")
+	}
+	for ; count > 0 && r.bad == ""; count-- {
+		c := Claim{Region: r.text(maxName), Base: r.uvarint(), Prev: r.uvarint()}
+		if r.sum(c.Prev, f.Upto-f.Prev); r.bad == "" {
+			f.Others = append(f.Others, c)
+		}
+	}
+}
+
+// For turns a frame into that for another of the regions that it serves; false
+// when it serves no such.
+func (f *Frame) For(region string) bool {
+	if f.Flow.Region != region {
+		for i := range f.Others {
+			if c := &f.Others[i]; c.Region == region {
+				count := f.Upto - f.Prev
+				f.Flow.Region, f.Base, f.Prev, f.Upto = c.Region, c.Base, c.Prev, c.Prev+count
+				f.Others = f.Others[:0]
+				return true
+			}
+		}
+		return false
+	}
+	f.Others = f.Others[:0]
+	return true
 }
 
 // Count is how many events a frame holds.

@@ -13,6 +13,8 @@ func frames() []Frame {
 	two := appendRecord(appendRecord(nil, defaultNamespace, []byte("one")), "shop", bytes.Repeat([]byte("x"), 200))
 	return []Frame{
 		{Kind: Events, Flow: id, Base: 5, Prev: 9, Upto: 20, Runs: []Run{{Skip: 2, Count: 2, Records: two}, {Skip: 1, Count: 2, Records: two}}},
+		{Kind: Events, Flow: id, Base: 5, Prev: 9, Upto: 11, Runs: []Run{{Count: 2, Records: two}},
+			Others: []Claim{{"us", 1, 1 << 33}, {"ap/north", 300, 400}}},
 		{Kind: Lost, Flow: id, Prev: 9, Upto: 300, Cause: Overflow, Labels: Labels{Any: true}},
 		{Kind: Lost, Flow: id, Prev: 9, Upto: 300, Cause: Reset, Labels: Labels{List: []Label{{"shop", "a.b"}, {"default", "c"}}}},
 		{Kind: Mark, Flow: id, Prev: 1 << 40, Upto: 1 << 40},
@@ -51,6 +53,32 @@ func TestFlowFramesWithEventsBeyondTheirClaimAreRefused(t *testing.T) {
 	f.Runs[0].Count++
 	if err := ReadFrame(AppendFrame(nil, &f), &got); !errors.Is(err, ErrMalformed) {
 		t.Errorf("a run with fewer records than it says: got %v", err)
+	}
+}
+
+func TestAFrameForSeveralRegionsIsEachRegionsOwn(t *testing.T) {
+	b := AppendFrame(nil, &frames()[1])
+	for _, want := range []Claim{{"eu", 5, 9}, {"us", 1, 1 << 33}, {"ap/north", 300, 400}} {
+		var f Frame
+		if err := ReadFrame(b, &f); err != nil || !f.For(want.Region) {
+			t.Fatalf("%s: %v", want.Region, err)
+		}
+		if f.Flow.Region != want.Region || f.Base != want.Base || f.Prev != want.Prev || f.Upto != want.Prev+2 || f.Count() != 2 || len(f.Others) > 0 {
+			t.Errorf("%s: %+v", want.Region, f)
+		}
+	}
+	var f Frame
+	if err := ReadFrame(b, &f); err != nil || f.For("sa") {
+		t.Errorf("a region that it is not for: %v", err)
+	}
+	f.Others = f.Others[:1] // a relay's part of it
+	rest, err := ReadHead(b, &Frame{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var part Frame
+	if err := ReadFrame(append(AppendHead(nil, &f), rest...), &part); err != nil || len(part.Others) != 1 || part.Count() != 2 {
+		t.Errorf("a part: %+v, %v", part, err)
 	}
 }
 

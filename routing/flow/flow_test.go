@@ -2,6 +2,7 @@ package flow
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -58,7 +59,7 @@ func small(t *testing.T) (*Origin, *event.Event) {
 	ev := sample(t, 10)
 	size := recordSize("default", ev.Bytes())
 	o := NewOrigin(OriginConfig{Self: "o", Boot: 1, Budget: NewBudget(4*size, 0, 1)})
-	o.SetPath("r", 0, Path{"e", 1})
+	o.SetPath("r", 0, Path{Next: "e", Link: 1})
 	return o, &ev
 }
 
@@ -114,7 +115,7 @@ func TestFlowEventsThatAreNotAcknowledgedInTimeBecomeAGap(t *testing.T) {
 		t.Error("lost before their time")
 	}
 	o.Tick(begin.Add(DefaultTTL + time.Second))
-	o.SetPath("r", 0, Path{"e", 2})
+	o.SetPath("r", 0, Path{Next: "e", Link: 2})
 	expect(t, "sent", drained(o, begin), claimed{Lost, 1, 0, 3, 0, Expired})
 }
 
@@ -131,9 +132,9 @@ func TestFlowIsSentAgainFromTheFirstUnacknowledgedOnAnotherPath(t *testing.T) {
 	mustPublish(t, o, 4, ev, DropOldest)
 	expect(t, "sent", drained(o, begin), claimed{Events, 1, 0, 4, 4, 0})
 	o.Reply(begin, &Reply{Flow: ID{"o", 1, "r", 0}, Upto: 2})
-	o.SetPath("r", 0, Path{"e", 1})
+	o.SetPath("r", 0, Path{Next: "e", Link: 1})
 	expect(t, "sent on the same path", drained(o, begin))
-	o.SetPath("r", 0, Path{"e", 2})
+	o.SetPath("r", 0, Path{Next: "e", Link: 2})
 	expect(t, "sent on another link", drained(o, begin), claimed{Events, 3, 2, 4, 2, 0})
 }
 
@@ -142,7 +143,7 @@ func TestFlowWithNothingLeftIsStillMadeKnownToAnotherEntryNode(t *testing.T) {
 	mustPublish(t, o, 4, ev, DropOldest)
 	drained(o, begin)
 	o.Reply(begin, &Reply{Flow: testFlow, Upto: 4})
-	o.SetPath("r", 0, Path{"f", 1})
+	o.SetPath("r", 0, Path{Next: "f", Link: 1})
 	expect(t, "sent on another path", drained(o, begin), claimed{Mark, 5, 4, 4, 0, 0})
 	o.Reply(begin, &Reply{Flow: testFlow, Again: 2})
 	expect(t, "sent to an entry node that lacks what is acknowledged", drained(o, begin), claimed{Mark, 5, 4, 4, 0, 0})
@@ -221,6 +222,58 @@ func (l *log) Send(_ peer.ID, f *Frame) bool {
 		l.frames = append(l.frames, claimOf(f))
 	}
 	return !l.full
+}
+
+func TestFlowsToRegionsBehindOneNodeShareWhatIsTheSame(t *testing.T) {
+	o := NewOrigin(OriginConfig{Self: "o", Boot: 1, Budget: NewBudget(0, 0, 1)})
+	for _, region := range []string{"b", "c", "d"} {
+		o.SetPath(region, 0, Path{Next: "x", Link: 1, Shared: true})
+	}
+	o.SetPath("e", 0, Path{Next: "y", Link: 1})
+	ev, other := sample(t, 10), sample(t, 20)
+	publish := func(ev *event.Event, regions ...string) {
+		for _, region := range regions {
+			if err := o.Publish(begin, region, 0, "default", ev, DropOldest); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	upto := map[string]uint64{}
+	frames, carried := 0, uint64(0)
+	drain := func() {
+		o.Drain(begin, func(_ peer.ID, f *Frame) bool {
+			frames++
+			carried += f.Count()
+			for _, c := range append([]Claim{{f.Flow.Region, f.Base, f.Prev}}, f.Others...) {
+				if c.Prev != upto[c.Region] {
+					t.Errorf("region %s: a frame after %d, what came before ends at %d", c.Region, c.Prev, upto[c.Region])
+				}
+				upto[c.Region] += f.Upto - f.Prev
+			}
+			return true
+		})
+	}
+	publish(&other, "c") // so that the numbers differ
+	drain()
+	frames, carried = 0, 0
+	publish(&ev, "b", "c", "d", "e")
+	publish(&other, "b", "c", "d", "e")
+	drain()
+	if frames != 2 || carried != 4 {
+		t.Errorf("%d frames with %d events, want one for b, c and d, and one for e", frames, carried)
+	}
+	publish(&ev, "b", "c")
+	publish(&other, "b", "d")
+	drain()
+	if want := map[string]uint64{"b": 4, "c": 4, "d": 3, "e": 2}; !maps.Equal(upto, want) {
+		t.Errorf("sent up to %v, want %v", upto, want)
+	}
+	for region, n := range upto {
+		o.Reply(begin, &Reply{Flow: ID{"o", 1, region, 0}, Upto: n})
+		if o.Pending(region) {
+			t.Errorf("region %s has acknowledged all, and something is pending", region)
+		}
+	}
 }
 
 var testFlow = ID{"o", 1, "r", 0}

@@ -1,6 +1,7 @@
 package flow
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -48,6 +49,9 @@ type OriginConfig struct {
 type Path struct {
 	Next peer.ID
 	Link uint64
+	// Shared says that flows to other regions, on the same lane, have the same
+	// next node: what is for several of them is sent there once.
+	Shared bool
 }
 
 // OriginStats are what an Origin has done, and what it holds.
@@ -67,8 +71,10 @@ type Origin struct {
 	least   int // bytes of a window, and
 	first   int // those it begins with
 	stats   OriginStats
-	frame   Frame  // the one that is being sent
-	run     [1]Run // of frame
+	frame   Frame      // the one that is being sent
+	run     [1]Run     // of frame
+	sharing []*outflow // those of frame's Others
+	others  []Claim    // of frame
 }
 
 // target is a region that flows lead to.
@@ -205,10 +211,11 @@ func (o *Origin) Reroute() {
 }
 
 func (o *Origin) setPath(f *outflow, p Path) {
-	if f.path == p {
+	before := f.path
+	f.path = p
+	if before.Next == p.Next && before.Link == p.Link {
 		return
 	}
-	f.path = p
 	f.renew(o.least, o.first)
 	f.mark = f.next > 1 // the new entry node must hear of the flow even when nothing is left of it
 	o.rewind(f, f.acked+1)
@@ -306,15 +313,14 @@ func (o *Origin) Drain(now time.Time, send func(to peer.ID, f *Frame) bool) {
 func (o *Origin) drain(now time.Time, f *outflow, send func(to peer.ID, f *Frame) bool) bool {
 	for f.path.Next != "" && f.due() {
 		o.fill(f)
+		o.share(f)
 		if !send(f.path.Next, &o.frame) {
 			return false
 		}
-		f.sent, f.mark = now, false
-		if o.frame.Kind == Events {
-			f.add(now, o.frame.Upto, len(o.run[0].Records))
-			f.atNum, f.atOff = o.frame.Upto+1, len(f.at.buf)
+		o.passed(now, f, o.frame.Upto)
+		for i, g := range o.sharing {
+			o.passed(now, g, o.others[i].Prev+o.frame.Upto-o.frame.Prev)
 		}
-		f.cursor = o.frame.Upto + 1
 	}
 	return true
 }
@@ -332,19 +338,63 @@ func (o *Origin) fill(f *outflow) {
 		f.at = nil
 		return
 	}
-	off := s.off
-	switch {
-	case f.cursor == s.first:
-	case f.at == s && f.atNum == f.cursor:
-		off = f.atOff
-	default:
-		off = s.offset(f.cursor)
-	}
+	off := f.where(s)
 	f.at = s
 	f.atNum, f.atOff = f.cursor, off
 	o.frame.Kind = Events
 	o.run[0] = Run{Count: s.last - f.cursor + 1, Records: s.buf[off:]}
 	o.frame.Runs = o.run[:]
+}
+
+// share adds the flows to o.frame that have the same events to send to the same
+// node: often those to regions behind another one.
+func (o *Origin) share(f *outflow) {
+	o.sharing, o.others = o.sharing[:0], o.others[:0]
+	if !f.path.Shared || o.frame.Kind != Events || len(o.run[0].Records) > largeSegment {
+		return
+	}
+	for _, t := range o.regions {
+		lane := int(f.id.Lane)
+		if lane >= len(t.lanes) || t.lanes[lane] == nil || t.lanes[lane] == f || len(o.sharing) == MaxOthers {
+			continue
+		}
+		g := t.lanes[lane]
+		if g.path.Next != f.path.Next || g.cursor == g.next || !g.open() {
+			continue
+		}
+		s := g.find(g.cursor)
+		if s.gap() {
+			continue
+		}
+		off := g.where(s)
+		if records := s.buf[off:]; bytes.Equal(records, o.run[0].Records) {
+			g.at, g.atNum, g.atOff = s, g.cursor, off
+			o.sharing = append(o.sharing, g)
+			o.others = append(o.others, Claim{Region: t.name, Base: g.acked + 1, Prev: g.cursor - 1})
+		}
+	}
+	o.frame.Others = o.others
+}
+
+// where is the place of the record of the cursor's number in its segment.
+func (f *outflow) where(s *segment) int {
+	switch {
+	case f.cursor == s.first:
+		return s.off
+	case f.at == s && f.atNum == f.cursor:
+		return f.atOff
+	}
+	return s.offset(f.cursor)
+}
+
+// passed notes that a frame is on its way: up to a number of a flow.
+func (o *Origin) passed(now time.Time, f *outflow, upto uint64) {
+	f.sent, f.mark = now, false
+	if o.frame.Kind == Events {
+		f.add(now, upto, len(o.run[0].Records))
+		f.atNum, f.atOff = upto+1, len(f.at.buf)
+	}
+	f.cursor = upto + 1
 }
 
 // Stats says what the origin has done.

@@ -155,7 +155,7 @@ func (w *world) reroute() {
 	w.path = w.rng.IntN(entryNodes)
 	w.link++
 	if !w.mutant.noResend || w.link == 1 {
-		w.origin.SetPath("r", 0, Path{name(w.path), w.link})
+		w.origin.SetPath("r", 0, Path{Next: name(w.path), Link: w.link})
 	}
 }
 

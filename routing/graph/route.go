@@ -16,6 +16,7 @@ type Hop struct {
 	Abroad bool   // the next node is in another region; else it is a gateway of this one
 	Link   uint64 // tells this way from others: the link to the next node, and the regions after it
 	Route  *Route
+	Shared bool // the ways to other regions begin with the same next node
 }
 
 // Route is the way to a region.
@@ -199,7 +200,23 @@ func (r *routes) find(first map[string]int, around []string) table {
 		t[w.region] = r.steps(&w)
 		extend(w, r.edges[w.region])
 	}
+	t.share()
 	return t
+}
+
+// share marks the hops that lead to a node as others do.
+func (t table) share() {
+	for lane := range Lanes {
+		first := map[peer.ID]*Hop{}
+		for _, hops := range t {
+			h := &hops[lane]
+			if other := first[h.Next]; other != nil {
+				other.Shared, h.Shared = true, true
+			} else {
+				first[h.Next] = h
+			}
+		}
+	}
 }
 
 // cheaper orders ways; where costs are the same, all nodes choose alike.
