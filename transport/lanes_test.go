@@ -39,7 +39,7 @@ func (n *node) needs(id peer.ID, lanes int) {
 func (n *node) waitLanes(id peer.ID, lanes int) {
 	n.t.Helper()
 	s := n.sessionTo(id)
-	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+	for start := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		open, st := s.openLanes(), n.Stats()
 		if open == lanes && st.Links[0].Lanes == lanes && st.Connections == lanes+1 {
 			return
