@@ -34,6 +34,7 @@ type flows struct {
 	pump   chan struct{}             // holds a token while origins may have something to send
 	owing  chan struct{}             // holds a token while replies are due
 	ttl    time.Duration             // of events that are not acknowledged
+	opened atomic.Bool               // this node knows what its region wants
 	fresh  atomic.Pointer[time.Time] // when this node entered the mesh, unless a link broke since
 	lost   lostOrigins
 	absent sync.Map // peer.ID → *absence
@@ -56,6 +57,7 @@ type lane struct {
 	event    event.Event
 	match    routing.Match
 	answers  *answers // set while replies are collected
+	early    map[flow.ID]early
 }
 
 // parcel is a flow's frame as a record of a lane.
@@ -117,8 +119,9 @@ func (f *flows) reroute() {
 	}
 }
 
-// linkUp hears of a new link to a node of this region, and tells it how far the
-// flows are.
+// linkUp hears that a node of this region is linked, and that it is known what it
+// wants: events that passed before that are not told to be none of its. It is told
+// how far the flows are.
 func (f *flows) linkUp(id peer.ID) {
 	for i := range f.lanes {
 		l := &f.lanes[i]

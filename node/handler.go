@@ -31,9 +31,6 @@ type handler Node
 // LinkUp is called when a link's handshake is done.
 func (h *handler) LinkUp(p peer.Peer) {
 	n := (*Node)(h)
-	if p.Region == n.self.Region {
-		n.flows.linkUp(p.ID)
-	}
 	if l, ok := n.net.Link(p.ID); ok {
 		n.graph.SetCost(p.ID, n.cost(&l))
 	}
@@ -46,7 +43,6 @@ func (h *handler) LinkDown(id peer.ID, _ string) {
 	n := (*Node)(h)
 	p, _ := n.graph.Peer(id)
 	p.ID = id
-	n.flows.linkDown(id)
 	n.graph.SetLinked(p, false)
 	if !n.alive(id) {
 		n.drop(p, false) // gossip has said so before
@@ -56,6 +52,7 @@ func (h *handler) LinkDown(id peer.ID, _ string) {
 		n.net.Disconnect(id) // neither dead nor spare links are dialled again, nor who has heard that this node leaves
 	}
 	n.spread.linkDown(id)
+	n.flows.linkDown(id)
 }
 
 // alive reports whether gossip takes a node for alive, or cannot tell yet.

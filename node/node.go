@@ -232,6 +232,7 @@ func (n *Node) Ready() error {
 // to say, and what an earlier start of it said is void.
 func (n *Node) admit() {
 	n.spread.complete()
+	n.flows.open()
 	n.setReady(nil)
 }
 

@@ -84,10 +84,56 @@ func (l *lane) arrive(now time.Time, from peer.ID, rec *wire.Record) error {
 		l.receiver.Receive(from, &l.in)
 	case l.in.Flow.Origin == l.f.n.self.ID:
 		return errors.New("events of this node's own, for its own region")
+	case !l.f.opened.Load():
+		l.postpone(from)
 	default:
 		l.entry.Receive(now, from, &l.in)
 	}
 	return nil
+}
+
+// early is what came of a flow before this node knew what its region wants.
+type early struct {
+	via        peer.ID
+	base, upto uint64
+}
+
+// maxEarly is how many flows of a lane are remembered so; others are asked for
+// when their origins speak again.
+const maxEarly = 4096
+
+// postpone leaves a frame to its origin, which keeps it: an entry node that does
+// not know what its region wants would pass events over. l.mu is held.
+func (l *lane) postpone(via peer.ID) {
+	id := l.in.Flow
+	e, known := l.early[id]
+	if !known {
+		if len(l.early) >= maxEarly {
+			return
+		}
+		id.Origin, id.Region = peer.ID([]byte(id.Origin)), string([]byte(id.Region))
+	}
+	if l.early == nil {
+		l.early = map[flow.ID]early{}
+	}
+	l.early[id] = early{peer.ID([]byte(via)), max(e.base, l.in.Base), max(e.upto, l.in.Upto)}
+}
+
+// open begins with what came early: its origins are asked for it.
+func (f *flows) open() {
+	f.opened.Store(true)
+	now := time.Now()
+	for i := range f.lanes {
+		l := &f.lanes[i]
+		l.mu.Lock()
+		for id, e := range l.early {
+			l.entry.Receive(now, e.via, &flow.Frame{Kind: flow.Mark, Flow: id, Base: e.base, Prev: e.upto, Upto: e.upto})
+		}
+		l.early = nil
+		l.entry.Drain()
+		l.mu.Unlock()
+		l.answer()
+	}
 }
 
 // relay sends a frame on towards the other regions that it is for, to where it has

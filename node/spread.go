@@ -29,7 +29,8 @@ type spread struct {
 
 	mu      sync.Mutex // guards the fields below, and keeps messages in order
 	machine *fact.Machine
-	moved   chan struct{} // closed and replaced when something may have been acknowledged
+	strange map[peer.ID]bool // linked nodes of the region, of which it is not known yet what they want
+	moved   chan struct{}    // closed and replaced when something may have been acknowledged
 }
 
 func newSpread(n *Node) *spread {
@@ -48,7 +49,8 @@ func newSpread(n *Node) *spread {
 			},
 			Seed: n.self.Boot, Compare: compareEvery, Forget: n.cfg.TTL + forgetSlack, Bridge: n.graph.Apart,
 		}),
-		moved: make(chan struct{}),
+		strange: map[peer.ID]bool{},
+		moved:   make(chan struct{}),
 	}
 }
 
@@ -81,6 +83,12 @@ func (s *spread) settle(now time.Time) {
 		}
 		if !s.speak(now) && len(changes) == 0 {
 			break
+		}
+	}
+	for id := range s.strange {
+		if s.machine.Synced(id) {
+			delete(s.strange, id)
+			s.n.flows.linkUp(id)
 		}
 	}
 	for _, m := range s.machine.Out() {
@@ -188,12 +196,18 @@ func (s *spread) poke() { s.do(func(*fact.Machine, time.Time) {}) }
 
 func (s *spread) linkUp(p peer.Peer) {
 	s.do(func(m *fact.Machine, now time.Time) {
+		if p.Region == s.n.self.Region {
+			s.strange[p.ID] = true
+		}
 		m.LinkUp(now, fact.Link{ID: p.ID, Region: p.Region})
 	})
 }
 
 func (s *spread) linkDown(id peer.ID) {
-	s.do(func(m *fact.Machine, now time.Time) { m.LinkDown(now, id) })
+	s.do(func(m *fact.Machine, now time.Time) {
+		delete(s.strange, id)
+		m.LinkDown(now, id)
+	})
 }
 
 func (s *spread) receive(from peer.ID, body []byte) {
