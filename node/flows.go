@@ -57,7 +57,7 @@ type lane struct {
 	event    event.Event
 	match    routing.Match
 	answers  *answers // set while replies are collected
-	early    map[flow.ID]early
+	early    map[flow.ID]*early
 }
 
 // parcel is a flow's frame as a record of a lane.

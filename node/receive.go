@@ -105,18 +105,22 @@ const maxEarly = 4096
 // postpone leaves a frame to its origin, which keeps it: an entry node that does
 // not know what its region wants would pass events over. l.mu is held.
 func (l *lane) postpone(via peer.ID) {
-	id := l.in.Flow
-	e, known := l.early[id]
-	if !known {
+	e := l.early[l.in.Flow]
+	if e == nil {
 		if len(l.early) >= maxEarly {
 			return
 		}
+		if l.early == nil {
+			l.early = map[flow.ID]*early{}
+		}
+		// A key of its own: that of the frame is a view of what the next one overwrites,
+		// and an assignment would replace the key, too.
+		id := l.in.Flow
 		id.Origin, id.Region = peer.ID([]byte(id.Origin)), string([]byte(id.Region))
+		e = new(early)
+		l.early[id] = e
 	}
-	if l.early == nil {
-		l.early = map[flow.ID]early{}
-	}
-	l.early[id] = early{peer.ID([]byte(via)), max(e.base, l.in.Base), max(e.upto, l.in.Upto)}
+	*e = early{peer.ID([]byte(via)), max(e.base, l.in.Base), max(e.upto, l.in.Upto)}
 }
 
 // open begins with what came early: its origins are asked for it.

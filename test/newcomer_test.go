@@ -1,0 +1,48 @@
+package test
+
+import (
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/skeinmesh/skein/test/simmesh"
+)
+
+// A node that comes back is linked to another region before it has heard what
+// the nodes of its own want: their links are the slow ones here. Nobody else is
+// harmed by that: what comes for them from elsewhere is kept where it was said.
+func TestANodeThatComesBackCostsOthersNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &trial{t: t, rng: rand.New(rand.NewPCG(1, 1)), acct: newAccount()}
+		r.m = simmesh.New(t, simmesh.Config{Regions: []int{2, 1}, LAN: 150 * time.Millisecond, WAN: time.Millisecond})
+		r.m.Until(time.Minute, "the region is linked", func() bool { return linked(r.m, "r0", "r0") })
+		time.Sleep(time.Second) // simulated
+		r.listen(1)
+		for range 3 {
+			r.crash(0)
+			r.steady(2, 5*time.Second)
+			r.m.Start(0)
+			r.steady(2, 5*time.Second)
+			r.m.WaitReady(0)
+		}
+		all := r.acct.mark()
+		time.Sleep(10 * time.Second) // simulated
+		for _, w := range r.acct.wrong(all) {
+			t.Error(w)
+		}
+		if c := r.acct.counts(); c.taken < 1000 || c.delivered != c.taken {
+			t.Errorf("it cost something: %v", c)
+		}
+		r.deafen(1)
+	})
+}
+
+// steady has a node publish all the time, on several lanes.
+func (r *trial) steady(from int, long time.Duration) {
+	for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		for _, key := range []string{"a", "b", "c", "d"} {
+			r.publish(r.m.Nodes[from], key)
+		}
+	}
+}
