@@ -15,6 +15,7 @@ type account struct {
 	mu        sync.Mutex // guards the fields below, and the listeners
 	said      map[stream][]saying
 	listeners []*listener
+	broken    []string // what was refused and came
 }
 
 // stream is the events of one start of a node with one key, numbered from 0.
@@ -39,8 +40,9 @@ const (
 
 // listener is a subscriber, and how far it has heard everything.
 type listener struct {
-	a    *account
-	name string
+	a     *account
+	name  string
+	wants func(stream) bool
 
 	heeds   bool           // it must hear what is said
 	ended   bool           // with its node: what is missing at the end is nobody's fault
@@ -90,15 +92,29 @@ func (a *account) say(s stream) (number int) {
 func (a *account) settle(s stream, number int, o outcome) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.said[s][number].outcome = o
+	one := &a.said[s][number]
+	one.outcome = o
+	if one.heard {
+		a.mayCome(s, number)
+	}
 }
 
-// listen adds a listener, which may hear things from now on and must hear what
-// is said once it heeds.
-func (a *account) listen(name string) *listener {
+// mayCome notes when an event came that was refused. The lock is held.
+func (a *account) mayCome(s stream, number int) {
+	if a.said[s][number].outcome == refused {
+		a.broken = append(a.broken, fmt.Sprintf("%v came and was refused", span{s, number, number + 1}))
+	}
+}
+
+// everything is what most listeners want.
+func everything(stream) bool { return true }
+
+// listen adds a listener, which may hear what it wants from now on and must hear
+// what is said of that once it heeds.
+func (a *account) listen(name string, wants func(stream) bool) *listener {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	l := &listener{a: a, name: name, next: map[stream]int{}, excused: map[stream]excuse{}, gaps: map[string]int{}}
+	l := &listener{a: a, name: name, wants: wants, next: map[stream]int{}, excused: map[stream]excuse{}, gaps: map[string]int{}}
 	a.listeners = append(a.listeners, l)
 	return l
 }
@@ -117,6 +133,13 @@ func (l *listener) end() {
 	l.ended = true
 }
 
+// over reports whether it need not hear any more.
+func (l *listener) over() bool {
+	l.a.mu.Lock()
+	defer l.a.mu.Unlock()
+	return l.ended
+}
+
 // hear takes what the listener got next: an event.
 func (l *listener) hear(s stream, number int) {
 	l.a.mu.Lock()
@@ -124,6 +147,9 @@ func (l *listener) hear(s stream, number int) {
 	l.events++
 	said, next := l.a.said[s], l.next[s]
 	switch {
+	case !l.wants(s):
+		l.err("%v was for others", span{s, number, number + 1})
+		return
 	case number >= len(said):
 		l.err("%v was never said", span{s, number, number + 1})
 		return
@@ -132,6 +158,7 @@ func (l *listener) hear(s stream, number int) {
 		return
 	}
 	said[number].heard = true
+	l.a.mayCome(s, number)
 	if l.heeds && !l.ended {
 		l.skipped = append(l.skipped, l.missing(s, number)...)
 	}
@@ -197,21 +224,29 @@ func (a *account) wrong(upto map[stream]int) (wrong []string) {
 	for _, l := range a.listeners {
 		wrong = append(wrong, l.wrong...)
 		wrong = append(wrong, l.short(l.skipped, "")...)
-		if !l.heeds || l.ended {
-			continue
+		if l.heeds && !l.ended {
+			wrong = append(wrong, l.owed(upto)...)
 		}
-		for s, n := range upto {
+	}
+	wrong = append(wrong, a.broken...)
+	slices.Sort(wrong)
+	return slices.Compact(wrong) // several may have heard the same
+}
+
+// owes says what is missing that was said up to a mark.
+func (l *listener) owes(upto map[stream]int) []string {
+	l.a.mu.Lock()
+	defer l.a.mu.Unlock()
+	return l.owed(upto)
+}
+
+// owed is owes with the lock held.
+func (l *listener) owed(upto map[stream]int) (wrong []string) {
+	for s, n := range upto {
+		if l.wants(s) {
 			wrong = append(wrong, l.short(l.missing(s, n), " at the end")...)
 		}
 	}
-	for s, said := range a.said {
-		for i, one := range said {
-			if one.heard && one.outcome == refused {
-				wrong = append(wrong, fmt.Sprintf("%v came and was refused", span{s, i, i + 1}))
-			}
-		}
-	}
-	slices.Sort(wrong)
 	return wrong
 }
 
@@ -238,10 +273,10 @@ func (a *account) taken(s span) (n int) {
 	return n
 }
 
-// counts are how many events were taken, delivered, and reported as gaps by
-// cause.
+// counts are how many events were taken and delivered, and gaps by cause.
 type counts struct {
 	taken, unknown, delivered int
+	listeners                 int // that heeded
 	gaps                      map[string]int
 }
 
@@ -250,6 +285,7 @@ func (c *counts) add(other counts) {
 	c.taken += other.taken
 	c.unknown += other.unknown
 	c.delivered += other.delivered
+	c.listeners += other.listeners
 	if c.gaps == nil {
 		c.gaps = map[string]int{}
 	}
@@ -259,7 +295,7 @@ func (c *counts) add(other counts) {
 }
 
 func (c counts) String() string {
-	s := fmt.Sprintf("%d events taken, %d of unknown outcome, %d delivered; gaps:", c.taken, c.unknown, c.delivered)
+	s := fmt.Sprintf("%d events taken, %d of unknown outcome, %d delivered to %d listeners; gaps:", c.taken, c.unknown, c.delivered, c.listeners)
 	for _, cause := range slices.Sorted(maps.Keys(c.gaps)) {
 		s += fmt.Sprintf(" %s %d", cause, c.gaps[cause])
 	}
@@ -281,6 +317,9 @@ func (a *account) counts() (c counts) {
 	}
 	for _, l := range a.listeners {
 		c.add(counts{delivered: l.events, gaps: l.gaps})
+		if l.heeds {
+			c.listeners++
+		}
 	}
 	return c
 }

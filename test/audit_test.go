@@ -74,7 +74,7 @@ func TestTheAccountFindsWhatBreaksThePromiseAndNothingElse(t *testing.T) {
 		}, []string{"l: 1 of n boot 1 key k numbers 0 to 0 are missing without a gap"}},
 	} {
 		a := newAccount()
-		l := a.listen("l")
+		l := a.listen("l", everything)
 		l.heed()
 		for _, o := range c.said {
 			a.settle(s, a.say(s), o)
@@ -94,9 +94,29 @@ func hearing(s stream, numbers ...int) func(*account, *listener) {
 	}
 }
 
+func TestAListenerHearsWhatItWantsAndNothingElse(t *testing.T) {
+	a, mine, other := newAccount(), stream{"n", "1", "k"}, stream{"n", "1", "other"}
+	l := a.listen("l", func(s stream) bool { return s == mine })
+	l.heed()
+	for _, s := range []stream{mine, other} {
+		a.settle(s, a.say(s), taken)
+	}
+	if got := l.owes(a.mark()); len(got) != 1 {
+		t.Errorf("%q, want one event missing", got)
+	}
+	l.hear(mine, 0)
+	if got := a.wrong(a.mark()); len(got) > 0 {
+		t.Errorf("%q, want nothing", got)
+	}
+	l.hear(other, 0)
+	if got, want := a.wrong(a.mark()), "l: n boot 1 key other numbers 0 to 0 was for others"; len(got) != 1 || got[0] != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
 func TestWhoBeginsToListenLateNeedNotHearWhatWasSaidBefore(t *testing.T) {
 	s, a := stream{"n", "1", "k"}, newAccount()
-	l := a.listen("l")
+	l := a.listen("l", everything)
 	for range 5 {
 		a.settle(s, a.say(s), taken)
 	}

@@ -56,7 +56,7 @@ func (r *trial) listen(at int) {
 	if missing := s.Missing(); len(missing) > 0 {
 		r.t.Fatalf("the barrier of a mesh without faults misses %v", missing)
 	}
-	e := &simEar{at: at, sub: s, l: r.acct.listen(fmt.Sprint("n", at))}
+	e := &simEar{at: at, sub: s, l: r.acct.listen(fmt.Sprint("n", at), everything)}
 	e.l.heed()
 	r.ears = append(r.ears, e)
 	go func() { // ends with the subscription

@@ -17,11 +17,12 @@ import (
 	"github.com/skeinmesh/skein/transport/event"
 )
 
-// witness is a client of a node's process: it publishes all the time, hears
-// everything, and gives account of both.
+// witness is a client of a node's process: it publishes all the time, hears what
+// everybody hears all the time, and now and then what else there is; and gives
+// account of it.
 //
-// Goroutines: one speaks, one waits for acknowledgements; and the client's own.
-// close waits for all.
+// Goroutines: one speaks, one waits for acknowledgements, one is the visitor; and
+// the client's own. close waits for all.
 type witness struct {
 	t    *testing.T
 	at   *realmesh.Node
@@ -31,7 +32,7 @@ type witness struct {
 	l    *listener
 	data []byte
 
-	stop   context.CancelFunc // of speaking
+	stop   context.CancelFunc // of speaking and visiting
 	wg     sync.WaitGroup
 	spoken chan spoken
 
@@ -48,7 +49,8 @@ type spoken struct {
 
 // Load of a witness.
 const (
-	soakKeys  = 5
+	soakKeys  = 5                     // that everybody hears
+	secret    = "secret"              // that only visitors hear
 	soakPause = 10 * time.Millisecond // between events, on average
 	soakData  = 200                   // bytes
 )
@@ -75,6 +77,7 @@ func newWitness(t *testing.T, acct *account, at *realmesh.Node, seed uint64) *wi
 	w.stop = stop
 	w.wg.Go(func() { w.speak(speaking, rand.New(rand.NewPCG(seed, at.Boot))) })
 	w.wg.Go(w.settle)
+	w.wg.Go(func() { w.visit(speaking, rand.New(rand.NewPCG(seed, ^at.Boot))) })
 	return w
 }
 
@@ -82,19 +85,8 @@ func newWitness(t *testing.T, acct *account, at *realmesh.Node, seed uint64) *wi
 func (w *witness) listen(ctx context.Context) {
 	w.t.Helper()
 	for {
-		l := w.acct.listen(fmt.Sprintf("listener at %s boot %s", w.at.Name, w.boot))
-		hear := func(ev event.Event) {
-			source := strings.Split(ev.Source(), "/") // "/node/key"
-			boot, id, _ := strings.Cut(ev.ID(), "/")
-			number, err := strconv.Atoi(id)
-			if err != nil || len(source) != 3 {
-				w.t.Errorf("%s: an event of %s with the ID %q", w.at.Name, ev.Source(), ev.ID())
-				return
-			}
-			l.hear(stream{strings.Clone(source[1]), strings.Clone(boot), strings.Clone(source[2])}, number)
-		}
-		s, err := w.c.SubscribeRaw(ctx, client.ByType("said"), hear, client.OnGap(func(g client.Gap) { w.miss(l, g) }),
-			client.WithBarrier(client.BarrierMesh), client.WithBarrierWait(realmesh.Patience/2))
+		l := w.acct.listen(fmt.Sprintf("listener at %s boot %s", w.at.Name, w.boot), func(s stream) bool { return s.key != secret })
+		s, err := w.subscribe(ctx, "said", l, realmesh.Patience/2)
 		if err != nil {
 			w.t.Fatalf("subscribe at %s: %v", w.at.Name, err)
 		}
@@ -107,6 +99,22 @@ func (w *witness) listen(ctx context.Context) {
 		l.end()
 		s.Close()
 	}
+}
+
+// subscribe lets a listener hear the events of a type.
+func (w *witness) subscribe(ctx context.Context, typ string, l *listener, wait time.Duration) (*client.Subscription, error) {
+	hear := func(ev event.Event) {
+		source := strings.Split(ev.Source(), "/") // "/node/key"
+		boot, id, _ := strings.Cut(ev.ID(), "/")
+		number, err := strconv.Atoi(id)
+		if err != nil || len(source) != 3 {
+			w.t.Errorf("%s: an event of %s with the ID %q", w.at.Name, ev.Source(), ev.ID())
+			return
+		}
+		l.hear(stream{strings.Clone(source[1]), strings.Clone(boot), strings.Clone(source[2])}, number)
+	}
+	return w.c.SubscribeRaw(ctx, client.ByType(typ), hear, client.OnGap(func(g client.Gap) { w.miss(l, g) }),
+		client.WithBarrier(client.BarrierMesh), client.WithBarrierWait(wait))
 }
 
 // miss hears of a gap. After a broken connection the subscription is made anew,
@@ -131,15 +139,14 @@ func (w *witness) broken() bool {
 // speak publishes until it is told to stop.
 func (w *witness) speak(ctx context.Context, rng *rand.Rand) {
 	defer close(w.spoken)
-	var streams [soakKeys]stream
-	for i := range streams {
-		streams[i] = stream{w.at.Name, w.boot, fmt.Sprint(i)}
-	}
 	for ctx.Err() == nil {
-		s := streams[rng.IntN(soakKeys)]
+		s, typ := stream{w.at.Name, w.boot, fmt.Sprint(rng.IntN(soakKeys))}, "said"
+		if rng.IntN(soakKeys+1) == 0 {
+			s.key, typ = secret, "whispered"
+		}
 		number := w.acct.say(s)
 		var b event.Builder
-		b.SetString("id", fmt.Sprint(s.boot, "/", number)).SetString("source", "/"+s.node+"/"+s.key).SetString("type", "said")
+		b.SetString("id", fmt.Sprint(s.boot, "/", number)).SetString("source", "/"+s.node+"/"+s.key).SetString("type", typ)
 		b.SetData(event.TextData, w.data)
 		ack, err := w.c.PublishEnvelope(ctx, b.Append(nil))
 		if err != nil { // it was not even sent
