@@ -38,7 +38,7 @@ type flows struct {
 	fresh  atomic.Pointer[time.Time] // when this node entered the mesh, unless a link broke since
 	lost   lostOrigins
 	absent sync.Map // peer.ID → *absence
-	told   sync.Map // peer.ID → nothing: nodes of the region that have told how far their flows are
+	told   sync.Map // peer.ID → *atomic.Uint32: on which slices nodes of the region have told how far their flows are
 }
 
 // lane is the machines for one slice of the keys. It is their Sink and Exchange.
@@ -128,8 +128,8 @@ func (f *flows) linkUp(id peer.ID) {
 		l.mu.Lock()
 		l.entry.LinkUp(id)
 		l.mu.Unlock()
+		f.n.account(f.n.net.Forward(id, l.number, &wire.Record{How: wire.Told, Body: []byte{l.number}}, 0), 0)
 	}
-	f.n.account(f.n.net.Forward(id, 0, &wire.Record{How: wire.Told}, 0), 0)
 }
 
 // linkDown hears that a link to a node of this region broke.
@@ -149,8 +149,8 @@ func (f *flows) linkDown(id peer.ID) {
 // hasTold reports whether a linked node of the region has told how far the flows
 // are that it is an entry node of.
 func (f *flows) hasTold(id peer.ID) bool {
-	_, told := f.told.Load(id)
-	return told
+	slices, told := f.told.Load(id)
+	return told && slices.(*atomic.Uint32).Load() == 1<<graph.Lanes-1
 }
 
 // publish gives an event that was published here to those who want it, and says

@@ -122,11 +122,16 @@ func (n *Node) knownRegions() []string {
 // LinkViews lists this node's own links.
 func (n *Node) LinkViews() []LinkView {
 	var views []LinkView
+	rates := n.rates.Load()
 	for _, l := range n.net.Links() {
+		rate, reason := (*rates)[l.Peer.ID], l.Reason
+		if l.State == transport.Up {
+			reason = l.Before
+		}
 		views = append(views, LinkView{
 			From: n.self.ID, FromName: n.self.Name, FromRegion: n.self.Region,
 			To: l.Peer.ID, ToName: l.Peer.Name, ToRegion: l.Peer.Region,
-			State: string(l.State), Since: l.Since.UTC(), Reason: l.Reason,
+			State: string(l.State), Since: l.Since.UTC(), Reason: reason, RateIn: rate.in, RateOut: rate.out,
 			RTTMs: float64(l.RTT) / float64(time.Millisecond), Loss: l.Loss, Lanes: l.Lanes, LanesWhy: l.LanesWhy,
 			BytesIn: l.BytesIn, BytesOut: l.BytesOut, SavedBytes: l.Saved, EventsIn: l.EventsIn, EventsOut: l.EventsOut,
 			QueuedBytes: l.Queued, Dropped: l.Dropped,

@@ -46,7 +46,8 @@ type Node struct {
 	live    sync.Map    // *Subscription → nothing: those not closed
 	leaving atomic.Bool // no new links
 	count   counters
-	notice  atomic.Pointer[error] // why the node is not ready; nil when it is
+	rates   atomic.Pointer[map[peer.ID]traffic] // of links, by peer; measure's
+	notice  atomic.Pointer[error]               // why the node is not ready; nil when it is
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -74,6 +75,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	n = &Node{cfg: cfg, log: cfg.Log}
 	n.queues = queue.NewPool()
+	n.rates.Store(&map[peer.ID]traffic{})
 	n.matches.New = func() any { return new(routing.Match) }
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.setReady(errors.New("starting"))

@@ -48,7 +48,11 @@ func (f *flows) receive(from peer.ID, records []byte) {
 // take acts on one record from a peer, as its sender asked.
 func (f *flows) take(now time.Time, from peer.ID, rec *wire.Record, touched *[graph.Lanes]bool) error {
 	if rec.How == wire.Told {
-		f.told.Store(peer.ID([]byte(from)), nil)
+		slices, known := f.told.Load(from)
+		if !known {
+			slices, _ = f.told.LoadOrStore(peer.ID([]byte(from)), new(atomic.Uint32))
+		}
+		slices.(*atomic.Uint32).Or(1 << (rec.Body[0] % graph.Lanes))
 		return nil
 	}
 	var head flow.Frame

@@ -50,13 +50,15 @@ type LinkView struct {
 	ToRegion    string    `json:"toRegion"`
 	State       string    `json:"state"` // up, connecting, down
 	Since       time.Time `json:"since"`
-	Reason      string    `json:"reason,omitempty"` // of the last change
+	Reason      string    `json:"reason,omitempty"` // of the last change: why it is not up or, when it is, why it had not been
 	RTTMs       float64   `json:"rttMs"`
 	Loss        float64   `json:"loss"` // 0 to 1
 	Lanes       int       `json:"lanes"`
 	LanesWhy    string    `json:"lanesWhy,omitempty"` // the reason of the last change of their number
 	BytesIn     uint64    `json:"bytesIn"`
 	BytesOut    uint64    `json:"bytesOut"`
+	RateIn      uint64    `json:"rateIn"`     // bytes in the last second
+	RateOut     uint64    `json:"rateOut"`    // bytes in the last second
 	SavedBytes  uint64    `json:"savedBytes"` // that compression kept from going out
 	EventsIn    uint64    `json:"eventsIn"`
 	EventsOut   uint64    `json:"eventsOut"`

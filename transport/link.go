@@ -49,6 +49,7 @@ type link struct {
 	backoff time.Duration
 	since   time.Time // of the last change of state
 	reason  string    // why the link is not up
+	before  string    // why it was not, when it is up; empty for its first time
 	broken  bool      // it was up once, or an attempt has failed
 	totals  counters  // of sessions that are over
 }
@@ -239,6 +240,9 @@ func (l *link) next() *session {
 // use makes s the session in use. l.mu is held.
 func (l *link) use(s *session) {
 	l.cur = s
+	if l.broken {
+		l.before = l.reason
+	}
 	l.since, l.reason, l.broken = time.Now(), "", true
 	if l.target.Boot <= s.peer.Boot {
 		addr := l.target.Addr

@@ -25,6 +25,7 @@ type LinkStats struct {
 	State     State
 	Since     time.Time     // of the last change between up and not up
 	Reason    string        // why it is not up; empty when up
+	Before    string        // when it is up: why it had not been, unless it is up for the first time
 	RTT       time.Duration // of the last heartbeats, and before them of the handshake; 0 when not up
 	Loss      float64       // the part of packets sent in this session that got lost, 0 to 1
 	Lanes     int           // connections that carry events; 0 when not up
@@ -97,7 +98,7 @@ func (e *Endpoint) Stats() Stats {
 func (l *link) stats() LinkStats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	st := LinkStats{Peer: l.target, State: Connecting, Since: l.since, Reason: l.reason}
+	st := LinkStats{Peer: l.target, State: Connecting, Since: l.since, Reason: l.reason, Before: l.before}
 	if l.broken {
 		st.State = Down
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -37,7 +38,7 @@ what went over them. With --all, the links of every node, as those report them.`
 			if a.json {
 				return a.out.json(links)
 			}
-			a.out.table([]string{"FROM", "TO", "STATE", ">SINCE", ">RTT", ">LOSS", ">LANES", ">IN", ">OUT", ">SAVED",
+			a.out.table([]string{"FROM", "TO", "STATE", ">SINCE", ">RTT", ">LOSS", ">LANES", ">IN", ">OUT", ">IN/S", ">OUT/S", ">SAVED",
 				">EVENTS IN", ">EVENTS OUT", ">QUEUED", ">DROPPED", ""}, linkRows(links, time.Now()))
 			return nil
 		},
@@ -51,12 +52,12 @@ what went over them. With --all, the links of every node, as those report them.`
 func linkRows(links []node.LinkView, now time.Time) [][]cell {
 	var rows [][]cell
 	for _, l := range links {
-		reason := ""
-		switch {
-		case l.State != "up":
-			reason = printable(l.Reason)
-		case l.LanesWhy != "":
-			reason = "lanes: " + printable(l.LanesWhy)
+		reason := printable(l.Reason)
+		if l.State == "up" && reason != "" {
+			reason = "was down: " + reason
+		}
+		if l.LanesWhy != "" {
+			reason = strings.TrimPrefix(reason+"; lanes: "+printable(l.LanesWhy), "; ")
 		}
 		dropped := cell{count(l.Dropped), plain}
 		if l.Dropped > 0 {
@@ -66,7 +67,7 @@ func linkRows(links []node.LinkView, now time.Time) [][]cell {
 			{nodeName(l.FromName, l.From) + " (" + l.FromRegion + ")", bold},
 			{nodeName(l.ToName, l.To) + " (" + l.ToRegion + ")", bold},
 			{l.State, stateStyle(l.State)}, {age(now, l.Since), plain}, {millis(l.RTTMs), plain},
-			{percent(l.Loss), plain}, {fmt.Sprint(l.Lanes), plain}, {size(l.BytesIn), plain}, {size(l.BytesOut), plain}, {size(l.SavedBytes), plain},
+			{percent(l.Loss), plain}, {fmt.Sprint(l.Lanes), plain}, {size(l.BytesIn), plain}, {size(l.BytesOut), plain}, {size(l.RateIn), plain}, {size(l.RateOut), plain}, {size(l.SavedBytes), plain},
 			{count(l.EventsIn), plain}, {count(l.EventsOut), plain}, {size(uint64(l.QueuedBytes)), plain},
 			dropped, {reason, dim},
 		})

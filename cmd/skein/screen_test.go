@@ -148,7 +148,7 @@ func TestTheGraphOfRegionsIsWrittenForGraphvizAndAsAPicture(t *testing.T) {
 func TestLinksAreDrawnAsATable(t *testing.T) {
 	var b bytes.Buffer
 	top := threeRegions()
-	(&screen{w: &b}).table([]string{"FROM", "TO", "STATE", ">SINCE", ">RTT", ">LOSS", ">LANES", ">IN", ">OUT", ">SAVED",
+	(&screen{w: &b}).table([]string{"FROM", "TO", "STATE", ">SINCE", ">RTT", ">LOSS", ">LANES", ">IN", ">OUT", ">IN/S", ">OUT/S", ">SAVED",
 		">EVENTS IN", ">EVENTS OUT", ">QUEUED", ">DROPPED", ""}, linkRows(top.Links, top.At))
 	golden(t, "links.txt", b.String())
 }

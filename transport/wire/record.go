@@ -18,7 +18,7 @@ const (
 	// its entry node; else send it on, to where it has not been.
 	Enter How = 2
 	// Told: you have now been told how far the flows have come that I am an
-	// entry node of. No body.
+	// entry node of, on one slice of the keys: the body, one byte.
 	Told How = 3
 )
 
@@ -117,8 +117,8 @@ func ReadRecord(b []byte) (Record, int, error) {
 			return Record{}, 0, err
 		}
 	case Told:
-		if len(b) > 0 {
-			return Record{}, 0, fmt.Errorf("%w: a Told with a body", ErrMalformed)
+		if len(b) != 1 {
+			return Record{}, 0, fmt.Errorf("%w: a Told with a body of %d bytes, 1 is wanted", ErrMalformed, len(b))
 		}
 	default:
 		return Record{}, 0, fmt.Errorf("%w: record of kind %d", ErrMalformed, rec.How)

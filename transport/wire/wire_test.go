@@ -118,7 +118,7 @@ var records = []Record{
 	{How: Deliver, Body: []byte("frame")},
 	{How: Enter, Body: make([]byte, 300)},
 	{How: Enter, Visited: Visited(nil).And("eu").And("us/east"), Body: []byte("x")},
-	{How: Told},
+	{How: Told, Body: []byte{3}},
 }
 
 // record is rec as it is in a batch.
