@@ -178,6 +178,10 @@ type lostOrigin struct {
 	at   time.Time
 }
 
+// sameLoss is for how long reports of one start's end are of one loss. After that
+// it may have been back in between.
+const sameLoss = 5 * time.Second
+
 // first reports whether a loss is news.
 func (o *lostOrigins) first(id peer.ID, boot uint64) bool {
 	o.mu.Lock()
@@ -185,10 +189,11 @@ func (o *lostOrigins) first(id peer.ID, boot uint64) bool {
 	if o.boots == nil {
 		o.boots = map[peer.ID]lostOrigin{}
 	}
-	if o.boots[id].boot >= boot {
+	now, last := time.Now(), o.boots[id]
+	if last.boot > boot || last.boot == boot && now.Sub(last.at) < sameLoss {
 		return false
 	}
-	o.boots[peer.ID([]byte(id))] = lostOrigin{boot, time.Now()}
+	o.boots[peer.ID([]byte(id))] = lostOrigin{boot, now}
 	return true
 }
 

@@ -209,6 +209,7 @@ func (e *Entry) Receive(now time.Time, via peer.ID, f *Frame) {
 		return
 	}
 	in := e.self.flow(&p.id)
+	e.self.revive(in)
 	e.self.claim(in, p.examined)
 	switch f.Kind {
 	case Events:

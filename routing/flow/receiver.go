@@ -81,6 +81,9 @@ func NewReceiver(sink Sink, forget time.Duration) *Receiver {
 // Receive takes a frame from an entry node.
 func (r *Receiver) Receive(from peer.ID, f *Frame) {
 	in := r.flow(&f.Flow)
+	if f.Upto > in.covered {
+		r.revive(in)
+	}
 	r.claim(in, f.Prev)
 	switch f.Kind {
 	case Events:
@@ -218,6 +221,14 @@ func (r *Receiver) OriginBack(origin peer.ID, boot uint64) {
 	if e, ok := r.ended[origin]; ok && e.boot >= boot && boot > 0 {
 		e.boot = boot - 1
 		r.ended[origin] = e
+	}
+}
+
+// revive notes that something new came of an origin that was taken for gone: its
+// end is not over, or it is not gone.
+func (r *Receiver) revive(in *incoming) {
+	if len(r.ended) > 0 {
+		r.OriginBack(in.id.Origin, in.id.Boot)
 	}
 }
 
