@@ -181,7 +181,7 @@ func (f *flows) pass(id peer.ID, size int, take func(*flows)) bool {
 	}
 	s := h.sessions[id]
 	if h.region != o.region {
-		w.phase.wanBytes += uint64(size + frameBytes)
+		w.phase.wanRest += uint64(size + frameBytes)
 	}
 	way := w.oneWay(h.region, o.region)
 	after := way
@@ -211,10 +211,13 @@ func (f *flows) carry(to peer.ID, how wire.How, fr *flow.Frame, visited wire.Vis
 func (f *flows) bring(to peer.ID, how wire.How, body []byte, visited wire.Visited, events uint64) bool {
 	h, w := f.h, f.h.w
 	o := w.hosts[to]
-	if o != nil && o.region != h.region {
+	size := wire.HeadSize(visited) + len(body)
+	if o != nil && o.region != h.region && events > 0 && f.linked(o) {
 		w.phase.crossings += events
+		w.phase.wanEvents += uint64(size + frameBytes)
+		w.phase.wanRest -= uint64(size + frameBytes) // which pass adds
 	}
-	return f.pass(to, wire.HeadSize(visited)+len(body), func(there *flows) {
+	return f.pass(to, size, func(there *flows) {
 		var fr flow.Frame
 		if err := flow.ReadFrame(body, &fr); err != nil {
 			w.must(err)

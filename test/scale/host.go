@@ -2,6 +2,7 @@ package scale
 
 import (
 	"crypto/sha256"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -43,9 +44,11 @@ type host struct {
 	subs     []*subscription
 	wants    []string // before it has said so
 
-	completed bool // it has said that it has said all
-	dirty     bool // its table may have something new to say
-	moved     bool // its graph may have
+	completed bool               // it has said that it has said all
+	dirty     bool               // its table may have something new to say
+	moved     bool               // its graph may have
+	bridged   map[[2]string]bool // what graph.Apart said at bridgedAt
+	bridgedAt time.Time
 	interests []*wait
 	summaries []*wait
 	lingers   int
@@ -65,15 +68,23 @@ func (nobody) Gap(*queue.Gap)               {}
 
 func (h *host) peer() peer.Peer { return peer.Peer{ID: h.id, Region: h.region.name, Boot: h.boot} }
 
+func newTable(self peer.ID, region string) *routing.Table {
+	t := routing.New(self, region)
+	t.UseKeys([]byte("the key of the mesh"))
+	return t
+}
+
 // speaks reports whether facts of this host are modelled.
 func (h *host) speaks() bool { return h.region.heard || h.gateway }
 
+// says reports whether the host says what its region wants.
+func (h *host) says() bool { return h.gateway || h.w.cfg.everyNode }
+
 // start gives a host the machines of a node that has just started.
 func (h *host) start() {
-	h.table = routing.New(h.id, h.region.name)
-	h.table.UseKeys([]byte("the key of the mesh"))
+	h.table = newTable(h.id, h.region.name)
 	h.sessions = map[peer.ID]*session{}
-	h.completed, h.dirty, h.interests, h.summaries = false, false, nil, nil
+	h.completed, h.dirty, h.moved, h.interests, h.summaries = false, false, true, nil, nil
 	if !h.speaks() {
 		return
 	}
@@ -86,12 +97,12 @@ func (h *host) start() {
 		Seed: h.w.rng.Uint64(), Compare: compareEvery, Forget: 15 * time.Minute,
 	}
 	if h.graph != nil {
-		c.Bridge = h.graph.Apart
+		c.Bridge = h.bridge
 	}
 	h.machine = fact.New(c)
 	for _, r := range h.w.regions {
 		for _, o := range r.hosts {
-			if o != h && o.speaks() && (o.gateway || r == h.region) {
+			if o != h && o.speaks() && (o.says() || r == h.region) {
 				h.machine.Alive(h.w.now, o.id)
 				if h.graph != nil {
 					h.graph.SetPeer(o.peer())
@@ -113,6 +124,23 @@ func (h *host) start() {
 	})
 }
 
+// bridge is graph.Apart. Finding all routes anew at each of many changes that come
+// at once is left out: what it says may be bridgedFor old.
+func (h *host) bridge(from, to string) bool {
+	if h.w.now.Sub(h.bridgedAt) >= bridgedFor {
+		h.bridged, h.bridgedAt = map[[2]string]bool{}, h.w.now
+	}
+	key := [2]string{from, to}
+	apart, known := h.bridged[key]
+	if !known {
+		apart = h.graph.Apart(from, to)
+		h.bridged[key] = apart
+	}
+	return apart
+}
+
+const bridgedFor = 10 * time.Millisecond
+
 // synced reports whether the host knows what its peers knew when it linked to
 // them.
 func (h *host) synced() bool {
@@ -132,7 +160,7 @@ func (h *host) complete() {
 	h.completed = true
 	h.settle(nil)
 	h.machine.Complete(topicInterest)
-	if h.gateway {
+	if h.says() {
 		h.machine.Complete(topicSummary)
 		h.machine.Complete(topicReach)
 	}
@@ -163,7 +191,7 @@ func (h *host) apply(c *fact.Change, from *host) {
 	switch c.Topic {
 	case topicInterest:
 		h.arrived(owner, topicInterest)
-		if h.gateway || h.publisher {
+		if h.says() || h.publisher {
 			h.w.must(h.table.SetNode(c.Owner, c.Adds, c.Removes, c.Full))
 			h.dirty = true
 		}
@@ -173,7 +201,7 @@ func (h *host) apply(c *fact.Change, from *host) {
 			h.w.moreBytes(from, h, s.baseBytes)
 		}
 		switch {
-		case owner.region == h.region && h.gateway:
+		case owner.region == h.region && h.says():
 			adds, removes, full := s.meaning(c)
 			h.table.SetFellow(c.Owner, adds, removes, full)
 			h.dirty = true
@@ -204,7 +232,7 @@ func (h *host) speak() bool {
 	spoke := false
 	if h.moved && h.gateway {
 		h.moved = false
-		adds, removes := difference(h.graph.Reach(), h.machine.Entries(h.id, topicReach))
+		adds, removes := difference(h.reach(), h.machine.Entries(h.id, topicReach))
 		h.w.must(h.machine.Set(topicReach, adds, removes))
 		spoke = len(adds)+len(removes) > 0
 	}
@@ -231,6 +259,20 @@ func (h *host) speak() bool {
 		h.after()
 	}
 	return spoke
+}
+
+// reach is what the host's graph says, or would say if it had one.
+func (h *host) reach() (list []string) {
+	if h.graph != nil {
+		return h.graph.Reach()
+	}
+	for _, r := range h.w.regions {
+		if r != h.region && !h.w.apart[pair(r, h.region)] {
+			list = append(list, fmt.Sprintf("%s %d", r.name, graph.Cost(2*h.w.oneWay(h.region, r), 0, 0)))
+		}
+	}
+	slices.Sort(list)
+	return list
 }
 
 // pass tells the gateways of a region that is not heard what a node of it wants

@@ -2,10 +2,12 @@ package scale
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/skeinmesh/skein/gossip/fact"
 	"github.com/skeinmesh/skein/routing/graph"
+	"github.com/skeinmesh/skein/transport/peer"
 )
 
 // The network between nodes.
@@ -23,6 +25,9 @@ type session struct {
 	link *link
 	last time.Time // when the latest message arrives: links keep order
 	free time.Time // when all that was sent before has left
+
+	heard   bool // this end's region is
+	digests int  // that were sent over it, if that of the other end is not, or only that
 }
 
 // link is up or, for both ends, down.
@@ -39,12 +44,11 @@ type traffic struct {
 // connectAll links all that should be: each region's nodes, and the gateways of
 // all regions to those of the heard ones.
 func (w *world) connectAll() {
-	for _, h := range w.heard {
-		w.connectHost(h)
-	}
 	for _, r := range w.regions {
-		for _, h := range r.gateways {
-			w.connectHost(h)
+		for _, h := range r.hosts {
+			if h.speaks() {
+				w.connectHost(h)
+			}
 		}
 	}
 }
@@ -75,24 +79,24 @@ func pair(a, b *region) [2]int {
 // connect makes a link between two nodes. Each end hears of it before anything
 // comes over it.
 func (w *world) connect(a, b *host) {
-	if a == b || !a.up || !b.up || a.sessions[b.id] != nil {
+	if s := a.sessions[b.id]; a == b || !a.up || !b.up || s != nil && !s.link.ended {
 		return
 	}
 	l := new(link)
 	ends := [2][2]*host{{a, b}, {b, a}}
 	for _, e := range ends {
-		e[0].sessions[e[1].id] = &session{link: l}
+		e[0].sessions[e[1].id] = &session{link: l, heard: e[0].region.heard}
 	}
 	for _, e := range ends {
 		h, o := e[0], e[1]
-		if h.graph != nil {
+		if h.moved = true; h.graph != nil {
 			h.graph.SetCost(o.id, graph.Cost(2*w.oneWay(h.region, o.region), 0, 0))
 			h.graph.SetLinked(o.peer(), true)
 		}
 		h.machine.LinkUp(w.now, fact.Link{ID: o.id, Region: o.region.name})
 	}
-	for _, e := range ends {
-		e[0].settle(nil)
+	for _, h := range []*host{a, b} {
+		w.after(0, func() { h.settle(nil) })
 	}
 }
 
@@ -112,7 +116,7 @@ func (w *world) disconnect(a, b *host) {
 				return
 			}
 			delete(h.sessions, o.id)
-			if h.graph != nil {
+			if h.moved = true; h.graph != nil {
 				h.graph.SetLinked(o.peer(), false)
 			}
 			h.machine.LinkDown(w.now, o.id)
@@ -126,6 +130,11 @@ func (w *world) send(a, b *host, body []byte) {
 	s := a.sessions[b.id]
 	if s == nil {
 		return
+	}
+	if a.region.heard != b.region.heard {
+		if body = w.strip(s, body); body == nil {
+			return
+		}
 	}
 	size := len(body) + frameBytes
 	a.traffic.out += uint64(size)
@@ -193,13 +202,57 @@ func later(a, b time.Time) time.Time {
 // kindNames are the kinds of records in messages of package fact, by number.
 var kindNames = [8]string{1: "delta", 2: "full", 3: "digest", 4: "pull", 5: "ack", 6: "stamp"}
 
-// count adds a message to its sender's traffic, by kind of record.
-func count(t *traffic, body []byte) {
+const (
+	kindDigest = 3
+	kindPull   = 4
+	kindStamp  = 6
+
+	flagOffer = 2 // of a digest that offers one fact
+)
+
+// records yields the records of a message of package fact, whole, with their kind
+// and content.
+func records(body []byte, yield func(kind byte, whole, content []byte)) (head []byte) {
 	_, n := binary.Uvarint(body[1:])
+	head = body[:1+n]
 	for b := body[1+n:]; len(b) > 1; {
 		size, n := binary.Uvarint(b[1:])
-		all := 1 + n + int(size)
-		t.kinds[b[0]&7] += uint64(all)
-		b = b[all:]
+		whole := b[:1+n+int(size)]
+		yield(b[0], whole, whole[1+n:])
+		b = b[len(whole):]
 	}
+	return head
+}
+
+// count adds a message to its sender's traffic, by kind of record.
+func count(t *traffic, body []byte) {
+	records(body, func(kind byte, whole, _ []byte) { t.kinds[kind&7] += uint64(len(whole)) })
+}
+
+// strip takes from a message between a heard gateway and one that is not heard
+// what is only there because the latter does not know what others like it say:
+// comparisons beyond those of a new link, and its questions for their facts. It
+// returns nil when nothing is left.
+func (w *world) strip(s *session, body []byte) []byte {
+	var left []byte
+	head := records(body, func(kind byte, whole, content []byte) {
+		switch {
+		case kind == kindStamp:
+			return
+		case kind == kindDigest && content[0]&flagOffer == 0:
+			if s.digests++; s.digests > 2 {
+				return
+			}
+		case kind == kindPull:
+			owner := w.hosts[peer.ID(content[1:1+content[0]])]
+			if owner == nil || !owner.region.heard && !s.heard {
+				return
+			}
+		}
+		left = append(left, whole...)
+	})
+	if left == nil {
+		return nil
+	}
+	return append(slices.Clip(head), left...)
 }

@@ -30,7 +30,8 @@ type phase struct {
 	due              int // deliveries that events asked for at other nodes
 	reported         int // of them, those that were reported as lost
 	crossings        uint64
-	wanBytes         uint64 // over links between regions, for events and their acknowledgements
+	wanEvents        uint64 // bytes over links between regions, of events,
+	wanRest          uint64 // and of marks, acknowledgements and losses
 	kept             int    // the most bytes that a publisher kept until they were acknowledged
 }
 
@@ -60,6 +61,7 @@ func (w *world) during(name string, length time.Duration) {
 	w.phase = p
 	w.phases = append(w.phases, p)
 	w.run(length)
+	w.cfg.log(name)
 	for _, h := range w.heard {
 		if h.gateway {
 			p.gateway.add(&h.traffic)
@@ -112,6 +114,9 @@ func (w *world) print(out io.Writer) {
 		{"  the last, after the phase", func(p *phase) string { return max(0, p.last.Sub(p.end)).Round(time.Millisecond).String() }},
 		{"node, control bytes/s in", func(p *phase) string { return perSecond(&p.node, p.node.sum.in, p) }},
 		{"  out", func(p *phase) string { return perSecond(&p.node, p.node.sum.out, p) }},
+		{"  both, per new interest", func(p *phase) string {
+			return each((p.node.sum.in+p.node.sum.out)/uint64(max(1, p.node.hosts)), p.began)
+		}},
 		{"gateway, control bytes/s in", func(p *phase) string { return perSecond(&p.gateway, p.gateway.sum.in, p) }},
 		{"  out", func(p *phase) string { return perSecond(&p.gateway, p.gateway.sum.out, p) }},
 		{"  of it to other regions", func(p *phase) string { return perSecond(&p.gateway, p.gateway.sum.wan, p) }},
@@ -125,7 +130,8 @@ func (w *world) print(out io.Writer) {
 		{"worst queue of a node, bytes", func(p *phase) string { return fmt.Sprint(max(p.node.sum.queue, p.gateway.sum.queue)) }},
 		{"events published", func(p *phase) string { return fmt.Sprint(p.published) }},
 		{"other regions that each goes to", func(p *phase) string { return each(uint64(p.regions), p.published) }},
-		{"WAN bytes per event and region", func(p *phase) string { return each(p.wanBytes, p.entered) }},
+		{"WAN bytes per event and region", func(p *phase) string { return each(p.wanEvents, p.entered) }},
+		{"  and in marks and replies", func(p *phase) string { return each(p.wanRest, p.entered) }},
 		{"WAN crossings per event and region", func(p *phase) string { return each(p.crossings, p.entered) }},
 		{"entered a region, wanted by nobody", func(p *phase) string { return share(p.unwanted, p.entered) }},
 		{"came to a node, wanted by nobody", func(p *phase) string { return share(p.useless, p.delivered) }},

@@ -28,7 +28,9 @@ type config struct {
 	crashes       time.Duration // then nodes crash,
 	cut           time.Duration // then one region is cut from half of the others and, as long again, from all,
 	joined        time.Duration // and then it is not any more
+	everyNode     bool          // says a summary of its region, not its gateways alone
 	seed          uint64
+	log           func(what string)
 }
 
 // world is the mesh.
@@ -105,6 +107,7 @@ func begin(cfg config) *world {
 	for _, r := range w.regions {
 		w.populate(r)
 	}
+	cfg.log("all have subscribed")
 	w.connectAll()
 	for _, r := range w.regions {
 		w.announce(r)
@@ -112,6 +115,7 @@ func begin(cfg config) *world {
 	w.lives()
 	w.publishAll()
 	w.run(settleFor)
+	cfg.log("all know of each other")
 	return w
 }
 
@@ -188,12 +192,12 @@ func (w *world) populate(r *region) {
 		return s
 	}
 	if !r.heard {
-		r.table = routing.New("of "+peer.ID(r.name), r.name)
+		r.table = newTable("of "+peer.ID(r.name), r.name)
 		r.said = know(r.table, nil)
 		return
 	}
 	for _, h := range r.hosts {
-		if h.gateway {
+		if h.says() {
 			h.said = know(h.table, h)
 		}
 	}
@@ -208,7 +212,7 @@ func (w *world) announce(r *region) {
 		if r.heard {
 			w.must(h.machine.Set(topicInterest, h.wants, nil))
 		}
-		if h.gateway {
+		if h.says() {
 			w.must(h.machine.Set(topicSummary, sortedKeys(h.summary().told), nil))
 		}
 		h.wants = nil
