@@ -173,29 +173,29 @@ func (r *routes) find(first map[string]int, around []string) table {
 	for _, region := range around {
 		done[region] = true
 	}
-	var open []way
+	open := map[string]way{} // the cheapest found so far, by region
 	extend := func(from way, edges map[string]int) {
 		for to, cost := range edges {
-			if !done[to] {
-				path := append(slices.Clip(slices.Clone(from.path)), to)
-				open = append(open, way{to, from.cost + cost + hopPenalty, path})
+			total := from.cost + cost + hopPenalty
+			before, found := open[to]
+			if done[to] || found && before.cost < total {
+				continue
+			}
+			w := way{to, total, append(slices.Clip(from.path), to)}
+			if !found || cheaper(&w, &before) {
+				open[to] = w
 			}
 		}
 	}
 	extend(way{}, first)
 	for len(open) > 0 {
-		best := 0
-		for i := range open {
-			if cheaper(&open[i], &open[best]) {
-				best = i
+		var w way
+		for _, o := range open {
+			if w.region == "" || cheaper(&o, &w) {
+				w = o
 			}
 		}
-		w := open[best]
-		open[best] = open[len(open)-1]
-		open = open[:len(open)-1]
-		if done[w.region] {
-			continue
-		}
+		delete(open, w.region)
 		done[w.region] = true
 		t[w.region] = r.steps(&w)
 		extend(w, r.edges[w.region])

@@ -221,3 +221,27 @@ func TestRoutesOverRandomGraphsNeverLoopAndReachAllThereIs(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkRoutes finds all routes anew, as after each change of what any gateway
+// reaches, where a hundred regions all reach each other.
+func BenchmarkRoutes(b *testing.B) {
+	const regions = 100
+	g := New(at("r000", 0), func() {})
+	name := func(i int) string { return fmt.Sprintf("r%03d", i) }
+	for i := range regions {
+		var reach []string
+		for j := range regions {
+			if j != i {
+				reach = append(reach, fmt.Sprintf("%s %d", name(j), 80+(7*(i+j))%71))
+			}
+		}
+		if i > 0 {
+			g.SetLinked(at(name(i), 0), true)
+			g.SetReach(at(name(i), 0).ID, reach)
+		}
+	}
+	for b.Loop() {
+		g.routes.Store(nil)
+		g.derived()
+	}
+}
