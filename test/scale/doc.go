@@ -23,7 +23,7 @@
 //     from each other: then only heard regions relay facts.
 //   - The graph.Graph of the gateways and of one publisher in each heard region.
 //   - The events of these publishers, from flow.Origin by way of graph.Graph's
-//     hops and relays to flow.Entry at an entry node of each region that the
+//     hops and relays, which split what is for several regions, to flow.Entry at an entry node of each region that the
 //     publisher's Table names, and on to flow.Receiver at the nodes. The
 //     publisher's Table knows all summaries of all gateways.
 //
@@ -37,6 +37,12 @@
 //     not the time that they take. Gateways of heard regions do not crash then.
 //   - Gossip: everybody knows all members, and all rumors are lost. At worst it
 //     adds what package gossip lets memberlist send. Nobody is taken for dead.
+//   - Between a heard gateway and one that is not heard, comparisons other than a
+//     new link's, and questions for what other regions that are not heard say: the
+//     latter does not know these, as it would. A gateway compares with one other
+//     region's a second, which in step costs a few bytes, out of step two digests.
+//   - Whether regions are apart, which decides what is relayed, may be known 10 ms
+//     later than graph.Graph knows it.
 //   - Lanes: a frame of a flow travels alone, uncompressed, as soon as it is made,
 //     and is counted without what QUIC adds, as are control messages.
 //   - The network: 0.5 ms one way inside a region, 40 to 75 between two; one

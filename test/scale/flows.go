@@ -55,7 +55,7 @@ func (h *host) eventFlows() *flows {
 			Self: h.id, Boot: h.boot, Budget: f.budget,
 			Path: func(region string, lane uint8) flow.Path {
 				hop := h.graph.Hop(region, lane)
-				return flow.Path{Next: hop.Next, Link: hop.Link}
+				return flow.Path{Next: hop.Next, Link: hop.Link, Shared: hop.Shared}
 			},
 		})
 	}
@@ -202,12 +202,12 @@ func (f *flows) pass(id peer.ID, size int, take func(*flows)) bool {
 	return true
 }
 
-// carry sends a frame to the next node, which takes it, or brings it on.
+// carry sends a frame to the next node.
 func (f *flows) carry(to peer.ID, how wire.How, fr *flow.Frame, visited wire.Visited) bool {
-	body := flow.AppendFrame(nil, fr)
-	return f.bring(to, how, body, visited, fr.Count())
+	return f.bring(to, how, flow.AppendFrame(nil, fr), visited, fr.Count())
 }
 
+// bring brings an encoded frame to the next node, which takes it.
 func (f *flows) bring(to peer.ID, how wire.How, body []byte, visited wire.Visited, events uint64) bool {
 	h, w := f.h, f.h.w
 	o := w.hosts[to]
@@ -217,27 +217,50 @@ func (f *flows) bring(to peer.ID, how wire.How, body []byte, visited wire.Visite
 		w.phase.wanEvents += uint64(size + frameBytes)
 		w.phase.wanRest -= uint64(size + frameBytes) // which pass adds
 	}
-	return f.pass(to, size, func(there *flows) {
-		var fr flow.Frame
-		if err := flow.ReadFrame(body, &fr); err != nil {
-			w.must(err)
-			return
+	return f.pass(to, size, func(there *flows) { there.take(h, how, body, visited, events) })
+}
+
+// take takes a frame from a peer, for this region or to be relayed.
+func (f *flows) take(from *host, how wire.How, body []byte, visited wire.Visited, events uint64) {
+	w, own := f.h.w, f.h.region.name
+	var head, fr flow.Frame
+	rest, err := flow.ReadHead(body, &head)
+	w.must(err)
+	if head.Flow.Region == own || slices.ContainsFunc(head.Others, func(c flow.Claim) bool { return c.Region == own }) {
+		w.must(flow.ReadFrame(body, &fr))
+		fr.For(own)
+		if how == wire.Deliver {
+			f.receiver.Receive(from.id, &fr)
+		} else {
+			f.entry.Receive(w.now, from.id, &fr)
 		}
-		switch {
-		case how == wire.Deliver:
-			there.receiver.Receive(h.id, &fr)
-		case fr.Flow.Region == there.h.region.name:
-			there.entry.Receive(w.now, h.id, &fr)
-		default:
-			hop := there.relays.Relay(fr.Flow.Region, fr.Flow.Lane, h.region == there.h.region, slices.Collect(visited.All()))
-			if hop.Abroad {
-				visited = visited.And(there.h.region.name)
-			}
-			if hop.Next != "" {
-				there.bring(hop.Next, how, body, visited, events)
+	}
+	targets := append([]flow.Claim{{Region: head.Flow.Region, Base: head.Base, Prev: head.Prev}}, head.Others...)
+	targets = slices.DeleteFunc(targets, func(c flow.Claim) bool { return c.Region == own })
+	next := func(c flow.Claim) graph.Hop {
+		return f.relays.Relay(c.Region, head.Flow.Lane, from.region == f.h.region, slices.Collect(visited.All()))
+	}
+	for count := head.Upto - head.Prev; len(targets) > 0; {
+		c, hop := targets[0], next(targets[0])
+		out := head
+		out.Flow.Region, out.Base, out.Prev, out.Upto, out.Others = c.Region, c.Base, c.Prev, c.Prev+count, nil
+		left := targets[:0]
+		for _, c := range targets[1:] {
+			if next(c).Next == hop.Next {
+				out.Others = append(out.Others, c)
+			} else {
+				left = append(left, c)
 			}
 		}
-	})
+		targets = left
+		passed := visited
+		if hop.Abroad {
+			passed = visited.And(own)
+		}
+		if hop.Next != "" {
+			f.bring(hop.Next, how, append(flow.AppendHead(nil, &out), rest...), passed, events)
+		}
+	}
 }
 
 // Send hands a node of the region a frame. It is the entry's.

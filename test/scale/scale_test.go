@@ -40,7 +40,7 @@ func TestAWholeMeshOfTenThousandNodes(t *testing.T) {
 	if os.Getenv("SKEIN_SOAK") == "" || raced {
 		t.Skip("ten thousand nodes: only in a soak, and without the race detector")
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(40))
+	defer debug.SetGCPercent(debug.SetGCPercent(100))
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(7 << 30))
 	run(t, config{
 		regions: 100, nodes: 100, subscriptions: 100, heard: 2, seed: 1,
