@@ -2,10 +2,12 @@ package test
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/skeinmesh/skein/node"
 	"github.com/skeinmesh/skein/test/simmesh"
 )
 
@@ -35,6 +37,45 @@ func TestANodeThatComesBackCostsOthersNothing(t *testing.T) {
 			t.Errorf("it cost something: %v", c)
 		}
 		r.deafen(1)
+	})
+}
+
+// A node that is taken for dead, comes back and dies: what it said in between is
+// reported, too, though gossip may not have found it again by then.
+func TestANodeThatIsLostTwiceIsReportedTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &trial{t: t, rng: rand.New(rand.NewPCG(1, 1)), acct: newAccount()}
+		r.m = simmesh.New(t, simmesh.Config{Regions: []int{2, 2}})
+		for _, at := range []int{0, 1, 2} {
+			r.listen(at)
+		}
+		for range 5 {
+			r.steady(3, time.Second)
+			r.m.Isolate(3)
+			time.Sleep(20 * time.Second) // simulated: gossip takes it for dead
+			r.m.Heal(3)
+			r.m.Until(time.Minute, "it is linked again", func() bool {
+				return !slices.ContainsFunc(r.m.Nodes[:3], func(n *node.Node) bool {
+					return !slices.ContainsFunc(n.LinkViews(), func(v node.LinkView) bool { return v.ToName == "n3" && v.State == "up" })
+				})
+			})
+			r.steady(3, 100*time.Millisecond)
+			r.m.Isolate(3)
+			r.steady(3, 50*time.Millisecond) // this is lost with it
+			r.crash(3)
+			r.m.Heal(3)
+			r.m.Start(3)
+			r.m.WaitReady(3)
+		}
+		all := r.acct.mark()
+		time.Sleep(2 * time.Minute) // simulated
+		for _, w := range r.acct.wrong(all) {
+			t.Error(w)
+		}
+		t.Log(r.acct.counts())
+		for i := range r.m.Nodes {
+			r.deafen(i)
+		}
 	})
 }
 
