@@ -43,6 +43,22 @@ func (f *flows) past() bool {
 	return f.n.Ready() != nil || at != nil && time.Since(*at) < freshFor
 }
 
+// doubt notes that this node takes publishes without knowing what other regions,
+// or nodes of its own, want: they are to hear of that when they are there.
+func (f *flows) doubt(regions []string, own bool) {
+	for i := range f.lanes {
+		l := &f.lanes[i]
+		l.mu.Lock()
+		for _, region := range regions {
+			l.origin.Doubt(region, l.number)
+		}
+		if own {
+			l.entry.Skip(&l.own)
+		}
+		l.mu.Unlock()
+	}
+}
+
 // disturbed notes that a node of the region is not linked: what is new to this
 // one from now on may have passed it by.
 func (f *flows) disturbed() { f.fresh.Store(nil) }
@@ -51,7 +67,7 @@ func (f *flows) disturbed() { f.fresh.Store(nil) }
 func (f *flows) tell(g *flow.Gap) {
 	n, now := f.n, time.Now()
 	gap := queue.Gap{Cause: queue.Cause(g.Cause.String()), Origin: n.nodeName(g.Flow.Origin), From: now, To: now}
-	if g.To >= g.From {
+	if g.To >= g.From && g.Cause != flow.Reset {
 		gap.Count = g.To - g.From + 1
 	}
 	told := n.table.MatchGap(g.Labels)

@@ -221,7 +221,9 @@ func (n *Node) settle() {
 			break
 		}
 		if time.Since(start) > syncGrace {
-			n.log.Warn("starting without peers that do not answer", "peers", waiting)
+			regions, own := n.unheard()
+			n.log.Warn("starting without peers that do not answer", "peers", waiting, "regions", regions)
+			n.flows.doubt(regions, own)
 			break
 		}
 		switch {
@@ -249,6 +251,37 @@ func (n *Node) unseen() []string {
 	list := slices.DeleteFunc(slices.Clone(n.expected), func(r string) bool { return slices.Contains(known, r) })
 	slices.Sort(list)
 	return slices.Compact(list)
+}
+
+// unheard names the other regions of which no node has said what they want since
+// this one started, and says whether a node of its own region has not.
+func (n *Node) unheard() (regions []string, own bool) {
+	heard := map[string]bool{}
+	for _, p := range n.graph.Peers() {
+		synced := n.net.Linked(p.ID) && n.spread.synced(p.ID)
+		if p.Region != n.self.Region {
+			heard[p.Region] = heard[p.Region] || synced
+		} else if !synced {
+			own = true
+		}
+	}
+	for _, region := range n.unseen() {
+		if region != n.self.Region {
+			heard[region] = false
+		}
+	}
+	for region, yes := range heard {
+		if !yes && !n.spread.knows(region) {
+			regions = append(regions, region)
+		}
+	}
+	if len(n.graph.Peers()) == 0 {
+		for _, p := range n.book.Peers(time.Now()) {
+			own = own || p.Region == n.self.Region
+		}
+	}
+	slices.Sort(regions)
+	return regions, own
 }
 
 // unsettled names the peers that should be linked and in step but are not.

@@ -248,6 +248,19 @@ func (s *spread) version(t fact.Topic) uint64 {
 	return s.machine.Version(t)
 }
 
+// knows reports whether a node of a region has told what the region wants, or
+// somebody else for it.
+func (s *spread) knows(region string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.n.graph.Peers() {
+		if p.Region == region && len(s.machine.Entries(p.ID, topicSummary)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // holds waits until a version of a node's facts is here; it reports false when
 // ctx ends first.
 func (s *spread) holds(ctx context.Context, owner peer.ID, t fact.Topic, incarnation, version uint64) bool {

@@ -126,6 +126,13 @@ func (b *buffer) refuse(cause Cause, namespace, typ string) {
 	b.next++
 }
 
+// doubt gives the next number to a gap that stands for any number of events.
+func (b *buffer) doubt() {
+	g := b.insertGap(len(b.segs), b.next, Reset)
+	g.last, g.labels = b.next, Labels{Any: true}
+	b.next++
+}
+
 func (b *buffer) insertGap(at int, first uint64, cause Cause) *segment {
 	g := &segment{first: first, last: first - 1, cause: cause}
 	b.segs = slices.Insert(b.segs, at, g)

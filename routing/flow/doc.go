@@ -66,7 +66,7 @@ type Cause uint8
 const (
 	Overflow   Cause = 1 // the origin's buffer was full while the region did not acknowledge
 	Expired    Cause = 2 // the region did not acknowledge in time
-	Reset      Cause = 3 // the region was away for so long that it was given up
+	Reset      Cause = 3 // the region was given up, or it was not known what it wanted: nobody knows how many
 	Missed     Cause = 4 // the node had no link while the events passed its region
 	OriginLost Cause = 5 // the origin is gone, and what it had not sent with it
 )

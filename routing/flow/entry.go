@@ -185,6 +185,11 @@ func (e *Entry) Publish(now time.Time, id *ID, namespace string, envelope []byte
 	e.touch(p)
 }
 
+// Skip gives a number of this node's own flow to events that nodes of its region
+// may have wanted when that was not known: whoever is linked later finds it
+// missing.
+func (e *Entry) Skip(id *ID) { e.flow(id).examined++ }
+
 // Receive takes a frame that came from an origin, through the peer via.
 func (e *Entry) Receive(now time.Time, via peer.ID, f *Frame) {
 	p := e.flow(&f.Flow)

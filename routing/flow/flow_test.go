@@ -76,6 +76,18 @@ func TestFlowOverflowTurnsTheOldestIntoAGapInItsPlace(t *testing.T) {
 	}
 }
 
+func TestFlowDoubtIsAGapBeforeWhatComesAfterIt(t *testing.T) {
+	o, ev := small(t)
+	o.Doubt("r", 0)
+	mustPublish(t, o, 2, ev, DropOldest)
+	expect(t, "sent", drained(o, begin), claimed{Lost, 1, 0, 1, 0, Reset}, claimed{Events, 1, 1, 3, 2, 0})
+	e, l := newEntry("a")
+	own := ID{"e", 1, "r", 0}
+	e.Skip(&own)
+	e.LinkUp("b")
+	expect(t, "told to who comes later", l.frames[len(l.frames)-1:], claimed{Mark, 0, 1, 1, 0, 0})
+}
+
 func TestFlowOverflowTurnsTheNewestIntoAGapWhenAskedTo(t *testing.T) {
 	o, ev := small(t)
 	mustPublish(t, o, 10, ev, DropNewest)

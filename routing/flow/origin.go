@@ -253,6 +253,16 @@ func (o *Origin) Reply(now time.Time, p *Reply) {
 	o.wake(f)
 }
 
+// Doubt says that events may have been published that a region wanted, and that
+// were given no number, since what it wants was not known: a gap of unknown size
+// stands for them.
+func (o *Origin) Doubt(region string, lane uint8) {
+	f := o.flow(region, lane)
+	f.doubt()
+	o.cfg.Budget.account(f)
+	o.wake(f)
+}
+
 // Forget gives up what a region has not acknowledged: it becomes a gap that the
 // region hears of if it ever comes back.
 func (o *Origin) Forget(region string) {
