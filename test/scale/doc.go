@@ -94,5 +94,7 @@
 // interest's end as well, which costs about as much as its beginning. Interests of
 // the cut region came to the others, and theirs to it, when the cut was over. The
 // queue of the last phase is the digests that gateways send on all their new links
-// at once.
+// at once. The whole, with five times as many nodes in each region and twice as
+// many subscriptions at each, had not run to its end by then: it needs 7.5 GB and
+// more than four minutes of processor time.
 package scale

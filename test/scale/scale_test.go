@@ -35,7 +35,7 @@ func TestAFewRegionsStandForAll(t *testing.T) {
 }
 
 // The whole is a hundred regions of a hundred nodes with a hundred subscriptions
-// each, of which two are heard. It takes minutes and 8 GiB at most.
+// each, of which two are heard. It needs about 7.5 GB and many minutes.
 func TestAWholeMeshOfTenThousandNodes(t *testing.T) {
 	if os.Getenv("SKEIN_SOAK") == "" || raced {
 		t.Skip("ten thousand nodes: only in a soak, and without the race detector")
