@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // account is the checker of the promise: every event that a node has taken is
@@ -12,6 +13,8 @@ import (
 // of its key, or lies inside a gap that was reported in its place. Whoever runs a
 // mesh tells it what is said and what is heard, from any goroutine.
 type account struct {
+	unlinked atomic.Int32 // nodes that run and cannot hear of new subscribers
+
 	mu        sync.Mutex // guards the fields below, and the listeners
 	said      map[stream][]saying
 	listeners []*listener

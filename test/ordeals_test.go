@@ -164,9 +164,12 @@ func (r *soak) killed(down time.Duration, victims ...int) {
 func (r *soak) zombie(i int) {
 	long := r.seconds(1, 20)
 	r.say("%s is frozen for %v", r.m.Nodes[i].Name, long)
+	r.acct.unlinked.Add(1)
 	r.m.Nodes[i].Pause()
 	time.Sleep(long) // the load goes on
 	r.m.Nodes[i].Resume()
+	r.m.UntilWithin(soakPatience, "the zombie is linked again", r.m.Whole)
+	r.acct.unlinked.Add(-1)
 }
 
 // bad makes the way between two regions bad for a while, by a command of a script
