@@ -1,6 +1,7 @@
 package node
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,16 +44,24 @@ func (f *flows) past() bool {
 	return f.n.Ready() != nil || at != nil && time.Since(*at) < freshFor
 }
 
-// doubt notes that this node takes publishes without knowing what other regions,
-// or nodes of its own, want: they are to hear of that when they are there.
-func (f *flows) doubt(regions []string, own bool) {
+// doubts are what a node did not know when it was ready all the same: what some
+// regions want, or nodes of its own.
+type doubts struct {
+	regions []string
+	own     bool
+}
+
+// confess gives what is published now, before its node knows who wants it, a place
+// in the flows to those who may: a gap, of which they hear when they are there.
+func (f *flows) confess(d *doubts) {
+	d.regions = slices.DeleteFunc(d.regions, f.n.spread.knows)
 	for i := range f.lanes {
 		l := &f.lanes[i]
 		l.mu.Lock()
-		for _, region := range regions {
+		for _, region := range d.regions {
 			l.origin.Doubt(region, l.number)
 		}
-		if own {
+		if d.own {
 			l.entry.Skip(&l.own)
 		}
 		l.mu.Unlock()

@@ -223,7 +223,9 @@ func (n *Node) settle() {
 		if time.Since(start) > syncGrace {
 			regions, own := n.unheard()
 			n.log.Warn("starting without peers that do not answer", "peers", waiting, "regions", regions)
-			n.flows.doubt(regions, own)
+			if len(regions) > 0 || own {
+				n.flows.doubts.Store(&doubts{regions, own})
+			}
 			break
 		}
 		switch {

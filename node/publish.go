@@ -41,6 +41,11 @@ func (n *Node) Publish(ctx context.Context, namespace string, evs []event.Event,
 	if overflow == "" {
 		overflow = n.cfg.Overflow
 	}
+	if n.flows.doubts.Load() != nil {
+		if d := n.flows.doubts.Swap(nil); d != nil {
+			n.flows.confess(d)
+		}
+	}
 	m := n.matches.Get().(*routing.Match)
 	defer n.matches.Put(m)
 	var touched [graph.Lanes]bool
