@@ -19,7 +19,7 @@ func (l *lane) Gap(g *flow.Gap) {
 	if g.First && l.f.past() {
 		return
 	}
-	if g.Cause == flow.OriginLost && !l.f.lost.first(g.Flow.Origin, g.Flow.Boot) {
+	if g.Cause == flow.OriginLost && !l.f.lost.first(g.Flow.Origin, g.Flow.Boot, l.number) {
 		return // another lane has told
 	}
 	l.f.tell(g)
@@ -199,27 +199,35 @@ type lostOrigins struct {
 }
 
 type lostOrigin struct {
-	boot uint64
-	at   time.Time
+	boot  uint64
+	at    time.Time
+	lanes uint64 // those that have found out
 }
 
-// sameLoss is for how long reports of one start's end are of one loss. After that
-// it may have been back in between.
+// sameLoss is for how long the lanes' reports of one start's end are of one loss.
+// After that it may have been back in between.
 const sameLoss = 5 * time.Second
 
-// first reports whether a loss is news.
-func (o *lostOrigins) first(id peer.ID, boot uint64) bool {
+// first reports whether a loss that a lane has found is news. A lane finds each
+// loss once: what it finds again is another one, however soon.
+func (o *lostOrigins) first(id peer.ID, boot uint64, lane uint8) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.boots == nil {
 		o.boots = map[peer.ID]lostOrigin{}
 	}
-	now, last := time.Now(), o.boots[id]
-	if last.boot > boot || last.boot == boot && now.Sub(last.at) < sameLoss {
+	now, last, bit := time.Now(), o.boots[id], uint64(1)<<lane
+	same := last.boot == boot && last.lanes&bit == 0 && now.Sub(last.at) < sameLoss
+	switch {
+	case last.boot > boot:
 		return false
+	case same:
+		last.lanes |= bit
+	default:
+		last = lostOrigin{boot, now, bit}
 	}
-	o.boots[peer.ID([]byte(id))] = lostOrigin{boot, now}
-	return true
+	o.boots[peer.ID([]byte(id))] = last
+	return !same
 }
 
 // back undoes first, and reports whether there was something to undo.
