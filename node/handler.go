@@ -34,6 +34,7 @@ func (h *handler) LinkUp(p peer.Peer) {
 	if l, ok := n.net.Link(p.ID); ok {
 		n.graph.SetCost(p.ID, n.cost(&l))
 	}
+	n.outlived(p)
 	n.graph.SetLinked(p, true)
 	n.spread.linkUp(p)
 }
@@ -106,9 +107,7 @@ type observer Node
 func (o *observer) PeerAlive(p peer.Peer) {
 	n := (*Node)(o)
 	n.book.See(p, time.Now())
-	if old, known := n.graph.Peer(p.ID); known && old.Boot < p.Boot {
-		n.flows.originGone(p.ID, old.Boot, false) // it did not leave
-	}
+	n.outlived(p)
 	n.flows.back(p)
 	if p.Region == n.self.Region && !n.net.Linked(p.ID) {
 		n.flows.disturbed()
@@ -116,6 +115,15 @@ func (o *observer) PeerAlive(p peer.Peer) {
 	n.graph.SetPeer(p)
 	n.spread.do(func(m *fact.Machine, now time.Time) { m.Alive(now, p.ID) })
 	n.relink()
+}
+
+// outlived hears that a node runs, and so that starts of it before this one are
+// over. A link says so long before gossip does, which says it again: for what was
+// still on its way from the earlier start then.
+func (n *Node) outlived(p peer.Peer) {
+	if old, known := n.graph.Peer(p.ID); known && old.Boot < p.Boot {
+		n.flows.originGone(p.ID, old.Boot, false) // it did not leave
+	}
 }
 
 // PeerGone is called when a node left or is taken for dead. The link to a node

@@ -29,6 +29,9 @@ type spread struct {
 
 	mu      sync.Mutex // guards the fields below, and keeps messages in order
 	machine *fact.Machine
+	abroad  bool             // this node has had a link to another region
+	all     time.Time        // when it had said all it had to; zero before
+	summed  bool             // the summary is complete
 	strange map[peer.ID]bool // linked nodes of the region, of which it is not known yet what they want
 	moved   chan struct{}    // closed and replaced when something may have been acknowledged
 }
@@ -137,18 +140,27 @@ func (s *spread) apply(c fact.Change) {
 }
 
 // speak tells the machine what this node has to say now; it reports whether
-// that was anything new.
+// that was anything new. Its region's summary is for gateways to tell: for who has
+// a link to another region, and whoever had one, since nobody can know what the
+// others have heard of his successors.
 func (s *spread) speak(now time.Time) bool {
 	n := s.n
 	before := s.versions()
 	adds, removes := n.table.InterestChanges(now)
 	s.say(topicInterest, adds, removes)
-	adds, removes = n.table.SummaryChanges(now)
-	s.say(topicSummary, adds, removes)
 	adds, removes = n.table.FeedbackChanges(now)
 	s.say(topicCost, adds, removes)
-	adds, removes = difference(n.graph.Reach(), s.machine.Entries(n.self.ID, topicReach))
+	reach := n.graph.Reach()
+	adds, removes = difference(reach, s.machine.Entries(n.self.ID, topicReach))
 	s.say(topicReach, adds, removes)
+	if s.abroad = s.abroad || len(reach) > 0; s.abroad {
+		adds, removes = n.table.SummaryChanges(now)
+		s.say(topicSummary, adds, removes)
+	}
+	if !s.summed && !s.all.IsZero() && (s.abroad || now.Sub(s.all) > silentFor) {
+		s.machine.Complete(topicSummary)
+		s.summed = true
+	}
 	return before != s.versions()
 }
 
@@ -180,12 +192,17 @@ func difference(want, old []string) (adds, removes []string) {
 	return adds, removes
 }
 
+// silentFor is how long a node without a link to another region leaves standing
+// what its earlier start said there: it may be its region's only gateway, and
+// about to link.
+const silentFor = time.Minute
+
 // complete says that this node has said all there is: until then its peers
 // keep what its earlier start said, too.
 func (s *spread) complete() {
-	s.do(func(m *fact.Machine, _ time.Time) {
+	s.do(func(m *fact.Machine, now time.Time) {
+		s.all = now
 		m.Complete(topicInterest)
-		m.Complete(topicSummary)
 		m.Complete(topicReach)
 		m.Complete(topicCost)
 	})
