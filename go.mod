@@ -27,7 +27,11 @@ require (
 	pgregory.net/rapid v1.3.0
 )
 
-require github.com/antlr/antlr4/runtime/Go/antlr v1.4.10 // indirect
+require (
+	github.com/antlr/antlr4/runtime/Go/antlr v1.4.10 // indirect
+	github.com/klauspost/cpuid/v2 v2.3.0 // indirect
+	github.com/klauspost/reedsolomon v1.14.2 // indirect
+)
 
 require (
 	github.com/beorn7/perks v1.0.1 // indirect

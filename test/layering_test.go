@@ -33,10 +33,11 @@ const (
 // of a package keep to it, too, except where testMayImport gives them more. A
 // package that is not listed is a package nobody decided to have.
 var mayImport = map[string]string{
-	"transport/peer":  "",
-	"transport/event": "",
-	"transport/wire":  "transport/peer transport/event",
-	"transport":       words,
+	"transport/peer":   "",
+	"transport/event":  "",
+	"transport/wire":   "transport/peer transport/event",
+	"transport/repair": "",
+	"transport":        "transport/repair " + words,
 
 	"gossip/fact": "transport/peer",
 	"gossip":      "gossip/fact transport/peer",
@@ -112,7 +113,8 @@ var thirdParty = map[string]string{
 
 	"google.golang.org/protobuf/encoding/protowire": "transport/event",
 
-	"github.com/klauspost/compress": "transport",
+	"github.com/klauspost/compress":    "transport",
+	"github.com/klauspost/reedsolomon": "transport/repair",
 
 	"golang.org/x/net":  "transport gossip",
 	"golang.org/x/sys":  "transport store/journal cmd/skein test/wan/tun",

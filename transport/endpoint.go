@@ -36,7 +36,8 @@ type Config struct {
 	// what surrounds it. It must be the same at all nodes. Default wire.MaxFrame.
 	MaxFrame int
 
-	protocol string // for tests: another version than protocolMesh
+	protocol   string // for tests: another version than protocolMesh
+	unrepaired bool   // for tests: as a node that does not know of repair
 }
 
 // Handler is told what comes from other nodes. LinkUp, LinkDown, HandleControl
@@ -179,6 +180,7 @@ func Open(cfg Config) (*Endpoint, error) {
 		return nil, errors.Join(fmt.Errorf("transport: listen on %s: %w", cfg.Conn.LocalAddr(), err), cfg.Conn.Close())
 	}
 	e.wg.Go(e.accept)
+	e.wg.Go(func() { e.socket.mender.flush(e.ctx) })
 	return e, nil
 }
 

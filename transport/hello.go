@@ -26,6 +26,7 @@ type Hello struct {
 	For     peer.ID   `json:"for,omitempty"`     // whom the dialer of a link means
 	Lane    int       `json:"lane,omitempty"`    // which lane of the link, from 0
 	Lanes   int       `json:"lanes,omitempty"`   // how many of a link this node takes; 0 means one
+	Repair  uint32    `json:"repair,omitempty"`  // the tag of packets to this node that are repaired; 0 if it repairs none
 }
 
 // role is what a connection is for.
@@ -46,7 +47,11 @@ const (
 func (e *Endpoint) hello(as role, session string) Hello {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	return Hello{Mesh: e.mesh, Founder: e.founder, Peer: e.self, Role: as, Session: session, Lanes: e.cfg.MaxLanes}
+	h := Hello{Mesh: e.mesh, Founder: e.founder, Peer: e.self, Role: as, Session: session, Lanes: e.cfg.MaxLanes}
+	if !e.cfg.unrepaired {
+		h.Repair = e.socket.mender.tag
+	}
+	return h
 }
 
 // laneHello is the hello of a session's lane.

@@ -38,3 +38,26 @@ func segmentSize(control []byte) int {
 	}
 	return 0
 }
+
+// cutAt is the size of the packets into which the kernel shall cut what is sent,
+// in bytes, as control says, and where it says so; -1 if it does not.
+func cutAt(control []byte) (size, at int) {
+	for rest := control; len(rest) > 0; {
+		head, body, next, err := unix.ParseOneSocketControlMessage(rest)
+		if err != nil {
+			return 0, -1
+		}
+		if head.Level == unix.IPPROTO_UDP && head.Type == unix.UDP_SEGMENT && len(body) >= 2 {
+			return int(binary.NativeEndian.Uint16(body)), len(control) - len(rest) + unix.CmsgSpace(0)
+		}
+		rest = next
+	}
+	return 0, -1
+}
+
+// setCut changes what cutAt has found.
+func setCut(control []byte, at, size int) {
+	if at >= 0 {
+		binary.NativeEndian.PutUint16(control[at:], uint16(size))
+	}
+}

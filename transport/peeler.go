@@ -3,12 +3,15 @@ package transport
 import (
 	"net"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/net/ipv4"
+
+	"github.com/skeinmesh/skein/transport/repair"
 )
 
 // peeler is a UDP socket for quic-go to read. Packets that are not QUIC's it
-// keeps to itself.
+// keeps to itself, or has the mender make some of QUIC's of them.
 //
 // Where the kernel can, it hands over a train of packets of one sender as one
 // piece (generic receive offload), and the peeler cuts it up: that saves most
@@ -17,6 +20,7 @@ import (
 type peeler struct {
 	*net.UDPConn
 	batch   *ipv4.PacketConn
+	mender  *mender
 	packets chan packet
 	dropped *atomic.Uint64
 
@@ -33,6 +37,7 @@ const (
 
 func newPeeler(conn *net.UDPConn, dropped *atomic.Uint64) *peeler {
 	p := &peeler{UDPConn: conn, batch: ipv4.NewPacketConn(conn), packets: make(chan packet, packetQueue), dropped: dropped}
+	p.mender = newMender(conn.WriteMsgUDP, conn.SetReadDeadline)
 	if offloadReceive(conn) {
 		p.trains = make([]ipv4.Message, trainsAtOnce)
 		for i := range p.trains {
@@ -48,16 +53,33 @@ func newPeeler(conn *net.UDPConn, dropped *atomic.Uint64) *peeler {
 // that is taken out stays in the batch as an empty one, which quic-go ignores:
 // it does not expect an empty batch. One goroutine calls it.
 func (p *peeler) ReadBatch(messages []ipv4.Message, flags int) (int, error) {
-	n, err := p.receive(messages, flags)
-	for i := range messages[:max(n, 0)] {
-		m := &messages[i]
-		b := m.Buffers[0][:m.N]
-		if len(b) == 0 || b[0] >= 0x40 {
+	for {
+		if n := p.mender.hand(messages); n > 0 {
+			return n, nil
+		}
+		p.mender.sleep()
+		n, err := p.receive(messages, flags)
+		if err != nil && p.mender.woken(err) {
 			continue
 		}
+		for i := range messages[:max(n, 0)] {
+			p.peel(&messages[i])
+		}
+		return n, err
+	}
+}
+
+// peel takes a packet out that is not QUIC's.
+func (p *peeler) peel(m *ipv4.Message) {
+	b := m.Buffers[0][:m.N]
+	switch {
+	case len(b) == 0 || b[0] >= 0x40:
+	case repair.Is(b[0]):
+		p.mender.take(m)
+	default:
 		m.N, m.NN = 0, 0
 		if b[0] != packetMark {
-			continue
+			return
 		}
 		select {
 		case p.packets <- packet{append([]byte(nil), b[1:]...), addrPort(m.Addr)}:
@@ -65,8 +87,18 @@ func (p *peeler) ReadBatch(messages []ipv4.Message, flags int) (int, error) {
 			p.dropped.Add(1)
 		}
 	}
-	return n, err
 }
+
+// WriteMsgUDP is what quic-go writes with.
+func (p *peeler) WriteMsgUDP(b, control []byte, to *net.UDPAddr) (n, controlN int, err error) {
+	if len(b) == 0 || b[0] < 0x40 {
+		return p.UDPConn.WriteMsgUDP(b, control, to)
+	}
+	return p.mender.write(b, control, to)
+}
+
+// SetReadDeadline is what quic-go ends a read with.
+func (p *peeler) SetReadDeadline(t time.Time) error { return p.mender.quicDeadline(t) }
 
 // receive fills messages with at least one packet.
 func (p *peeler) receive(messages []ipv4.Message, flags int) (int, error) {

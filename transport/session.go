@@ -22,7 +22,8 @@ type session struct {
 	link    *link
 	id      string // made by the dialer
 	peer    peer.Peer
-	dialled bool // by this node
+	dialled bool   // by this node
+	repair  uint32 // the peer's tag, see mender; 0 if it has none
 
 	control  *quic.Conn
 	ctl      *quic.Stream // the control connection's hellos, then its frames
@@ -74,6 +75,7 @@ func newSession(l *link, id string, theirs Hello, dialled bool) *session {
 		id:      id,
 		peer:    theirs.Peer,
 		dialled: dialled,
+		repair:  theirs.Repair,
 		out:     newFrameQueue(),
 		calls:   make(chan struct{}, maxCallsPerLink),
 		begun:   time.Now(),
@@ -171,6 +173,8 @@ func (s *session) serve() {
 	e, l := s.link.e, s.link
 	s.heard.Store(int64(time.Since(s.begun)))
 	e.log.Info("link up", "peer", s.peer.ID, "name", s.peer.Name, "region", s.peer.Region, "addr", s.control.RemoteAddr())
+	far := s.control.ConnectionStats().SmoothedRTT >= farAway
+	defer e.socket.mender.agree(addrPort(s.control.RemoteAddr()), s.repair, far)()
 	l.up.Store(s)
 	e.cfg.Handler.LinkUp(s.peer)
 

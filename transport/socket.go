@@ -31,6 +31,7 @@ type packet struct {
 // socket is the mesh port: QUIC reads and writes it, and other packets pass by.
 type socket struct {
 	quic    *quic.Transport
+	mender  *mender
 	peeled  *peeler // nil where quic-go keeps the other packets
 	dropped atomic.Uint64
 }
@@ -42,7 +43,10 @@ func newSocket(conn net.PacketConn) *socket {
 	s := &socket{}
 	if udp, ok := conn.(*net.UDPConn); ok {
 		s.peeled = newPeeler(udp, &s.dropped)
-		conn = s.peeled
+		s.mender, conn = s.peeled.mender, s.peeled
+	} else {
+		plain := newPlainConn(conn)
+		s.mender, conn = plain.mender, plain
 	}
 	s.quic = &quic.Transport{Conn: conn}
 	return s

@@ -45,6 +45,7 @@ type Stats struct {
 	Connections    int    // QUIC connections that are open
 	Handshakes     int    // incoming ones that are not over
 	PacketsDropped uint64 // of layers, because nobody read them fast enough
+	PacketsRebuilt uint64 // of QUIC's, that the network had lost
 }
 
 // counters of a session, and of a link's past ones.
@@ -88,7 +89,7 @@ func (e *Endpoint) Link(id peer.ID) (LinkStats, bool) {
 
 // Stats is the endpoint as it is now.
 func (e *Endpoint) Stats() Stats {
-	s := Stats{Links: e.Links(), PacketsDropped: e.socket.dropped.Load()}
+	s := Stats{Links: e.Links(), PacketsDropped: e.socket.dropped.Load(), PacketsRebuilt: e.socket.mender.rebuilt.Load()}
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	s.Connections, s.Handshakes = len(e.conns), e.knocks.all
