@@ -231,6 +231,9 @@ func open(t *testing.T, conn net.PacketConn, id peer.ID, options ...func(*Config
 	return n
 }
 
+// unrepaired has a node do without package repair, so that QUIC meets the losses.
+func unrepaired(c *Config) { c.unrepaired = true }
+
 // loopback is a real UDP socket.
 func loopback(t testing.TB) net.PacketConn {
 	t.Helper()

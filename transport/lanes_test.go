@@ -174,7 +174,7 @@ func TestLanesComeWithLossAndGoWithTheLoad(t *testing.T) {
 		t.Run(string(dialer), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, conns := newNetwork(t, 40*time.Millisecond, 2)
-				a, b := open(t, conns[0], dialer), open(t, conns[1], "b")
+				a, b := open(t, conns[0], dialer, unrepaired), open(t, conns[1], "b")
 				linkUp(a, b)
 				w.lose(0.01)
 				flood(t, a, b, 5*time.Second)
@@ -221,7 +221,7 @@ func TestALinkThatNeedsNoMoreLanesHasOne(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, conns := newNetwork(t, test.latency, 2)
-				a, b := open(t, conns[0], "a"), open(t, conns[1], "b", test.b)
+				a, b := open(t, conns[0], "a", unrepaired), open(t, conns[1], "b", test.b)
 				linkUp(a, b)
 				w.lose(test.loss)
 				test.load(t, a, b)

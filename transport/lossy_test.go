@@ -61,7 +61,7 @@ func TestOnALossyLinkSixteenLanesAreManyTimesAsFastAsOne(t *testing.T) {
 	for _, lanes := range []int{1, wire.MaxLanes} {
 		synctest.Test(t, func(t *testing.T) {
 			w, conns := newNetwork(t, 40*time.Millisecond, 2)
-			a, b := open(t, conns[0], "a", func(c *Config) { c.MaxLanes, c.unrepaired = lanes, true }), open(t, conns[1], "b")
+			a, b := open(t, conns[0], "a", unrepaired, func(c *Config) { c.MaxLanes = lanes }), open(t, conns[1], "b")
 			linkUp(a, b)
 			w.lose(0.01)
 			const lasting = 30 * time.Second
