@@ -16,6 +16,9 @@
 // Batches to a peer of another region that is 2 ms away or more are compressed
 // while that makes them smaller, see packer.
 //
+// To a peer that is 2 ms away or more, package repair makes up for packets that
+// get lost, below QUIC, see mender.
+//
 // Every connection begins with a Hello each way, on its first stream, which
 // then goes on as what the connection is for. The node with the lower ID dials
 // at once; the other when there was no link for 2 s, so that it is enough if
@@ -31,8 +34,9 @@
 // link went down. Events that were still queued are counted as dropped; the
 // node above sees to the rest. A queue that is full refuses, it never grows.
 //
-// Goroutines, besides those of quic-go: the acceptor of connections; one for
-// each incoming handshake; one for each incoming connection until it belongs to
+// Goroutines, besides those of quic-go: the acceptor of connections; the
+// flusher of parity; one for each incoming handshake; one for each incoming
+// connection until it belongs to
 // a link, or as long as it lives if it never does; one for each link (dials,
 // calls LinkUp and LinkDown) and, while the link is up, those of session.serve.
 // Close waits for all of them.
