@@ -18,9 +18,12 @@ type meter struct {
 	halved        time.Duration
 }
 
-// newMeter expects 1 % loss until it knows better: a connection begins by
-// doubling its window, and a loss then costs more than ever after.
-func newMeter(now time.Duration) meter { return meter{numbers: 150, lost: 1.5, halved: now} }
+// newMeter expects 1 % loss for its first two seconds, or until it knows better:
+// a connection begins by doubling its window, and a loss then costs more than
+// ever after.
+func newMeter(now time.Duration) meter {
+	return meter{numbers: 45, lost: 0.45, halved: now - forgetAfter/2}
+}
 
 func (m *meter) add(numbers, lost float64, now time.Duration) {
 	m.numbers, m.lost = m.numbers+numbers, m.lost+lost
