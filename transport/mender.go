@@ -114,9 +114,10 @@ func (m *mender) at(addr net.Addr) *mend {
 // control says so. Those that would leave no room for what repair adds are lost:
 // to QUIC, which tries what passes, the way is a little narrower than it is.
 func (m *mender) write(b, control []byte, to *net.UDPAddr) (n, controlN int, err error) {
-	size, at := cutAt(control)
-	if at < 0 || size > len(b) {
-		size = len(b)
+	cut, at := cutAt(control)
+	size := len(b)
+	if at >= 0 {
+		size = min(cut, size)
 	}
 	if size > repair.MaxInner {
 		return len(b), len(control), nil
@@ -128,7 +129,9 @@ func (m *mender) write(b, control []byte, to *net.UDPAddr) (n, controlN int, err
 	now := m.now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	way := p.out.Way(size, now)
+	p.control = append(p.control[:0], control...)
+	m.probe(p, at, now)
+	way := p.out.Way(b, max(cut, 0))
 	if way == repair.AsIs {
 		return m.send(b, control, to)
 	}
@@ -145,7 +148,6 @@ func (m *mender) write(b, control []byte, to *net.UDPAddr) (n, controlN int, err
 		head = len(p.buf) - before - len(one)
 		rest = rest[len(one):]
 	}
-	p.control = append(p.control[:0], control...)
 	setCut(p.control, at, size+head)
 	if _, _, err := m.send(p.buf, p.control, to); err != nil {
 		return 0, 0, err
@@ -159,6 +161,18 @@ func (m *mender) write(b, control []byte, to *net.UDPAddr) (n, controlN int, err
 		}
 	}
 	return len(b), len(control), nil
+}
+
+// probe sends the packets that try sizes, one by one. p.mu is held. A size that
+// the kernel refuses does not pass either.
+func (m *mender) probe(p *mend, at int, now time.Duration) {
+	for {
+		if p.buf = p.out.Probe(p.buf[:0], now); len(p.buf) == 0 {
+			return
+		}
+		setCut(p.control, at, len(p.buf))
+		m.send(p.buf, p.control, p.addr)
+	}
 }
 
 // flushPeer ends the peer's group and sends its parity. p.mu is held. An error is

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	"github.com/quic-go/quic-go"
+
+	"github.com/skeinmesh/skein/transport/repair"
 )
 
 // packetMark begins every packet on the mesh port that is not QUIC's, whose
@@ -48,7 +50,7 @@ func newSocket(conn net.PacketConn) *socket {
 		plain := newPlainConn(conn)
 		s.mender, conn = plain.mender, plain
 	}
-	s.quic = &quic.Transport{Conn: conn}
+	s.quic = &quic.Transport{Conn: conn, ConnectionIDLength: repair.ConnIDLength}
 	return s
 }
 

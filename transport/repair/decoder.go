@@ -65,7 +65,7 @@ type Decoder struct {
 
 	told   report        // the next one, but for its echo
 	fresh  bool          // the last packet is one to echo
-	larger bool          // a larger one than was reported has come
+	larger bool          // one has come whose size is to be reported
 	toldAt time.Duration // when the last one was made
 
 	rebuilt, givenUp uint64
@@ -104,6 +104,9 @@ func (d *Decoder) Take(b, note []byte, now time.Duration) []byte {
 			return inner
 		}
 		return d.number(binary.BigEndian.Uint32(b[5:]), b[0] == kindGuarded, inner, note, now)
+	case len(b) > 0 && b[0] == kindPadding:
+		d.told.largest = max(d.told.largest, uint16(len(b)))
+		d.larger = true
 	case len(b) > parityHead+lengthSize && b[0] == kindParity:
 		d.told.largest = max(d.told.largest, uint16(len(b)))
 		d.parity(binary.BigEndian.Uint32(b[5:]), int(b[9]), int(b[10]), b[parityHead:], note, now)

@@ -29,6 +29,7 @@
 //	+-----+----------------+--------------+----------------------
 //	|  5  | tag            | first number |count|index| parity    of count packets
 //	|  6  | tag            | echo         | numbers(4) | lost(4) | largest(2)
+//	|  7  | tag            | padding                             tries a size
 //	+-----+----------------+--------------+----------------------
 //
 // Parity is over each packet's length (2 bytes) and content, as if followed by
@@ -37,11 +38,12 @@
 // there were and were lost until now, repaired or not, and the size of the
 // largest packet that came.
 //
-// The header takes room: a packet that would not fit with it into the largest
-// packet known to pass goes as kind 4, as large as its parity would be; if the
-// report says that it came, packets of that size are repaired from then on. So
-// what QUIC learns about packet sizes that way stays true. Where a few of these
-// get lost, packets of that size go without repair.
+// The header takes room, on a path that may have little. Padding finds out how
+// large packets may be, see ladder; until a size is known to pass, and where
+// QUIC's packets have no room for what is added, they go as they are, so that
+// repair never makes a path narrower for them. QUIC tries sizes as well. Those
+// packets go as kind 4, as large as their parity would be: so QUIC settles on
+// sizes that can be repaired, see conns.
 //
 // There are no sockets, clocks or goroutines here: an Encoder turns packets into
 // those to send, a Decoder those that came into packets. Either belongs to one

@@ -13,11 +13,6 @@ const (
 	fullGroup = 48  // packets from which on a group ends at the end of a train
 	stride    = 16  // of numbers whose time is kept, and which are echoed
 	keptTimes = 512 // of them
-
-	firstSize = 1280                   // of QUIC's packets: these pass, and a few bytes more are likely to
-	doubtful  = time.Second            // without news, they are not
-	maxTries  = 32                     // packets of a size that may not pass, before they go as they are
-	tryAgain  = 250 * time.Millisecond // with one of them
 )
 
 // Way is how a packet is to be sent.
@@ -25,19 +20,16 @@ type Way int
 
 const (
 	AsIs     Way = iota // without Append
-	Bare                // outside of the numbers
+	Bare                // as large as its parity would be, outside of the numbers
 	Numbered            // in a group, if there is one
 )
 
 // Encoder makes the packets to one peer.
 type Encoder struct {
 	tag     uint32
-	next    uint32        // number
-	assumed int           // bytes of a packet that is taken to come
-	proved  int           // bytes of the largest packet that came
-	missed  time.Duration // when one larger than that was sent first; 0 if none was
-	tries   int           // packets larger than that since
-	tried   time.Duration // when the last of them was sent
+	next    uint32 // number
+	ladder  ladder
+	conns   conns
 	times   [keptTimes]sentAt
 	meter   meter
 	trips   trips
@@ -63,29 +55,44 @@ type sentAt struct {
 // NewEncoder makes an encoder for packets with a tag, whose numbers begin with
 // first: any number, but one that differs from one encoder for a peer to the next.
 func NewEncoder(tag, first uint32, now time.Duration) *Encoder {
-	return &Encoder{tag: tag, next: first, assumed: firstSize + Overhead, meter: newMeter(now)}
+	return &Encoder{tag: tag, next: first, ladder: newLadder(now), conns: conns{}, meter: newMeter(now)}
 }
 
-// Way is how a packet of size bytes, or several packets of which that is the
-// longest, is to be sent.
-func (e *Encoder) Way(size int, now time.Duration) Way {
-	if e.missed > 0 && now-e.missed > doubtful {
-		e.assumed = 0
-	}
-	switch {
-	case size+Overhead <= max(e.proved, e.assumed):
+// Way is how packets of one of QUIC's connections are to be sent: one packet, or
+// several of cut bytes each, but for the last. cut is 0 where QUIC does not say
+// it. All packets of a connection go the same way, but for those with which QUIC
+// tries a size: were some held until others before them are repaired and some not,
+// QUIC would take those that are overtaken for lost.
+//
+// A try goes with all that repair would add. So what QUIC then settles on can be
+// repaired, whatever the path; only a connection that had settled before is left
+// as it is, if its packets have no room.
+func (e *Encoder) Way(packets []byte, cut int) Way {
+	settled, tries := e.conns.look(packets, cut, &e.ladder)
+	switch size := len(packets); {
+	case tries && size <= MaxInner && !e.ladder.fits(size):
+		return Bare
+	case e.ladder.fits(settled):
 		return Numbered
-	case size > MaxInner || e.tries >= maxTries && now-e.tried < tryAgain:
-		return AsIs
 	}
-	return Bare
+	return AsIs
+}
+
+// Probe adds a packet to dst that only tries whether its size passes, if it is
+// time for one. It is to be called again until it adds none.
+func (e *Encoder) Probe(dst []byte, now time.Duration) []byte {
+	size := e.ladder.next(now)
+	if size == 0 {
+		return dst
+	}
+	dst = appendHead(dst, kindPadding, e.tag, 0)
+	return append(dst, zeros[:size-numberHead]...)
 }
 
 // Append adds a packet with its header to dst. way is what Way said; for
 // Numbered, there should be Room for it, or it goes without parity.
 func (e *Encoder) Append(dst, packet []byte, way Way, now time.Duration) []byte {
 	if way == Bare {
-		e.tries, e.tried = e.tries+1, now
 		dst = appendHead(dst, kindBare, e.tag, 0)
 		dst = append(dst, 0, 0, 0, 0)
 		return append(dst, packet...)
@@ -97,9 +104,6 @@ func (e *Encoder) Append(dst, packet []byte, way Way, now time.Duration) []byte 
 	if e.guarded && e.Room() > 0 {
 		kind = kindGuarded
 		e.keep(packet, now)
-	}
-	if e.missed == 0 && numberHead+len(packet) > e.proved {
-		e.missed = now
 	}
 	if e.next%stride == 0 {
 		e.times[e.next/stride%keptTimes] = sentAt{e.next, now, true}
@@ -156,7 +160,7 @@ func (e *Encoder) Parity(dst []byte) (parity []byte, size int) {
 	return dst, size
 }
 
-var zeros [maxShard]byte
+var zeros [MaxPacket]byte
 
 // Report takes a report of the peer, for which IsReport holds.
 func (e *Encoder) Report(b []byte, now time.Duration) {
@@ -164,9 +168,7 @@ func (e *Encoder) Report(b []byte, now time.Duration) {
 	if !ok || r.largest > MaxPacket {
 		return
 	}
-	if int(r.largest) > e.proved {
-		e.proved, e.tries, e.missed = int(r.largest), 0, 0
-	}
+	e.ladder.came(int(r.largest), now)
 	if t := &e.times[r.echo/stride%keptTimes]; t.kept && t.number == r.echo {
 		e.trips.add(now-t.at, now)
 		t.kept = false

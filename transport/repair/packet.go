@@ -9,6 +9,7 @@ const (
 	kindBare     = 4
 	kindParity   = 5
 	kindReport   = 6
+	kindPadding  = 7
 )
 
 const (
@@ -30,7 +31,7 @@ const (
 )
 
 // Is reports whether a packet with this first byte may be one of this package's.
-func Is(first byte) bool { return first >= kindNumbered && first <= kindReport }
+func Is(first byte) bool { return first >= kindNumbered && first <= kindPadding }
 
 // Tag is the tag of a packet, for which Is must hold; ok is false when it is too
 // short to have one.

@@ -62,8 +62,7 @@ func (s *sender) group() int {
 			break
 		}
 		p := s.packet()
-		way := s.e.Way(len(p), s.now)
-		s.out = append(s.out, flight{s.now, s.e.Append(nil, p, way, s.now), s.groups})
+		s.out = append(s.out, flight{s.now, s.e.Append(nil, p, Numbered, s.now), s.groups})
 		s.now += time.Duration(s.random.IntN(int(300 * time.Microsecond)))
 	}
 	return s.end()
@@ -264,36 +263,16 @@ func TestWhileAQueueGrowsNothingIsRepaired(t *testing.T) {
 	}
 }
 
-func TestASizeThatDoesNotPassIsNotRepaired(t *testing.T) {
-	e := NewEncoder(testTag, 0, 0)
-	const size = 1400
-	for i := range 10 * maxTries {
-		switch way := e.Way(size, 1); {
-		case way == Bare && i < maxTries:
-			e.Append(nil, make([]byte, size), way, 1)
-		case way != AsIs || i < maxTries:
-			t.Fatalf("packet %d goes way %d", i, way)
-		}
-	}
-	d := &Decoder{}
-	again := e.Append(nil, make([]byte, size), e.Way(size, time.Minute), time.Minute)
-	if len(again) != size+Overhead || d.Take(again, nil, 0) == nil {
-		t.Fatal("no further attempt")
-	}
-	e.Report(d.Report(nil, testTag, 0), time.Minute)
-	if e.Way(size, time.Minute) != Numbered || e.Way(size+1, time.Minute) == Numbered {
-		t.Error("what has passed is not repaired, or what has not is")
-	}
-}
-
 func TestAPacketCostsNoAllocation(t *testing.T) {
 	e, d := NewEncoder(testTag, 0, 0), &Decoder{}
 	packet, buf, out := make([]byte, 1200), make([]byte, 0, 64<<10), make([]byte, MaxPacket)
+	packet[0] = 0x40
+	e.ladder.came(MaxPacket, 0)
 	now := time.Duration(0)
 	group := func() {
 		for i := range fullGroup {
 			now += 10 * time.Microsecond
-			if buf = e.Append(buf[:0], packet, Numbered, now); i == 7 {
+			if buf = e.Append(buf[:0], packet, e.Way(packet, 1200), now); i == 7 {
 				continue // lost
 			}
 			d.Take(buf, nil, now)
@@ -343,6 +322,10 @@ func FuzzDecoder(f *testing.F) {
 				continue
 			}
 			e.Report(b, now)
+			e.Way(b, n%1500)
+			if p := e.Probe(nil, now); len(p) > MaxPacket {
+				t.Fatalf("padding of %d bytes", len(p))
+			}
 			d.Take(b, nil, now)
 			d.Report(nil, testTag, now)
 			if n%3 == 0 {
