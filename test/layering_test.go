@@ -86,6 +86,7 @@ var mayImport = map[string]string{
 var testMayImport = map[string]string{
 	"node/client":  "node node/session node/httpapi",
 	"node/session": "node/client",
+	"transport":    "test/wan test/wan/tun",
 
 	"examples/watchdir": "examples/exampletest",
 	"examples/gitlog":   "examples/exampletest",

@@ -97,6 +97,22 @@ func (s *Site) Congestion(control string) error {
 	return nil
 }
 
+// SetMTU changes the MTU of the site's device, in bytes, which begins with MTU.
+func (s *Site) SetMTU(bytes int) error {
+	err := s.Do(func() error {
+		sock, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return os.NewSyscallError("socket", err)
+		}
+		defer unix.Close(sock)
+		return configure(sock, device, func(r *unix.Ifreq) { r.SetUint32(uint32(bytes)) }, unix.SIOCSIFMTU)
+	})
+	if err != nil {
+		return fmt.Errorf("tun: MTU of site %s: %w", s.name, err)
+	}
+	return nil
+}
+
 // Close ends the site's part of the network. Processes in it are not ended, but
 // reach nobody any more.
 func (s *Site) Close() error {

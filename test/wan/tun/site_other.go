@@ -23,5 +23,8 @@ func (s *Site) Do(func() error) error { return ErrUnsupported }
 // Congestion is never called.
 func (s *Site) Congestion(string) error { return ErrUnsupported }
 
+// SetMTU is never called.
+func (s *Site) SetMTU(int) error { return ErrUnsupported }
+
 // Close is never called.
 func (s *Site) Close() error { return nil }

@@ -27,7 +27,7 @@ import "errors"
 // ErrUnsupported is wrapped by errors of Open where there can be no sites.
 var ErrUnsupported = errors.New("tun: no network namespaces with TUN devices here")
 
-// MTU of the devices, in bytes.
+// MTU of the devices, in bytes, until it is set.
 const MTU = 1500
 
 // device is what each site's is called; each is in a namespace of its own.
