@@ -287,7 +287,7 @@ func (n *Node) Stats() Stats {
 		Published: n.count.published.Load(), Delivered: n.count.delivered.Load(),
 		Forwarded: n.count.forwarded.Load(), Received: n.count.received.Load(),
 		Dropped: map[string]uint64{}, Gaps: map[string]uint64{}, Missed: map[string]uint64{}, Peers: len(n.graph.Peers()),
-		Interests: map[string]int{}, Connections: mesh.Connections, PacketsDropped: mesh.PacketsDropped,
+		Interests: map[string]int{}, Connections: mesh.Connections, PacketsDropped: mesh.PacketsDropped, PacketsRebuilt: mesh.PacketsRebuilt,
 	}
 	for i, name := range dropNames {
 		s.Dropped[name] = n.count.drops[i].Load()

@@ -124,6 +124,7 @@ type Stats struct {
 	LinksUp        int
 	Connections    int    // of QUIC, those of native clients included
 	PacketsDropped uint64 // of gossip, read too slowly
+	PacketsRebuilt uint64 // that the network had lost
 	Summary        SummaryStats
 	Gossip         GossipStats
 }

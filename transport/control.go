@@ -166,6 +166,7 @@ func (s *session) beat() {
 			return
 		case <-tick.C:
 			s.out.put(wire.Ping, s.ping())
+			s.count()
 			s.weigh(time.Now())
 		case <-overdue.C:
 			left := silence - (time.Since(s.begun) - time.Duration(s.heard.Load()))

@@ -68,12 +68,13 @@ func randomNumber() uint32 {
 func (m *mender) now() time.Duration { return time.Since(m.begun) }
 
 // agree begins to repair what the peer at an address, who asked for a tag,
-// sends; and, if it is far, what is sent to it. It returns the end of that.
-func (m *mender) agree(at netip.AddrPort, tag uint32, far bool) (end func()) {
+// sends; and, if it is far, what is sent to it. It returns nil if there is nothing
+// to repair, and the end of that.
+func (m *mender) agree(at netip.AddrPort, tag uint32, far bool) (p *mend, end func()) {
 	if tag == 0 || !at.IsValid() {
-		return func() {}
+		return nil, func() {}
 	}
-	p := &mend{addr: udpAddr(at), tag: tag, in: &repair.Decoder{}}
+	p = &mend{addr: udpAddr(at), tag: tag, in: &repair.Decoder{}}
 	if far {
 		p.out = repair.NewEncoder(tag, randomNumber(), m.now())
 	}
@@ -83,7 +84,7 @@ func (m *mender) agree(at netip.AddrPort, tag uint32, far bool) (end func()) {
 		}
 		all[at] = p
 	})
-	return func() {
+	return p, func() {
 		m.change(func(all map[netip.AddrPort]*mend) {
 			p.gone.Store(true)
 			if all[at] == p {
@@ -91,6 +92,21 @@ func (m *mender) agree(at netip.AddrPort, tag uint32, far bool) (end func()) {
 			}
 		})
 	}
+}
+
+// counted is what the peer has counted of the packets that were sent to it with
+// numbers; nothing if p is nil.
+func (p *mend) counted() traffic {
+	if p == nil {
+		return traffic{}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.out == nil {
+		return traffic{}
+	}
+	sent, lost := p.out.Counted()
+	return traffic{sent, lost}
 }
 
 func (m *mender) change(f func(map[netip.AddrPort]*mend)) {

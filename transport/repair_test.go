@@ -43,7 +43,7 @@ func TestOneLaneWithRepairIsManyTimesAsFastOnALossyLink(t *testing.T) {
 			w.lose(0.01)
 			const lasting = 8 * time.Second
 			rate[unrepaired] = float64(press(t, a, b, lasting, 8)) / (lasting / 2).Seconds() / 1e6
-			t.Logf("80 ms, 1 %% loss, 8 MB/s offered, repair %v: %.2f MB/s, %d packets rebuilt, QUIC lost %.4f",
+			t.Logf("80 ms, 1 %% loss, 8 MB/s offered, repair %v: %.2f MB/s, %d packets rebuilt, loss %.4f",
 				!unrepaired, rate[unrepaired], b.Stats().PacketsRebuilt, a.Links()[0].Loss)
 		})
 	}

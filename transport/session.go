@@ -48,6 +48,8 @@ type session struct {
 	first   *lane // lanes[0], there from the beginning to the end
 	backlog backlog
 	demand  demand
+	losses  losses
+	mend    *mend         // what is repaired, or nil; set before the goroutines of serve start
 	stirred chan struct{} // holds a token while tend has something to do
 	where   *whereabouts  // the peer's slices
 	// slices are the lanes that ours are on. They change under mu and the locks of
@@ -174,7 +176,9 @@ func (s *session) serve() {
 	s.heard.Store(int64(time.Since(s.begun)))
 	e.log.Info("link up", "peer", s.peer.ID, "name", s.peer.Name, "region", s.peer.Region, "addr", s.control.RemoteAddr())
 	far := s.control.ConnectionStats().SmoothedRTT >= farAway
-	defer e.socket.mender.agree(addrPort(s.control.RemoteAddr()), s.repair, far)()
+	mend, end := e.socket.mender.agree(addrPort(s.control.RemoteAddr()), s.repair, far)
+	defer end()
+	s.mend = mend
 	l.up.Store(s)
 	e.cfg.Handler.LinkUp(s.peer)
 

@@ -27,7 +27,7 @@ type LinkStats struct {
 	Reason    string        // why it is not up; empty when up
 	Before    string        // when it is up: why it had not been, unless it is up for the first time
 	RTT       time.Duration // of the last heartbeats, and before them of the handshake; 0 when not up
-	Loss      float64       // the part of packets sent in this session that got lost, 0 to 1
+	Loss      float64       // the part of packets that the network lost of late, repaired or not, 0 to 1
 	Lanes     int           // connections that carry events; 0 when not up
 	LanesWhy  string        // why there are that many: the reason of the last change in this session
 	BytesIn   uint64        // of batches, as they came
@@ -108,13 +108,12 @@ func (l *link) stats() LinkStats {
 	if s := l.cur; s != nil {
 		sum.add(&s.counters)
 		if !s.ended() {
-			control, lanes := s.control.ConnectionStats(), s.laneTraffic()
 			st.Peer, st.State = s.peer, Up
 			st.Lanes, st.LanesWhy = s.laneCount()
 			if st.RTT = time.Duration(s.rtt.Load()); st.RTT == 0 {
-				st.RTT = control.SmoothedRTT
+				st.RTT = s.control.ConnectionStats().SmoothedRTT
 			}
-			st.Loss = lossOf(control.PacketsSent+lanes.sent, control.PacketsLost+lanes.lost)
+			st.Loss = s.losses.part()
 			st.Queued = int(s.backlog.size.Load())
 		}
 	}
@@ -123,12 +122,4 @@ func (l *link) stats() LinkStats {
 	st.EventsIn, st.EventsOut = sum.eventsIn.Load(), sum.eventsOut.Load()
 	st.Dropped = sum.dropped.Load()
 	return st
-}
-
-// lossOf is the part of packets that got lost.
-func lossOf(sent, lost uint64) float64 {
-	if sent == 0 {
-		return 0
-	}
-	return min(1, float64(lost)/float64(sent))
 }

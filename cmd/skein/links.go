@@ -15,8 +15,9 @@ func linksCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "links",
 		Short: "List the links of a node, or of the whole mesh",
-		Long: `List the links of the node that is asked: state, round-trip time, loss, lanes and
-what went over them. With --all, the links of every node, as those report them.`,
+		Long: `List the links of the node that is asked: state, round-trip time, loss (the share of
+packets that the network lost of late, repaired or not), lanes and what went over
+them. With --all, the links of every node, as those report them.`,
 		Example: `  skein links
   skein links --all --json | jq '.[] | {fromName, toName, rttMs}'`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

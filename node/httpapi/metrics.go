@@ -68,17 +68,18 @@ func (a *API) serveMetrics(w *response, r *http.Request, _ string) error {
 type collector struct {
 	api *API
 
-	published, delivered, forwarded, received        *prometheus.Desc
-	dropped, gaps, missed                            *prometheus.Desc
-	flows, flowBytes, flowLost, flowResends          *prometheus.Desc
-	subscriptions, queued, interests                 *prometheus.Desc
-	summary, prints, widened, unwanted               *prometheus.Desc
-	peers, links, ready, connections, packetsDropped *prometheus.Desc
-	gossipPeers, gossipAbsent, gossipHealth          *prometheus.Desc
-	rejoins, rumors, rumorsDropped                   *prometheus.Desc
-	linkBytes, linkEvents, linkRTT, linkLoss         *prometheus.Desc
-	linkQueued, linkDropped, linkSaved, linkUp       *prometheus.Desc
-	requests, accepted, sent, open                   *prometheus.Desc
+	published, delivered, forwarded, received  *prometheus.Desc
+	dropped, gaps, missed                      *prometheus.Desc
+	flows, flowBytes, flowLost, flowResends    *prometheus.Desc
+	subscriptions, queued, interests           *prometheus.Desc
+	summary, prints, widened, unwanted         *prometheus.Desc
+	peers, links, ready, connections           *prometheus.Desc
+	packetsDropped, packetsRebuilt             *prometheus.Desc
+	gossipPeers, gossipAbsent, gossipHealth    *prometheus.Desc
+	rejoins, rumors, rumorsDropped             *prometheus.Desc
+	linkBytes, linkEvents, linkRTT, linkLoss   *prometheus.Desc
+	linkQueued, linkDropped, linkSaved, linkUp *prometheus.Desc
+	requests, accepted, sent, open             *prometheus.Desc
 }
 
 func newCollector(a *API) *collector {
@@ -107,6 +108,7 @@ func newCollector(a *API) *collector {
 		unwanted:       desc("summary_unwanted_events_total", "Events that entered this region here and that nobody in it wanted."),
 		connections:    desc("transport_connections", "QUIC connections that are open."),
 		packetsDropped: desc("transport_packets_dropped_total", "Packets of gossip dropped because they were read too slowly."),
+		packetsRebuilt: desc("transport_packets_rebuilt_total", "Packets that the network had lost and that were made anew from parity."),
 		gossipPeers:    desc("gossip_peers", "Other nodes that gossip takes for alive."),
 		gossipAbsent:   desc("gossip_absent_peers", "Nodes that are looked for because they did not leave and are not alive."),
 		gossipHealth:   desc("gossip_health_score", "0 when gossip keeps up; more when this node answers late."),
@@ -120,7 +122,7 @@ func newCollector(a *API) *collector {
 		linkBytes:      desc("link_bytes_total", "Bytes on a link.", "peer", "name", "region", "direction"),
 		linkEvents:     desc("link_events_total", "Events on a link.", "peer", "name", "region", "direction"),
 		linkRTT:        desc("link_rtt_seconds", "Smoothed round-trip time of a link.", "peer", "name", "region"),
-		linkLoss:       desc("link_loss_ratio", "Share of packets lost on a link.", "peer", "name", "region"),
+		linkLoss:       desc("link_loss_ratio", "Share of packets that the network lost on a link of late, repaired or not.", "peer", "name", "region"),
 		linkSaved:      desc("link_saved_bytes_total", "Bytes that compression kept from going out.", "peer", "name", "region"),
 		linkQueued:     desc("link_queued_bytes", "Bytes waiting for a link.", "peer", "name", "region"),
 		linkDropped:    desc("link_dropped_total", "Events dropped for lack of room towards a peer, or because the link broke.", "peer", "name", "region"),
@@ -167,6 +169,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	}
 	gauge(c.connections, float64(n.Connections))
 	counter(c.packetsDropped, n.PacketsDropped)
+	counter(c.packetsRebuilt, n.PacketsRebuilt)
 	gauge(c.summary, float64(n.Summary.Bytes))
 	gauge(c.prints, float64(n.Summary.Fingerprints))
 	gauge(c.widened, float64(n.Summary.Widened))

@@ -144,6 +144,7 @@ func TestMetricsMoveWhenEventsFlow(t *testing.T) {
 		"skein_gossip_health_score":             func(v float64) bool { return v >= 0 },
 		"skein_transport_connections":           func(v float64) bool { return v >= 2 },
 		"skein_transport_packets_dropped_total": func(v float64) bool { return v >= 0 },
+		"skein_transport_packets_rebuilt_total": func(v float64) bool { return v >= 0 },
 	} {
 		if !now.has(name) {
 			t.Errorf("there is no %s", name)

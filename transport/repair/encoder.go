@@ -34,8 +34,10 @@ type Encoder struct {
 	meter   meter
 	trips   trips
 	last    report
-	heard   bool // a report
-	guarded bool // the group is
+	heard   bool  // a report
+	counted int64 // packets, by the peer
+	lost    int64 // of them
+	guarded bool  // the group is
 
 	first   uint32        // number of the group
 	count   int           // of its packets
@@ -178,9 +180,13 @@ func (e *Encoder) Report(b []byte, now time.Duration) {
 	numbers, lost := r.numbers-e.last.numbers, int32(r.lost-e.last.lost)
 	if e.heard && numbers < 1<<20 && lost > -maxGroup && int64(lost) <= int64(numbers) {
 		e.meter.add(float64(numbers), float64(lost), now)
+		e.counted, e.lost = e.counted+int64(numbers), e.lost+int64(lost)
 	}
 	e.last, e.heard = r, true
 }
 
-// Loss is the part of packets that the network loses, 0 to 1.
-func (e *Encoder) Loss() float64 { return e.meter.loss() }
+// Counted is how many of the numbered packets the peer has counted until now, and
+// how many of them the network has lost, repaired or not.
+func (e *Encoder) Counted() (packets, lost uint64) {
+	return uint64(e.counted), uint64(max(0, e.lost))
+}

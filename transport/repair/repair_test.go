@@ -213,7 +213,7 @@ func TestParityFollowsTheLossThatIsReported(t *testing.T) {
 				whole = len(s.sent)
 			}
 			share, failed := float64(parity)/float64(data), float64(d.GivenUp())/float64(whole)
-			t.Logf("measured %.4f, %.1f %% parity, %.6f not repaired", s.e.Loss(), 100*share, failed)
+			t.Logf("measured %.4f, %.1f %% parity, %.6f not repaired", s.e.meter.loss(), 100*share, failed)
 			switch {
 			case loss == 0 && share > 0, share > 0.25:
 				t.Errorf("%.1f %% parity", 100*share)
