@@ -107,6 +107,11 @@ func (q *laneQueue) last() *batch {
 			return b
 		}
 	}
+	return q.fresh()
+}
+
+// fresh is a new batch at the end. q.mu is held.
+func (q *laneQueue) fresh() *batch {
 	b := q.pool.Get().(*batch)
 	q.batches = append(q.batches, b)
 	return b
@@ -233,7 +238,11 @@ func (q *laneQueue) split(b *batch, slice uint8, to *laneQueue) *batch {
 		begin = p.end
 		into := b
 		if p.slice == slice {
-			into = to.last()
+			// Full batches are larger than batchSize by one record at most, which is
+			// what readers take: so these are not put on top of others.
+			if into = to.last(); len(into.buf) > batchHead && len(into.buf)+len(records) > batchSize {
+				into = to.fresh()
+			}
 		}
 		into.buf = append(into.buf, records...) // to the front of itself, if it stays
 		into.note(p.slice, int(p.events))

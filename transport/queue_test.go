@@ -96,3 +96,32 @@ func TestASliceThatMovesTakesAlongWhatWaits(t *testing.T) {
 		}
 	}
 }
+
+func TestASliceThatMovesMakesNoBatchThatIsTooLargeToRead(t *testing.T) {
+	const largest = 1 << 20 // of a record, as Config.MaxFrame has it
+	random := rand.New(rand.NewPCG(2, 1))
+	for range 20 {
+		all, pool := &backlog{}, newBatchPool()
+		from, to := newLaneQueue(all, pool), newLaneQueue(all, pool)
+		offer := func(q *laneQueue, slice uint8, size int) {
+			if _, err := q.append(slice, &wire.Record{How: wire.Deliver, Body: make([]byte, size)}, 1, 1<<30); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 30 {
+			for range random.IntN(100) {
+				offer(from, uint8(random.IntN(2)), 1+random.IntN(2000))
+				offer(to, uint8(random.IntN(2)), 1+random.IntN(2000))
+			}
+			offer(from, uint8(random.IntN(2)), largest-wire.RecordRoom-64)
+		}
+		from.pass(1, to, []byte("1"), []byte("2"))
+		for _, q := range []*laneQueue{from, to} {
+			for b, _, _ := q.next(); b != nil; b, _, _ = q.next() {
+				if body := len(b.buf) - 1 - lengthRoom; body > largest+batchSize {
+					t.Fatalf("a batch of %d bytes, readers take %d", body, largest+batchSize)
+				}
+			}
+		}
+	}
+}
