@@ -30,6 +30,7 @@ type path struct {
 	conns  []*quicConn
 
 	padding int            // packets that tried a size
+	late    int            // packets of QUIC's and parity above the limit, since search
 	dropped map[string]int // packets of a kind above the limit
 	ways    map[Way]int    // of full packets, since search
 }
@@ -78,6 +79,9 @@ func (p *path) after(d time.Duration, f func()) { p.later[p.now+d] = append(p.la
 func (p *path) carry(b []byte, kind string) bool {
 	if len(b) > p.limit {
 		p.dropped[kind]++
+		if p.now >= search && kind != "padding" {
+			p.late++
+		}
 		return false
 	}
 	if p.random.Float64() < p.loss {
@@ -228,7 +232,7 @@ func TestOnAPathOfAnyWidthNothingIsLostForItsSize(t *testing.T) {
 
 func (p *path) check() {
 	t := p.t
-	if p.dropped["full"] > 0 || p.dropped["parity"] > 0 || p.cuts && p.dropped["old"] > 0 || p.dropped["old"] > 1 {
+	if p.late > 0 || p.dropped["full"] > 0 || p.dropped["parity"] > 0 || p.cuts && p.dropped["old"] > 0 || p.dropped["old"] > 1 {
 		t.Errorf("lost for their size: %v", p.dropped)
 	}
 	if tries := 10 * len(p.conns); p.dropped["try"] > tries || p.padding > 200 {
