@@ -9,10 +9,10 @@ import (
 )
 
 const (
-	tick    = 10 * time.Millisecond
+	tick    = 20 * time.Millisecond
 	oneWay  = 40 * time.Millisecond
 	search  = 12 * time.Second // within which all sizes are settled
-	lasting = 20 * time.Second
+	lasting = 15 * time.Second
 )
 
 // path carries the packets of some QUIC connections to a peer, and drops those
