@@ -37,7 +37,7 @@ type flows struct {
 	opened atomic.Bool               // this node knows what its region wants
 	fresh  atomic.Pointer[time.Time] // when this node entered the mesh, unless a link broke since
 	lost   lostOrigins
-	doubts atomic.Pointer[doubts] // nil when there are none, or something was published since
+	doubts atomic.Pointer[doubts] // nil when there are none
 	absent sync.Map               // peer.ID → *absence
 	told   sync.Map               // peer.ID → *atomic.Uint32: on which slices nodes of the region have told how far their flows are
 }

@@ -1,7 +1,6 @@
 package node
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -42,30 +41,6 @@ func (f *flows) entered() {
 func (f *flows) past() bool {
 	at := f.fresh.Load()
 	return f.n.Ready() != nil || at != nil && time.Since(*at) < freshFor
-}
-
-// doubts are what a node did not know when it was ready all the same: what some
-// regions want, or nodes of its own.
-type doubts struct {
-	regions []string
-	own     bool
-}
-
-// confess gives what is published now, before its node knows who wants it, a place
-// in the flows to those who may: a gap, of which they hear when they are there.
-func (f *flows) confess(d *doubts) {
-	d.regions = slices.DeleteFunc(d.regions, f.n.spread.knows)
-	for i := range f.lanes {
-		l := &f.lanes[i]
-		l.mu.Lock()
-		for _, region := range d.regions {
-			l.origin.Doubt(region, l.number)
-		}
-		if d.own {
-			l.entry.Skip(&l.own)
-		}
-		l.mu.Unlock()
-	}
 }
 
 // disturbed notes that a node of the region is not linked: what is new to this

@@ -221,11 +221,9 @@ func (n *Node) settle() {
 			break
 		}
 		if time.Since(start) > syncGrace {
-			regions, own := n.unheard()
+			regions, nodes := n.unheard()
 			n.log.Warn("starting without peers that do not answer", "peers", waiting, "regions", regions)
-			if len(regions) > 0 || own {
-				n.flows.doubts.Store(&doubts{regions, own})
-			}
+			n.flows.doubts.Store(newDoubts(regions, nodes))
 			break
 		}
 		switch {
@@ -255,35 +253,34 @@ func (n *Node) unseen() []string {
 	return slices.Compact(list)
 }
 
-// unheard names the other regions of which no node has said what they want since
-// this one started, and says whether a node of its own region has not.
-func (n *Node) unheard() (regions []string, own bool) {
-	heard := map[string]bool{}
+// unheard names the other regions that have not told all they want since this node
+// started, and the nodes of its own region that have not said what they want.
+func (n *Node) unheard() (regions []string, nodes []peer.ID) {
+	list, own := n.unseen(), map[peer.ID]bool{}
+	for _, p := range n.book.Peers(time.Now()) {
+		if p.Region == n.self.Region {
+			own[p.ID] = true
+		}
+	}
 	for _, p := range n.graph.Peers() {
-		synced := n.net.Linked(p.ID) && n.spread.synced(p.ID)
-		if p.Region != n.self.Region {
-			heard[p.Region] = heard[p.Region] || synced
-		} else if !synced {
-			own = true
+		if p.Region == n.self.Region {
+			own[p.ID] = !n.net.Linked(p.ID) || !n.spread.synced(p.ID)
+		} else {
+			list = append(list, p.Region)
 		}
 	}
-	for _, region := range n.unseen() {
-		if region != n.self.Region {
-			heard[region] = false
-		}
-	}
-	for region, yes := range heard {
-		if !yes && !n.spread.knows(region) {
+	slices.Sort(list)
+	for _, region := range slices.Compact(list) {
+		if region != n.self.Region && !n.spread.knows(region) {
 			regions = append(regions, region)
 		}
 	}
-	if len(n.graph.Peers()) == 0 {
-		for _, p := range n.book.Peers(time.Now()) {
-			own = own || p.Region == n.self.Region
+	for id, unheard := range own {
+		if unheard && id != n.self.ID {
+			nodes = append(nodes, id)
 		}
 	}
-	slices.Sort(regions)
-	return regions, own
+	return regions, nodes
 }
 
 // unsettled names the peers that should be linked and in step but are not.

@@ -41,11 +41,6 @@ func (n *Node) Publish(ctx context.Context, namespace string, evs []event.Event,
 	if overflow == "" {
 		overflow = n.cfg.Overflow
 	}
-	if n.flows.doubts.Load() != nil {
-		if d := n.flows.doubts.Swap(nil); d != nil {
-			n.flows.confess(d)
-		}
-	}
 	m := n.matches.Get().(*routing.Match)
 	defer n.matches.Put(m)
 	var touched [graph.Lanes]bool
@@ -53,7 +48,11 @@ func (n *Node) Publish(ctx context.Context, namespace string, evs []event.Event,
 	req := admission{policy: overflow.policy()}
 	now := time.Now()
 	for ; done < len(evs) && err == nil; done++ {
-		n.table.Match(ns, &evs[done], m)
+		if d := n.flows.doubts.Load(); d != nil {
+			d.match(func() { n.table.Match(ns, &evs[done], m) })
+		} else {
+			n.table.Match(ns, &evs[done], m)
+		}
 		var l *lane
 		if l, err = n.flows.publish(ctx, now, ns, &evs[done], m, &req); l != nil {
 			touched[l.number] = true

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 	"sync"
 	"time"
 
@@ -82,12 +83,13 @@ func (s *spread) settle(now time.Time) {
 	for {
 		changes := s.machine.Changes()
 		for _, c := range changes {
-			s.apply(c)
+			s.n.flows.learn(&c, s.apply)
 		}
 		if !s.speak(now) && len(changes) == 0 {
 			break
 		}
 	}
+	s.n.flows.settleDoubts(s.told, func(id peer.ID) bool { return s.machine.Holds(id, topicInterest, 0, 0) })
 	for id := range s.strange {
 		if s.machine.Synced(id) {
 			delete(s.strange, id)
@@ -110,7 +112,7 @@ func (s *spread) settle(now time.Time) {
 }
 
 // apply hands a peer's facts to whom they concern.
-func (s *spread) apply(c fact.Change) {
+func (s *spread) apply(c *fact.Change) {
 	n := s.n
 	switch c.Topic {
 	case topicInterest:
@@ -265,17 +267,20 @@ func (s *spread) version(t fact.Topic) uint64 {
 	return s.machine.Version(t)
 }
 
-// knows reports whether a node of a region has told what the region wants, or
-// somebody else for it.
+// knows reports whether a gateway of a region has told all that the region wants,
+// or somebody else for it.
 func (s *spread) knows(region string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, p := range s.n.graph.Peers() {
-		if p.Region == region && len(s.machine.Entries(p.ID, topicSummary)) > 0 {
-			return true
-		}
-	}
-	return false
+	return s.told(region)
+}
+
+// told is knows with the lock held. Who reaches no other region says nothing for
+// its own, which is complete, too.
+func (s *spread) told(region string) bool {
+	return slices.ContainsFunc(s.machine.Told(region, topicSummary), func(id peer.ID) bool {
+		return len(s.machine.Entries(id, topicSummary)) > 0 || len(s.machine.Entries(id, topicReach)) > 0
+	})
 }
 
 // holds waits until a version of a node's facts is here; it reports false when

@@ -79,6 +79,41 @@ func TestANodeThatIsLostTwiceIsReportedTwice(t *testing.T) {
 	})
 }
 
+// A node that is cut off when it starts takes publishes all the same, without
+// knowing who wants them. It says so to whom it may concern, of all of them:
+// those that it takes while it learns what the others want, too.
+func TestWhatIsPublishedInDoubtIsReported(t *testing.T) {
+	for name, regions := range map[string][]int{"to another region": {1, 1}, "to its own": {2}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := &trial{t: t, rng: rand.New(rand.NewPCG(1, 1)), acct: newAccount()}
+				r.m = simmesh.New(t, simmesh.Config{Regions: regions, LAN: 20 * time.Millisecond})
+				r.listen(1)
+				r.crash(0)
+				r.m.Isolate(0)
+				r.m.Start(0)
+				r.m.WaitReady(0)
+				for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+					r.publish(r.m.Nodes[0], "a")
+				}
+				r.m.Heal(0)
+				for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+					r.publish(r.m.Nodes[0], "a")
+				}
+				all := r.acct.mark()
+				time.Sleep(10 * time.Second) // simulated
+				for _, w := range r.acct.wrong(all) {
+					t.Error(w)
+				}
+				if c := r.acct.counts(); c.delivered < 5000 {
+					t.Errorf("nothing passed: %v", c)
+				}
+				r.deafen(1)
+			})
+		})
+	}
+}
+
 // steady has a node publish all the time, on several lanes.
 func (r *trial) steady(from int, long time.Duration) {
 	for end := time.Now().Add(long); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {

@@ -214,6 +214,17 @@ func (m *Machine) Entries(owner peer.ID, t Topic) []string {
 	return nil
 }
 
+// Told lists the other nodes of a region whose facts on a topic are here and
+// complete.
+func (m *Machine) Told(region string, t Topic) (owners []peer.ID) {
+	for _, f := range m.order {
+		if f.topic == t && f.region == region && f.complete && f.owner != m.cfg.Self {
+			owners = append(owners, f.owner)
+		}
+	}
+	return owners
+}
+
 // own is this node's fact on a topic.
 func (m *Machine) own(t Topic) *fact {
 	k := key{m.cfg.Self, t}
