@@ -59,10 +59,13 @@ func (f *flows) tell(g *flow.Gap) {
 		r.Gap(&gap)
 	}
 	n.count.gaps.found[g.Cause].Add(1)
-	if n.count.gaps.mayLog() {
+	n.count.gaps.log.Do(func() {
 		n.log.Warn("events were lost", "cause", g.Cause, "origin", gap.Origin, "lane", g.Flow.Lane, "from", g.From, "to", g.To, "subscribers", len(told))
-	}
+	})
 }
+
+// gapLogEvery is how often the log tells of a loss at most.
+const gapLogEvery = time.Second
 
 // nodeName is what people call a node: its name or, when that is not known, the
 // beginning of its ID.
@@ -231,13 +234,7 @@ func (o *lostOrigins) tick(now time.Time) {
 type gapCounters struct {
 	found  [flow.Causes]atomic.Uint64 // gaps in flows that this node has found
 	missed sync.Map                   // queue.Cause → *atomic.Uint64: events that subscribers were told to have missed
-	limit  rate.Sometimes
-}
-
-// mayLog bounds the lines in the log.
-func (c *gapCounters) mayLog() (yes bool) {
-	c.limit.Do(func() { yes = true })
-	return yes
+	log    rate.Sometimes
 }
 
 // told counts what a subscriber was told.

@@ -76,6 +76,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n = &Node{cfg: cfg, log: cfg.Log}
 	n.queues = queue.NewPool()
 	n.rates.Store(&map[peer.ID]traffic{})
+	n.count.gaps.log.Interval = gapLogEvery
 	n.matches.New = func() any { return new(routing.Match) }
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.setReady(errors.New("starting"))
