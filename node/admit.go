@@ -8,6 +8,7 @@ import (
 
 	"github.com/skeinmesh/skein/routing"
 	"github.com/skeinmesh/skein/routing/flow"
+	"github.com/skeinmesh/skein/routing/graph"
 	"github.com/skeinmesh/skein/transport/event"
 )
 
@@ -40,8 +41,8 @@ func (o Overflow) policy() flow.Policy {
 	return flow.DropOldest
 }
 
-// How long a publish waits for room: before anything of it is routed, and after
-// that, so as not to leave it half done.
+// How long a call of Publish waits for room in all: before anything of it is
+// routed, and after that, so as not to leave it half done.
 const (
 	admitFirst = 2 * time.Second
 	admitRest  = 10 * time.Second
@@ -49,27 +50,49 @@ const (
 
 // admission is what one call of Publish asks for.
 type admission struct {
-	policy flow.Policy
-	begun  bool // some of its events are routed
+	policy  flow.Policy
+	begun   bool              // some of its events are routed
+	since   time.Time         // when it began to wait for room; zero if it did not
+	touched [graph.Lanes]bool // lanes that have something to send
+}
+
+// limit is how long it may wait now.
+func (a *admission) limit() time.Duration {
+	if a.begun {
+		return admitRest
+	}
+	return admitFirst
+}
+
+// drain sends what is routed.
+func (a *admission) drain(f *flows) {
+	now := time.Now()
+	for i := range a.touched {
+		if a.touched[i] {
+			a.touched[i] = false
+			f.lanes[i].drain(now)
+		}
+	}
 }
 
 // admit locks the lane, with Block once it has room for an event wherever that
-// goes.
+// goes. What is routed does not wait for that.
 func (l *lane) admit(ctx context.Context, ns string, ev *event.Event, m *routing.Match, req *admission) error {
 	l.mu.Lock()
 	if req.policy != flow.Block || l.fits(ns, ev, m) {
 		return nil
 	}
-	limit := admitFirst
-	if req.begun {
-		limit = admitRest
+	l.mu.Unlock()
+	req.drain(l.f)
+	if req.since.IsZero() {
+		req.since = time.Now()
 	}
-	timer := time.NewTimer(limit)
+	timer := time.NewTimer(req.limit() - time.Since(req.since))
 	defer timer.Stop()
 	for {
 		opened := l.f.room.wait() // before the last look, so that nothing is missed
-		full := !l.fits(ns, ev, m)
-		if !full {
+		l.mu.Lock()
+		if l.fits(ns, ev, m) {
 			l.f.room.leave()
 			return nil
 		}
@@ -78,7 +101,7 @@ func (l *lane) admit(ctx context.Context, ns string, ev *event.Event, m *routing
 		select {
 		case <-opened:
 		case <-timer.C:
-			err = fmt.Errorf("%w: no room within %v", ErrOverloaded, limit)
+			err = fmt.Errorf("%w: no room within %v", ErrOverloaded, req.limit())
 		case <-ctx.Done():
 			err = ctx.Err()
 		case <-l.f.n.ctx.Done():
@@ -88,7 +111,6 @@ func (l *lane) admit(ctx context.Context, ns string, ev *event.Event, m *routing
 		if err != nil {
 			return err
 		}
-		l.mu.Lock()
 	}
 }
 

@@ -1,6 +1,9 @@
 package node
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 var (
 	// ErrConfig is wrapped by what Open says of a Config that cannot be.
@@ -19,3 +22,16 @@ var (
 	// ErrNamespace is wrapped by errors about a namespace's name.
 	ErrNamespace = errors.New("node: bad namespace")
 )
+
+// PartialError says that only the first of the events of a call of Publish are
+// routed, and why the next one is not.
+type PartialError struct {
+	Routed int // at least 1
+	Err    error
+}
+
+func (e *PartialError) Error() string {
+	return fmt.Sprintf("%v, after %d events were routed", e.Err, e.Routed)
+}
+
+func (e *PartialError) Unwrap() error { return e.Err }

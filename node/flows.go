@@ -154,28 +154,36 @@ func (f *flows) hasTold(id peer.ID) bool {
 	return told && slices.(*atomic.Uint32).Load() == 1<<graph.Lanes-1
 }
 
-// publish gives an event that was published here to those who want it, and says
+// publish gives an event that was published here to those who want it, and notes
 // on which lane its flows are. Its caller sees to it that they are drained.
-func (f *flows) publish(ctx context.Context, now time.Time, ns string, ev *event.Event, m *routing.Match, req *admission) (*lane, error) {
+func (f *flows) publish(ctx context.Context, now time.Time, ns string, ev *event.Event, m *routing.Match, req *admission) error {
 	if len(m.Nodes) == 0 && len(m.Regions) == 0 {
 		f.n.deliver(ns, ev, m.Local)
-		return nil, nil
+		return nil
 	}
 	l := &f.lanes[routing.Lane(ev.Key())]
 	if err := l.admit(ctx, ns, ev, m, req); err != nil {
-		return nil, err
+		return err
 	}
 	defer l.mu.Unlock()
+	if !req.since.IsZero() {
+		now = time.Now()
+	}
+	req.touched[l.number] = true
+	policy := req.policy
+	if policy == flow.Block {
+		policy = flow.DropNewest // for when another lane has just taken the room that was found
+	}
 	for _, region := range m.Regions {
-		if err := l.origin.Publish(now, region, l.number, ns, ev, req.policy); err != nil {
-			f.n.log.Error("an event had no room that was found before", "region", region, "err", err)
+		if err := l.origin.Publish(now, region, l.number, ns, ev, policy); err != nil {
+			f.n.log.Error("an event found no place in a flow", "region", region, "err", err) // only with Block
 		}
 	}
 	if len(m.Nodes) > 0 {
 		l.entry.Publish(now, &l.own, ns, ev.Bytes(), m.Nodes)
 	}
 	f.n.deliver(ns, ev, m.Local)
-	return l, nil
+	return nil
 }
 
 // drain sends what was published on a lane.

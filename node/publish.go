@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/skeinmesh/skein/routing"
-	"github.com/skeinmesh/skein/routing/graph"
 	"github.com/skeinmesh/skein/transport/event"
 	"github.com/skeinmesh/skein/transport/peer"
 	"github.com/skeinmesh/skein/transport/wire"
@@ -22,9 +21,9 @@ const DefaultNamespace = "default"
 // Any number of goroutines may call it; order holds within one caller. Nothing
 // of the events is kept.
 //
-// Errors: ErrNotReady, ErrNamespace, ErrOverloaded, ErrTooLarge, ctx's own. What
-// cannot reach a node because the link broke is reported there, as a gap, and is
-// no error.
+// Errors: ErrNotReady, ErrNamespace, ErrOverloaded, ErrTooLarge, ErrClosed, ctx's
+// own, each in a *PartialError when some of the events are routed. What cannot
+// reach a node because the link broke is reported there, as a gap, and is no error.
 func (n *Node) Publish(ctx context.Context, namespace string, evs []event.Event, overflow Overflow) error {
 	if err := n.Ready(); err != nil {
 		return err
@@ -43,31 +42,24 @@ func (n *Node) Publish(ctx context.Context, namespace string, evs []event.Event,
 	}
 	m := n.matches.Get().(*routing.Match)
 	defer n.matches.Put(m)
-	var touched [graph.Lanes]bool
-	var done int
+	now, done := time.Now(), 0
 	req := admission{policy: overflow.policy()}
-	now := time.Now()
-	for ; done < len(evs) && err == nil; done++ {
+	for ; done < len(evs); done++ {
 		if d := n.flows.doubts.Load(); d != nil {
 			d.match(func() { n.table.Match(ns, &evs[done], m) })
 		} else {
 			n.table.Match(ns, &evs[done], m)
 		}
-		var l *lane
-		if l, err = n.flows.publish(ctx, now, ns, &evs[done], m, &req); l != nil {
-			touched[l.number] = true
-		}
-		if err != nil {
+		if err = n.flows.publish(ctx, now, ns, &evs[done], m, &req); err != nil {
 			break
 		}
 		req.begun = true
 	}
-	for i := range touched {
-		if touched[i] {
-			n.flows.lanes[i].drain(now)
-		}
-	}
+	req.drain(n.flows)
 	n.count.published.Add(uint64(done))
+	if err != nil && done > 0 {
+		return &PartialError{done, err}
+	}
 	return err
 }
 

@@ -122,6 +122,46 @@ func TestWithoutRoomAPublisherThatBlocksIsRefusedAfterAWhileAndLosesNothing(t *t
 	})
 }
 
+// A batch of which only a part finds room: that part is routed at once, and the
+// publisher is told which it is.
+func TestABatchThatBlocksIsRefusedFromTheEventOnThatFindsNoRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := simmesh.New(t, simmesh.Config{Regions: []int{2, 1}, Node: func(_ int, cfg *node.Config) { cfg.RegionBuffer = smallBuffer }})
+		near, far := subscribe(t, m.Nodes[1], "near"), subscribe(t, m.Nodes[2], "a")
+		m.CutRegions("r0", "r1")
+		m.Until(time.Minute, "the link is down", func() bool { return !linked(m, "r0", "r1") })
+		taken, err := flood(t, m.Nodes[0], node.Block)
+		if !errors.Is(err, node.ErrOverloaded) {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		heard := make(chan time.Duration, 1)
+		go func() {
+			buf := make([]queue.Item, 4)
+			if n, err := near.Next(t.Context(), buf); err != nil || n != 1 {
+				t.Errorf("a subscriber of the own region got %d events, %v", n, err)
+			}
+			heard <- time.Since(start)
+		}()
+		full := func(id string) event.Event { return newEvent(t, "a", id, make([]byte, padding)) }
+		err = m.Nodes[0].Publish(t.Context(), "", []event.Event{newEvent(t, "near", "1", nil), full("x"), full("y")}, node.Block)
+		var partial *node.PartialError
+		if !errors.Is(err, node.ErrOverloaded) || !errors.As(err, &partial) || partial.Routed != 1 {
+			t.Errorf("the batch ended with %v", err)
+		}
+		if waited := time.Since(start); waited > 11*time.Second {
+			t.Errorf("it waited %v", waited)
+		}
+		if took := <-heard; took > 100*time.Millisecond {
+			t.Errorf("what is for the own region waited %v for another one", took)
+		}
+		items := harvest(t, m, far)
+		if len(items) != taken || items[len(items)-1].Event.ID() == "y" {
+			t.Errorf("%d events were taken and %d came", taken, len(items))
+		}
+	})
+}
+
 func TestAPublisherThatBlocksGoesOnWhenThereIsRoom(t *testing.T) {
 	cutOff(t, func(t *testing.T, m *simmesh.Mesh, far *node.Subscription) {
 		if _, err := flood(t, m.Nodes[0], node.DropNewest); err != nil {

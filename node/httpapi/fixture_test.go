@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -33,13 +34,17 @@ func (b *recorder) Publish(_ context.Context, namespace string, evs []event.Even
 	if b.panic != nil {
 		panic(b.panic)
 	}
-	if b.fail != nil {
-		return b.fail
+	fail, partial := b.fail, (*node.PartialError)(nil)
+	switch {
+	case errors.As(fail, &partial): // once
+		evs, b.fail = evs[:partial.Routed], nil
+	case fail != nil:
+		return fail
 	}
 	for i := range evs { // Publish keeps nothing of what it is given
 		b.got[namespace] = append(b.got[namespace], evs[i].Clone())
 	}
-	return nil
+	return fail
 }
 
 func (b *recorder) Subscribe(context.Context, node.SubscribeRequest) (*node.Subscription, error) {

@@ -133,6 +133,19 @@ func TestC28_202OnlyAfterTheNodeHasIt(t *testing.T) {
 	f.wantStatus(f.do("POST", "/events", "", ceHeaders()...), 429)
 }
 
+func TestC28_202ForABatchThatFindsNoRoomOnceItHasBegun(t *testing.T) {
+	f := serveRecorder(t)
+	f.broker.failWith(&node.PartialError{Routed: 1, Err: fmt.Errorf("%w: no room", node.ErrOverloaded)}, nil)
+	a := f.do("POST", "/events", "["+okJSON+","+okJSON+","+okJSON+"]", "Content-Type", mediaJSONBatch, "Skein-Overflow", "block")
+	n := 0
+	for _, evs := range f.broker.take() {
+		n += len(evs)
+	}
+	if f.wantStatus(a, 202); n != 3 {
+		t.Errorf("%d of 3 events were taken", n)
+	}
+}
+
 func TestC28_400SomeButNotAllRequiredHeaders(t *testing.T) {
 	f := serveRecorder(t)
 	all := ceHeaders()

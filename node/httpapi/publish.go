@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"errors"
 	"math"
 	"net/http"
 	"strconv"
@@ -56,7 +57,8 @@ func (a *API) publish(w *response, r *http.Request, namespace string) error {
 }
 
 // take publishes decoded events within the quota. An empty batch is taken at
-// any time.
+// any time. A batch that finds no room at its beginning is refused; one that
+// finds none any more is taken all the same.
 func (a *API) take(r *http.Request, namespace string, events []event.Event) error {
 	if len(events) == 0 {
 		return nil
@@ -68,7 +70,13 @@ func (a *API) take(r *http.Request, namespace string, events []event.Event) erro
 	if err := a.withinQuota(len(events)); err != nil {
 		return err
 	}
-	if err := a.broker.Publish(r.Context(), namespace, events, overflow); err != nil {
+	err = a.broker.Publish(r.Context(), namespace, events, overflow)
+	if partial := (*node.PartialError)(nil); errors.As(err, &partial) && errors.Is(err, node.ErrOverloaded) {
+		// Who is told to try again sends all of them again. What finds no room now is
+		// told by a gap.
+		err = a.broker.Publish(r.Context(), namespace, events[partial.Routed:], node.DropNewest)
+	}
+	if err != nil {
 		return err
 	}
 	a.count.accepted.Add(uint64(len(events)))

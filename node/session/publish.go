@@ -2,8 +2,10 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/skeinmesh/skein/node"
 	"github.com/skeinmesh/skein/transport/event"
 	"github.com/skeinmesh/skein/transport/wire"
 )
@@ -22,6 +24,7 @@ func (x *session) publish(body []byte) error {
 		return &wire.Refusal{Code: wire.CodeProtocol, Reason: fmt.Sprintf("event %d follows event %d", first, x.next-1)}
 	}
 	evs := x.events[:0]
+	var bad []uint64 // the numbers that are refused already
 	number := first
 	for ; len(rest) > 0; number++ {
 		var envelope []byte
@@ -31,6 +34,7 @@ func (x *session) publish(body []byte) error {
 		evs = append(evs, event.Event{})
 		if err := x.check(&evs[len(evs)-1], envelope); err != nil {
 			evs = evs[:len(evs)-1]
+			bad = append(bad, number)
 			x.nack(number, 1, err)
 		}
 	}
@@ -45,7 +49,12 @@ func (x *session) publish(body []byte) error {
 		case x.ctx.Err() != nil: // it may have been routed in part: no answer is the true answer
 			return context.Cause(x.ctx)
 		default:
-			x.nack(first, number-first, err)
+			from, partial := first, (*node.PartialError)(nil)
+			if errors.As(err, &partial) {
+				from = numberOf(partial.Routed, first, bad)
+				x.server.count.in.Add(uint64(partial.Routed))
+			}
+			x.nack(from, number-from, err)
 		}
 	}
 	if clear(evs); cap(evs) > maxScratch {
@@ -54,6 +63,18 @@ func (x *session) publish(body []byte) error {
 	x.events = evs
 	x.send(func(dst []byte) []byte { return wire.AppendAck(dst, number-1) })
 	return nil
+}
+
+// numberOf is the number of the i-th event, from 0, of those from first on that are
+// not bad.
+func numberOf(i int, first uint64, bad []uint64) uint64 {
+	number := first + uint64(i)
+	for _, b := range bad {
+		if b <= number {
+			number++
+		}
+	}
+	return number
 }
 
 // check reads an event from a client, who is not trusted to send one.

@@ -111,6 +111,41 @@ func TestOneBadEventOfABatchIsRefusedAlone(t *testing.T) {
 	}
 }
 
+func TestOfABatchThatIsRoutedInPartOnlyTheRestIsRefused(t *testing.T) {
+	h := &hub{gate: make(chan struct{})}
+	p := serve(t, h, "127.0.0.1:0")
+	c := dial(t, p.addr)
+	var why error = &node.PartialError{Routed: 4, Err: fmt.Errorf("%w: no room", node.ErrOverloaded)}
+	h.fail.Store(&why)
+	var acks []client.Ack // of few frames: the broker is busy with the first
+	for i := range 100 {
+		e := newEvent(i)
+		if i%7 == 3 {
+			e.SetType("")
+		}
+		ack, err := c.PublishAsync(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		acks = append(acks, ack)
+	}
+	close(h.gate)
+	taken, refused := int64(0), 0
+	for i, ack := range acks {
+		switch err := ack.Wait(t.Context()); {
+		case err == nil:
+			taken++
+		case errors.Is(err, client.ErrOverloaded):
+			refused++
+		case i%7 != 3:
+			t.Error(err)
+		}
+	}
+	if routed := h.count.Load(); routed != taken || refused == 0 {
+		t.Errorf("%d events were routed, %d acknowledged and %d refused", routed, taken, refused)
+	}
+}
+
 func TestABusyBrokerSlowsThePublisherDown(t *testing.T) {
 	h := &hub{gate: make(chan struct{})}
 	p := serve(t, h, "127.0.0.1:0")
