@@ -27,19 +27,20 @@ import (
 // room again. A relay or an entry node keeps nothing: what it cannot send is
 // asked for again, or found missing.
 type flows struct {
-	n      *Node
-	lanes  [graph.Lanes]lane
-	budget *flow.Budget
-	room   room
-	pump   chan struct{}             // holds a token while origins may have something to send
-	owing  chan struct{}             // holds a token while replies are due
-	ttl    time.Duration             // of events that are not acknowledged
-	opened atomic.Bool               // this node knows what its region wants
-	fresh  atomic.Pointer[time.Time] // when this node entered the mesh, unless a link broke since
-	lost   lostOrigins
-	doubts atomic.Pointer[doubts] // nil when there are none
-	absent sync.Map               // peer.ID → *absence
-	told   sync.Map               // peer.ID → *atomic.Uint32: on which slices nodes of the region have told how far their flows are
+	n       *Node
+	lanes   [graph.Lanes]lane
+	budget  *flow.Budget
+	room    room
+	pump    chan struct{} // holds a token while origins may have something to send
+	owing   chan struct{} // holds a token while replies are due
+	ttl     time.Duration // of events that are not acknowledged
+	started time.Time
+	opened  atomic.Bool               // this node knows what its region wants
+	fresh   atomic.Pointer[time.Time] // when this node entered the mesh, unless a link broke since
+	lost    lostOrigins
+	doubts  atomic.Pointer[doubts] // nil when there are none
+	absent  sync.Map               // peer.ID → *absence
+	told    sync.Map               // peer.ID → *atomic.Uint32: on which slices nodes of the region have told how far their flows are
 }
 
 // lane is the machines for one slice of the keys. It is their Sink and Exchange.
@@ -86,7 +87,7 @@ func (p *parcel) AppendTo(dst []byte) []byte {
 
 func newFlows(n *Node) *flows {
 	f := &flows{
-		n: n, ttl: n.cfg.TTL, budget: flow.NewBudget(n.cfg.RegionBuffer, n.cfg.Buffer, graph.Lanes),
+		n: n, ttl: n.cfg.TTL, started: time.Now(), budget: flow.NewBudget(n.cfg.RegionBuffer, n.cfg.Buffer, graph.Lanes),
 		pump: make(chan struct{}, 1), owing: make(chan struct{}, 1),
 	}
 	for i := range f.lanes {

@@ -15,8 +15,16 @@ import (
 // Gap tells this node's subscribers of a loss, each of them that may have wanted
 // what was lost. It is the receivers'.
 func (l *lane) Gap(g *flow.Gap) {
-	if g.First && l.f.past() {
-		return
+	if g.First {
+		if l.f.past() {
+			return
+		}
+		if old := *g; l.f.uptime() < g.Age { // nobody was here to miss them
+			if old.From = max(g.From, g.Old+1); old.From > g.To {
+				return
+			}
+			g = &old
+		}
 	}
 	if g.Cause == flow.OriginLost && !l.f.lost.first(g.Flow.Origin, g.Flow.Boot, l.number) {
 		return // another lane has told
@@ -41,6 +49,12 @@ func (f *flows) entered() {
 func (f *flows) past() bool {
 	at := f.fresh.Load()
 	return f.n.Ready() != nil || at != nil && time.Since(*at) < freshFor
+}
+
+// uptime is how long this node has been running, or longer when its clock was set
+// forward: a machine that slept may not have counted that otherwise.
+func (f *flows) uptime() time.Duration {
+	return max(time.Since(f.started), time.Now().Round(0).Sub(f.started.Round(0)))
 }
 
 // disturbed notes that a node of the region is not linked: what is new to this

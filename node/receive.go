@@ -98,8 +98,9 @@ func (l *lane) arrive(now time.Time, from peer.ID, rec *wire.Record) error {
 
 // early is what came of a flow before this node knew what its region wants.
 type early struct {
-	via        peer.ID
-	base, upto uint64
+	via       peer.ID
+	base, age uint64
+	upto      uint64
 }
 
 // maxEarly is how many flows of a lane are remembered so; others are asked for
@@ -124,7 +125,10 @@ func (l *lane) postpone(via peer.ID) {
 		e = new(early)
 		l.early[id] = e
 	}
-	*e = early{peer.ID([]byte(via)), max(e.base, l.in.Base), max(e.upto, l.in.Upto)}
+	upto := max(e.upto, l.in.Upto)
+	if *e = (early{peer.ID([]byte(via)), e.base, e.age, upto}); l.in.Base > e.base {
+		e.base, e.age = l.in.Base, l.in.Age
+	}
 }
 
 // open begins with what came early: its origins are asked for it.
@@ -135,7 +139,7 @@ func (f *flows) open() {
 		l := &f.lanes[i]
 		l.mu.Lock()
 		for id, e := range l.early {
-			l.entry.Receive(now, e.via, &flow.Frame{Kind: flow.Mark, Flow: id, Base: e.base, Prev: e.upto, Upto: e.upto})
+			l.entry.Receive(now, e.via, &flow.Frame{Kind: flow.Mark, Flow: id, Base: e.base, Age: e.age, Prev: e.upto, Upto: e.upto})
 		}
 		l.early = nil
 		l.entry.Drain()
@@ -155,12 +159,13 @@ func (f *flows) relay(from peer.ID, rec *wire.Record, head *flow.Frame, rest []b
 	if head.Kind == flow.Events {
 		events = count
 	}
-	targets := append([]flow.Claim{{Region: head.Flow.Region, Base: head.Base, Prev: head.Prev}}, head.Others...)
+	targets := append([]flow.Claim{{Region: head.Flow.Region, Base: head.Base, Age: head.Age, Prev: head.Prev}}, head.Others...)
 	targets = slices.DeleteFunc(targets, func(c flow.Claim) bool { return c.Region == n.self.Region })
 	for len(targets) > 0 {
 		hop := n.graph.Relay(targets[0].Region, head.Flow.Lane, sender.Region == n.self.Region, visited)
 		out := *head
-		out.Flow.Region, out.Base, out.Prev, out.Upto = targets[0].Region, targets[0].Base, targets[0].Prev, targets[0].Prev+count
+		out.Flow.Region, out.Base, out.Age = targets[0].Region, targets[0].Base, targets[0].Age
+		out.Prev, out.Upto = targets[0].Prev, targets[0].Prev+count
 		out.Others = nil
 		left := targets[:0]
 		for _, c := range targets[1:] {

@@ -1,6 +1,7 @@
 package test
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -110,6 +111,32 @@ func TestWhatIsPublishedInDoubtIsReported(t *testing.T) {
 				}
 				r.deafen(1)
 			})
+		})
+	}
+}
+
+// Whoever starts when flows have rested for long hears of no loss when they go on:
+// what had passed before had been acknowledged before it was there.
+func TestANodeThatStartsWhileFlowsRestIsToldOfNoLoss(t *testing.T) {
+	for starts := 1; starts <= 3; starts++ { // one of them is the entry node
+		synctest.Test(t, func(t *testing.T) {
+			m := simmesh.New(t, simmesh.Config{Regions: []int{1, 3}})
+			for _, n := range m.Nodes[1:] {
+				subscribe(t, n, "a")
+			}
+			for i := range 100 {
+				publish(t, m.Nodes[0], "a", fmt.Sprint(i))
+			}
+			time.Sleep(3 * time.Minute) // simulated: entry nodes forget the flow
+			m.Crash(starts)
+			m.Start(starts)
+			m.WaitReady(starts)
+			time.Sleep(30 * time.Second) // simulated
+			s := subscribe(t, m.Nodes[starts], "a")
+			publish(t, m.Nodes[0], "a", "last")
+			if got := collect(t, s, 10*time.Second); !slices.Equal(got, []string{"last"}) {
+				t.Errorf("the subscriber at n%d got %v", starts, got)
+			}
 		})
 	}
 }

@@ -7,14 +7,14 @@ import (
 
 // What nodes say to each other about flows, in bytes:
 //
-//	frame:  kind (1) | flow | base | prev | upto | rest
+//	frame:  kind (1) | flow | base | age | prev | upto | rest
 //	        rest of Events: runs (uvarint) | run …
 //	        rest of Shared: claims (uvarint) | claim … | runs (uvarint) | run …
 //	        rest of Lost:   cause (1) | labels
 //	        rest of Mark:   nothing
 //	reply:  flow | upto | again
 //	flow:   origin: text | boot | region: text | lane (1)
-//	claim:  region: text | base | prev
+//	claim:  region: text | base | age | prev
 //	run:    skip | count | size | record …          size: bytes of the records
 //	record: namespace: text | envelope: text        an empty namespace is "default"
 //	labels: n+1, or 0 for any | namespace: text | type: text | …
@@ -38,10 +38,13 @@ const (
 type Frame struct {
 	Kind Kind
 	Flow ID
-	Base uint64 // from an origin: the first number that is not acknowledged
-	Prev uint64
-	Upto uint64
-	Runs []Run // of Events
+	// Base is the first number that was not acknowledged, and Age for how many
+	// seconds, at least, all before it had been: as the origin knows it, or in a
+	// frame from an entry node as the origin knew it when that began.
+	Base, Age uint64
+	Prev      uint64
+	Upto      uint64
+	Runs      []Run // of Events
 	// Others are flows to further regions, on the same lane, for which the same
 	// events have other numbers: of Events from an origin, so that what is on its
 	// way to several regions passes each link once.
@@ -53,8 +56,8 @@ type Frame struct {
 // Claim is what a frame says of another flow: as many numbers after Prev as the
 // frame's own.
 type Claim struct {
-	Region     string
-	Base, Prev uint64
+	Region          string
+	Base, Age, Prev uint64
 }
 
 // Run is Count events with numbers in sequence, after Skip numbers that are not
@@ -115,6 +118,7 @@ func AppendHead(dst []byte, f *Frame) []byte {
 	dst = append(dst, byte(kind))
 	dst = appendFlow(dst, &f.Flow)
 	dst = binary.AppendUvarint(dst, f.Base)
+	dst = binary.AppendUvarint(dst, f.Age)
 	dst = binary.AppendUvarint(dst, f.Prev)
 	dst = binary.AppendUvarint(dst, f.Upto-f.Prev)
 	if kind == shared {
@@ -123,6 +127,7 @@ func AppendHead(dst []byte, f *Frame) []byte {
 			c := &f.Others[i]
 			dst = appendText(dst, c.Region)
 			dst = binary.AppendUvarint(dst, c.Base)
+			dst = binary.AppendUvarint(dst, c.Age)
 			dst = binary.AppendUvarint(dst, c.Prev)
 		}
 	}
@@ -131,9 +136,9 @@ func AppendHead(dst []byte, f *Frame) []byte {
 
 // HeadSize is an upper bound of the bytes that AppendHead adds.
 func HeadSize(f *Frame) int {
-	n := 64 + len(f.Flow.Origin) + len(f.Flow.Region)
+	n := 74 + len(f.Flow.Origin) + len(f.Flow.Region)
 	for i := range f.Others {
-		n += 24 + len(f.Others[i].Region)
+		n += 34 + len(f.Others[i].Region)
 	}
 	return n
 }
@@ -183,7 +188,7 @@ func ReadHead(b []byte, f *Frame) (rest []byte, err error) {
 func (r *reader) head(f *Frame) {
 	f.Kind = Kind(r.byte())
 	r.flow(&f.Flow)
-	f.Base, f.Prev = r.uvarint(), r.uvarint()
+	f.Base, f.Age, f.Prev = r.uvarint(), r.uvarint(), r.uvarint()
 	f.Upto = r.sum(f.Prev, r.uvarint())
 	f.Others = f.Others[:0]
 	if f.Kind != shared {
@@ -195,7 +200,7 @@ func (r *reader) head(f *Frame) {
 		r.fail("number of claims")
 	}
 	for ; count > 0 && r.bad == ""; count-- {
-		c := Claim{Region: r.text(maxName), Base: r.uvarint(), Prev: r.uvarint()}
+		c := Claim{Region: r.text(maxName), Base: r.uvarint(), Age: r.uvarint(), Prev: r.uvarint()}
 		if r.sum(c.Prev, f.Upto-f.Prev); r.bad == "" {
 			f.Others = append(f.Others, c)
 		}
@@ -209,7 +214,7 @@ func (f *Frame) For(region string) bool {
 		for i := range f.Others {
 			if c := &f.Others[i]; c.Region == region {
 				count := f.Upto - f.Prev
-				f.Flow.Region, f.Base, f.Prev, f.Upto = c.Region, c.Base, c.Prev, c.Prev+count
+				f.Flow.Region, f.Base, f.Age, f.Prev, f.Upto = c.Region, c.Base, c.Age, c.Prev, c.Prev+count
 				f.Others = f.Others[:0]
 				return true
 			}

@@ -12,9 +12,9 @@ func frames() []Frame {
 	id := ID{Origin: "node-1", Boot: 7, Region: "eu", Lane: 3}
 	two := appendRecord(appendRecord(nil, defaultNamespace, []byte("one")), "shop", bytes.Repeat([]byte("x"), 200))
 	return []Frame{
-		{Kind: Events, Flow: id, Base: 5, Prev: 9, Upto: 20, Runs: []Run{{Skip: 2, Count: 2, Records: two}, {Skip: 1, Count: 2, Records: two}}},
-		{Kind: Events, Flow: id, Base: 5, Prev: 9, Upto: 11, Runs: []Run{{Count: 2, Records: two}},
-			Others: []Claim{{"us", 1, 1 << 33}, {"ap/north", 300, 400}}},
+		{Kind: Events, Flow: id, Base: 5, Age: 7, Prev: 9, Upto: 20, Runs: []Run{{Skip: 2, Count: 2, Records: two}, {Skip: 1, Count: 2, Records: two}}},
+		{Kind: Events, Flow: id, Base: 5, Age: 7, Prev: 9, Upto: 11, Runs: []Run{{Count: 2, Records: two}},
+			Others: []Claim{{"us", 1, 2, 1 << 33}, {"ap/north", 300, 90, 400}}},
 		{Kind: Lost, Flow: id, Prev: 9, Upto: 300, Cause: Overflow, Labels: Labels{Any: true}},
 		{Kind: Lost, Flow: id, Prev: 9, Upto: 300, Cause: Reset, Labels: Labels{List: []Label{{"shop", "a.b"}, {"default", "c"}}}},
 		{Kind: Mark, Flow: id, Prev: 1 << 40, Upto: 1 << 40},
@@ -58,7 +58,7 @@ func TestFlowFramesWithEventsBeyondTheirClaimAreRefused(t *testing.T) {
 
 func TestAFrameForSeveralRegionsIsEachRegionsOwn(t *testing.T) {
 	b := AppendFrame(nil, &frames()[1])
-	for _, want := range []Claim{{"eu", 5, 9}, {"us", 1, 1 << 33}, {"ap/north", 300, 400}} {
+	for _, want := range []Claim{{"eu", 5, 7, 9}, {"us", 1, 2, 1 << 33}, {"ap/north", 300, 90, 400}} {
 		var f Frame
 		if err := ReadFrame(b, &f); err != nil || !f.For(want.Region) {
 			t.Fatalf("%s: %v", want.Region, err)

@@ -18,6 +18,10 @@
 //     looked at everything after Prev and up to Upto. What lies at or below the
 //     receiver's number is a duplicate; a Prev above it is a gap.
 //
+// Base and Age of a frame say until when what came before the present entry node's
+// work was acknowledged, so that a node which has started since does not take it for
+// a loss.
+//
 // So nothing about a loss is known only to an entry node, which may crash: the
 // receiver finds every gap itself, by comparing whoever's claim it hears with
 // what it knows. A gap may thus be reported in which nothing was for the node:
@@ -36,6 +40,7 @@ package flow
 
 import (
 	"strings"
+	"time"
 
 	"github.com/skeinmesh/skein/transport/peer"
 )
@@ -93,6 +98,10 @@ type Gap struct {
 	Cause    Cause
 	Labels   Labels // of what kinds the events were
 	// First is set when the node had not heard of the flow before: the events
-	// may have passed before the node was there at all.
+	// may have passed before the node was there at all. Those up to Old were
+	// acknowledged by the region at least Age ago: they are no loss to a node that
+	// was not running then.
 	First bool
+	Old   uint64
+	Age   time.Duration
 }

@@ -23,8 +23,8 @@ func (o *Origin) Drain(now time.Time, send func(to peer.ID, f *Frame) bool) {
 
 func (o *Origin) drain(now time.Time, f *outflow, send func(to peer.ID, f *Frame) bool) bool {
 	for f.path.Next != "" && f.due() {
-		o.fill(f)
-		o.share(f)
+		o.fill(now, f)
+		o.share(now, f)
 		if !send(f.path.Next, &o.frame) {
 			return false
 		}
@@ -37,8 +37,8 @@ func (o *Origin) drain(now time.Time, f *outflow, send func(to peer.ID, f *Frame
 }
 
 // fill makes the frame that is next.
-func (o *Origin) fill(f *outflow) {
-	o.frame = Frame{Kind: Mark, Flow: f.id, Base: f.acked + 1, Prev: f.cursor - 1, Upto: f.cursor - 1}
+func (o *Origin) fill(now time.Time, f *outflow) {
+	o.frame = Frame{Kind: Mark, Flow: f.id, Base: f.acked + 1, Age: f.age(now), Prev: f.cursor - 1, Upto: f.cursor - 1}
 	if f.cursor == f.next || !f.open() {
 		return
 	}
@@ -59,7 +59,7 @@ func (o *Origin) fill(f *outflow) {
 
 // share adds the flows to o.frame that have the same events to send to the same
 // node: often those to regions behind another one.
-func (o *Origin) share(f *outflow) {
+func (o *Origin) share(now time.Time, f *outflow) {
 	o.sharing, o.others = o.sharing[:0], o.others[:0]
 	if !f.path.Shared || o.frame.Kind != Events || len(o.run[0].Records) > largeSegment {
 		return
@@ -81,7 +81,7 @@ func (o *Origin) share(f *outflow) {
 		if records := s.buf[off:]; bytes.Equal(records, o.run[0].Records) {
 			g.at, g.atNum, g.atOff = s, g.cursor, off
 			o.sharing = append(o.sharing, g)
-			o.others = append(o.others, Claim{Region: t.name, Base: g.acked + 1, Prev: g.cursor - 1})
+			o.others = append(o.others, Claim{Region: t.name, Base: g.acked + 1, Age: g.age(now), Prev: g.cursor - 1})
 		}
 	}
 	o.frame.Others = o.others

@@ -71,6 +71,8 @@ type passing struct {
 	id       ID
 	via      peer.ID   // where it comes from; "" for this node's own
 	examined uint64    // the number up to which all events have been looked at
+	base     uint64    // the first that was to be looked at here, since the last begin
+	age      uint64    // of what lies before it, in seconds, by then
 	acked    uint64    // what the origin was told
 	again    bool      // the next reply asks the origin to send again
 	asked    time.Time // when it did so, unless the number has come since
@@ -200,7 +202,7 @@ func (e *Entry) Receive(now time.Time, via peer.ID, f *Frame) {
 	e.owe(p)
 	e.touch(p)
 	if f.Base > p.examined+1 {
-		e.begin(p, f.Base-1)
+		e.begin(p, f.Base, f.Age)
 	}
 	if f.Prev > p.examined {
 		// What is on its way is out of turn, too: that is no reason to ask again.
@@ -215,7 +217,7 @@ func (e *Entry) Receive(now time.Time, via peer.ID, f *Frame) {
 	}
 	in := e.self.flow(&p.id)
 	e.self.revive(in)
-	e.self.claim(in, p.examined)
+	e.self.claim(in, p.examined, p.base, p.age)
 	switch f.Kind {
 	case Events:
 		e.examine(p, in, f)
@@ -228,10 +230,10 @@ func (e *Entry) Receive(now time.Time, via peer.ID, f *Frame) {
 	p.again, p.asked = false, time.Time{}
 }
 
-// begin starts a tenure behind a number, up to which other entry nodes have
-// done the work.
-func (e *Entry) begin(p *passing, behind uint64) {
-	p.examined, p.again, p.asked = behind, false, time.Time{}
+// begin starts a tenure at a number: before it other entry nodes have done the
+// work.
+func (e *Entry) begin(p *passing, base, age uint64) {
+	p.examined, p.base, p.age, p.again, p.asked = base-1, base, age, false, time.Time{}
 	for i := range p.nodes {
 		e.renew(p, i)
 	}
@@ -400,7 +402,7 @@ func (e *Entry) flow(id *ID) *passing {
 	}
 	p := e.flows[*id]
 	if p == nil {
-		p = &passing{id: id.clone()}
+		p = &passing{id: id.clone(), base: 1}
 		if len(e.slots) > 0 {
 			p.grow(len(e.slots) - 1)
 		}

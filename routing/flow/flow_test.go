@@ -85,7 +85,7 @@ func TestFlowDoubtIsAGapBeforeWhatComesAfterIt(t *testing.T) {
 	own := ID{"e", 1, "r", 0}
 	e.Skip(&own)
 	e.LinkUp("b")
-	expect(t, "told to who comes later", l.frames[len(l.frames)-1:], claimed{Mark, 0, 1, 1, 0, 0})
+	expect(t, "told to who comes later", l.frames[len(l.frames)-1:], claimed{Mark, 1, 1, 1, 0, 0})
 }
 
 func TestFlowOverflowTurnsTheNewestIntoAGapWhenAskedTo(t *testing.T) {
@@ -256,7 +256,7 @@ func TestFlowsToRegionsBehindOneNodeShareWhatIsTheSame(t *testing.T) {
 		o.Drain(begin, func(_ peer.ID, f *Frame) bool {
 			frames++
 			carried += f.Count()
-			for _, c := range append([]Claim{{f.Flow.Region, f.Base, f.Prev}}, f.Others...) {
+			for _, c := range append([]Claim{{f.Flow.Region, f.Base, f.Age, f.Prev}}, f.Others...) {
 				if c.Prev != upto[c.Region] {
 					t.Errorf("region %s: a frame after %d, what came before ends at %d", c.Region, c.Prev, upto[c.Region])
 				}
@@ -351,6 +351,17 @@ func TestFlowReceiverReportsALostOriginOnce(t *testing.T) {
 	}
 }
 
+// relayed is an exchange that hands what it sends to a receiver.
+type relayed struct {
+	*log
+	to *Receiver
+}
+
+func (x *relayed) Send(_ peer.ID, f *Frame) bool {
+	x.to.Receive("e", f)
+	return true
+}
+
 func newEntry(nodes ...peer.ID) (*Entry, *log) {
 	l := &log{counter: counter{nodes: nodes}}
 	e := NewEntry(l, NewReceiver(l, 0), 0)
@@ -423,7 +434,7 @@ func TestFlowEntryKeepsAGapToItsNumbersAtANodeThatWantedNothingBefore(t *testing
 	e.Receive(begin, "o", &Frame{Kind: Lost, Flow: testFlow, Base: 1, Prev: 3, Upto: 5, Cause: Overflow})
 	e.Drain()
 	e.Acknowledge()
-	expect(t, "claims", l.frames, claimed{Mark, 0, 0, 3, 0, 0}, claimed{Lost, 0, 3, 5, 0, Overflow})
+	expect(t, "claims", l.frames, claimed{Mark, 1, 0, 3, 0, 0}, claimed{Lost, 1, 3, 5, 0, Overflow})
 }
 
 func TestFlowEntryThatIsRefusedBreaksTheChainAndDoesNotWait(t *testing.T) {
@@ -436,7 +447,7 @@ func TestFlowEntryThatIsRefusedBreaksTheChainAndDoesNotWait(t *testing.T) {
 	}
 	l.full = false
 	e.Tick(begin)
-	expect(t, "claims", l.frames, claimed{Mark, 0, 2, 2, 0, 0})
+	expect(t, "claims", l.frames, claimed{Mark, 1, 2, 2, 0, 0})
 }
 
 func TestFlowEntryKeepsAnUnusedFlowUntilEveryNodeKnowsItsEnd(t *testing.T) {
@@ -452,10 +463,33 @@ func TestFlowEntryKeepsAnUnusedFlowUntilEveryNodeKnowsItsEnd(t *testing.T) {
 	}
 	l.frames = nil
 	e.LinkUp("b")
-	expect(t, "told to b", l.frames, claimed{Mark, 0, 1, 1, 0, 0})
+	expect(t, "told to b", l.frames, claimed{Mark, 1, 1, 1, 0, 0})
 	e.Tick(begin.Add(time.Hour))
 	if e.Stats().Flows != 0 {
 		t.Error("the flow is kept for ever")
+	}
+}
+
+func TestFlowGapOfAnEntryNodeThatBeginsSaysHowOldTheLossIs(t *testing.T) {
+	o, ev := small(t)
+	mustPublish(t, o, 2, ev, Block)
+	drained(o, begin)
+	o.Reply(begin, &Reply{Flow: ID{"o", 1, "r", 0}, Upto: 2})
+	mustPublish(t, o, 1, ev, Block)
+	var there, beside log // the entry node, and another one
+	r := NewReceiver(&beside, 0)
+	e := NewEntry(&relayed{log: &there, to: r}, NewReceiver(&there, 0), 0)
+	there.nodes = []peer.ID{"a"}
+	e.LinkUp("a")
+	o.Drain(begin.Add(90*time.Second+time.Millisecond), func(_ peer.ID, f *Frame) bool {
+		e.Receive(begin, "o", f)
+		return true
+	})
+	e.Drain()
+	for _, l := range []*log{&there, &beside} {
+		if g := l.gapList; len(g) != 1 || !g[0].First || g[0].To != 2 || g[0].Old != 2 || g[0].Age != 90*time.Second {
+			t.Errorf("got %+v, want one gap of two events that were acknowledged 90 s ago", g)
+		}
 	}
 }
 
@@ -469,7 +503,7 @@ func TestFlowOfTheOwnRegionIsAChainWithoutReplies(t *testing.T) {
 	e.Publish(begin, &own, "default", ev.Bytes(), []peer.ID{"a", "b"})
 	e.Drain()
 	e.Acknowledge()
-	expect(t, "frames", l.frames, claimed{Events, 0, 0, 1, 1, 0}, claimed{Events, 0, 1, 2, 1, 0}, claimed{Events, 0, 0, 2, 1, 0})
+	expect(t, "frames", l.frames, claimed{Events, 1, 0, 1, 1, 0}, claimed{Events, 1, 1, 2, 1, 0}, claimed{Events, 1, 0, 2, 1, 0})
 	e.Tick(begin.Add(time.Hour))
 	if len(l.sent) > 0 || e.Stats().Flows != 1 {
 		t.Error("replies to itself, or its numbers forgotten")

@@ -18,7 +18,7 @@ const (
 // The rule sets of the study, and those of what it does not name.
 var ruleSets = map[string]rules{
 	"everything": {steps: steps, buffer: 1000, reroute: 0.02, crash: 0.01, flap: 0.03, freeze: 0.02, cut: 0.01,
-		interest: 0.02, refuse: 0.01, disorder: 0.1, restart: 0.003},
+		interest: 0.02, refuse: 0.01, disorder: 0.1, restart: 0.003, pause: 0.01},
 	"reroutes and crashes":           {steps: steps, buffer: 1 << 20, reroute: 0.03, crash: 0.02, disorder: 0.05, lossless: true},
 	"reroutes, crashes and overflow": {steps: steps, buffer: 400, reroute: 0.03, crash: 0.02, onlyOrigin: true},
 }
@@ -96,7 +96,7 @@ func TestFlowFuzz(t *testing.T) {
 	s := newStock(maxRun)
 	for name, r := range ruleSets {
 		t.Run(name, func(t *testing.T) {
-			var next, events, gaps atomic.Uint64
+			var next, events, gaps, spared atomic.Uint64
 			var wg sync.WaitGroup
 			for range runtime.GOMAXPROCS(0) {
 				wg.Go(func() {
@@ -107,11 +107,12 @@ func TestFlowFuzz(t *testing.T) {
 						}
 						events.Add(uint64(len(w.events)))
 						gaps.Add(uint64(w.gapped))
+						spared.Add(uint64(w.spared))
 					}
 				})
 			}
 			wg.Wait()
-			t.Logf("%d runs, %d events, %d gaps", runs, events.Load(), gaps.Load())
+			t.Logf("%d runs, %d events, %d gaps, %d that were none", runs, events.Load(), gaps.Load(), spared.Load())
 			if !r.lossless && gaps.Load() == 0 {
 				t.Error("the rules never made a gap: they are too mild")
 			}
@@ -140,6 +141,9 @@ func TestFlowFuzzCatchesMutants(t *testing.T) {
 					f.Labels = Labels{}
 				}
 			},
+		}},
+		"what is acknowledged is taken for older than it is": {"everything", mutant{
+			frameToReceiver: func(_ *world, f *Frame) { f.Age += 1000 },
 		}},
 		"marks are not heard": {"everything", mutant{
 			frameToReceiver: func(_ *world, f *Frame) {

@@ -45,7 +45,7 @@ func (e *Entry) lose(p *passing, f *Frame) {
 			e.claim(p, i) // the gap must not be taken to begin earlier
 		}
 		n.owed = f.Upto
-		e.frame = Frame{Kind: Lost, Flow: p.id, Prev: before, Upto: f.Upto, Cause: f.Cause, Labels: f.Labels}
+		e.frame = Frame{Kind: Lost, Flow: p.id, Base: p.base, Age: p.age, Prev: before, Upto: f.Upto, Cause: f.Cause, Labels: f.Labels}
 		e.sendFrame(p, i)
 	}
 }
@@ -56,7 +56,7 @@ func (e *Entry) send(p *passing, i int) {
 	if n.out == nil {
 		return
 	}
-	e.frame = Frame{Kind: Events, Flow: p.id, Prev: n.from, Upto: p.examined, Runs: n.out.views()}
+	e.frame = Frame{Kind: Events, Flow: p.id, Base: p.base, Age: p.age, Prev: n.from, Upto: p.examined, Runs: n.out.views()}
 	e.sendFrame(p, i)
 	e.free(n.out)
 	n.out = nil
@@ -64,7 +64,7 @@ func (e *Entry) send(p *passing, i int) {
 
 // claim tells a node how far it has missed nothing.
 func (e *Entry) claim(p *passing, i int) {
-	e.frame = Frame{Kind: Mark, Flow: p.id, Prev: p.nodes[i].from, Upto: p.examined}
+	e.frame = Frame{Kind: Mark, Flow: p.id, Base: p.base, Age: p.age, Prev: p.nodes[i].from, Upto: p.examined}
 	e.sendFrame(p, i)
 }
 

@@ -98,6 +98,7 @@ type outflow struct {
 	mark   bool   // a mark is due even though there is nothing to send
 	used   time.Time
 	sent   time.Time // last, anything
+	told   time.Time // when the last acknowledgement came that was news
 
 	at    *segment // where the cursor stood after the last send:
 	atNum uint64   // its number
@@ -189,6 +190,15 @@ func (o *Origin) wake(f *outflow) {
 	}
 }
 
+// age is for how many seconds all before the first unacknowledged event has been
+// known to be acknowledged.
+func (f *outflow) age(now time.Time) uint64 {
+	if f.acked == 0 {
+		return 0
+	}
+	return uint64(now.Sub(f.told) / time.Second)
+}
+
 // due reports whether there is something to send now.
 func (f *outflow) due() bool { return f.mark || f.cursor < f.next && f.open() }
 
@@ -241,7 +251,10 @@ func (o *Origin) Reply(now time.Time, p *Reply) {
 		return
 	}
 	f := t.lanes[p.Flow.Lane]
-	f.buffer.ack(&o.spares, p.Upto)
+	before := f.acked
+	if f.buffer.ack(&o.spares, p.Upto); f.acked > before {
+		f.told = now
+	}
 	o.cfg.Budget.account(f)
 	f.window.ack(now, f.acked)
 	f.cursor = max(f.cursor, f.acked+1)

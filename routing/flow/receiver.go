@@ -69,6 +69,9 @@ type end struct {
 	at   time.Time // zero before the next Tick
 }
 
+// maxAge bounds what is believed of an age, in seconds.
+const maxAge = 100 * 365 * 24 * 60 * 60
+
 // NewReceiver makes a receiver that knows no flow. A forget of 0 means the
 // default.
 func NewReceiver(sink Sink, forget time.Duration) *Receiver {
@@ -84,7 +87,7 @@ func (r *Receiver) Receive(from peer.ID, f *Frame) {
 	if f.Upto > in.covered {
 		r.revive(in)
 	}
-	r.claim(in, f.Prev)
+	r.claim(in, f.Prev, f.Base, f.Age)
 	switch f.Kind {
 	case Events:
 		at := f.Prev
@@ -158,10 +161,15 @@ func (r *Receiver) flow(id *ID) *incoming {
 }
 
 // claim hears that everything after prev was looked at: what lies between this
-// node's number and prev has passed it by.
-func (r *Receiver) claim(in *incoming, prev uint64) {
+// node's number and prev has passed it by. All before base had been acknowledged
+// age seconds ago.
+func (r *Receiver) claim(in *incoming, prev, base, age uint64) {
 	if prev > in.covered {
-		r.gap(&Gap{Flow: in.id, From: in.covered + 1, To: prev, Cause: Missed, Labels: Labels{Any: true}, First: !in.known})
+		g := Gap{Flow: in.id, From: in.covered + 1, To: prev, Cause: Missed, Labels: Labels{Any: true}, First: !in.known}
+		if g.First && base > 0 {
+			g.Old, g.Age = min(base-1, prev), time.Duration(min(age, maxAge))*time.Second
+		}
+		r.gap(&g)
 		in.covered = prev
 	}
 	in.known = true

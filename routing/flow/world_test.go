@@ -24,6 +24,7 @@ type rules struct {
 	interest   float64 // a node subscribes or unsubscribes
 	refuse     float64 // of a send in the region: no room
 	disorder   float64 // of a frame of the origin: lost, doubled or late
+	pause      float64 // nothing happens for up to a minute
 	lossless   bool    // the rules allow no gap at all
 	onlyOrigin bool    // the rules allow only the gaps that the origin makes
 }
@@ -64,6 +65,7 @@ type member struct {
 	last     uint64 // the number that came last, event or gap, of the boot
 	boot     uint64
 	frozen   bool
+	started  time.Time
 }
 
 // world is an origin, a region, and the network between them.
@@ -85,6 +87,7 @@ type world struct {
 	acks   [regionNodes][regionNodes][][]byte
 	fault  string // what the checker has against the run
 	gapped int
+	spared int // gaps that were none, since the node was not there
 	in     Frame
 }
 
@@ -126,7 +129,7 @@ func (w *world) startOrigin() {
 }
 
 func (w *world) start(i, life int) {
-	n := &member{w: w, index: i, life: life}
+	n := &member{w: w, index: i, life: life, started: w.now}
 	n.receiver = NewReceiver(n, 0)
 	n.entry = NewEntry(n, n.receiver, 20*time.Second)
 	w.nodes[i] = n
@@ -184,8 +187,15 @@ func (n *member) Deliver(id *ID, _ string, envelope []byte) {
 
 // Gap is a member's sink, too.
 func (n *member) Gap(g *Gap) {
-	n.w.gapped++
 	own := *g
+	if g.First && n.w.now.Sub(n.started) < g.Age { // as a node does
+		if own.From = max(g.From, g.Old+1); own.From > g.To {
+			n.w.spared++
+			return
+		}
+	}
+	g = &own
+	n.w.gapped++
 	own.Labels = g.Labels.clone()
 	n.gaps = append(n.gaps, own)
 	loss := n.concerns(&own)
@@ -461,6 +471,11 @@ func (w *world) step(s *stock) {
 	case w.chance(w.freeze):
 		n := w.nodes[w.rng.IntN(entryNodes)]
 		n.frozen = !n.frozen
+	case w.chance(w.pause):
+		for range w.rng.IntN(60) {
+			w.now = w.now.Add(time.Second)
+			w.tick()
+		}
 	case w.chance(w.cut):
 		w.path = -1
 		w.origin.SetPath("r", 0, Path{})

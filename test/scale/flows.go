@@ -235,7 +235,7 @@ func (f *flows) take(from *host, how wire.How, body []byte, visited wire.Visited
 			f.entry.Receive(w.now, from.id, &fr)
 		}
 	}
-	targets := append([]flow.Claim{{Region: head.Flow.Region, Base: head.Base, Prev: head.Prev}}, head.Others...)
+	targets := append([]flow.Claim{{Region: head.Flow.Region, Base: head.Base, Age: head.Age, Prev: head.Prev}}, head.Others...)
 	targets = slices.DeleteFunc(targets, func(c flow.Claim) bool { return c.Region == own })
 	next := func(c flow.Claim) graph.Hop {
 		return f.relays.Relay(c.Region, head.Flow.Lane, from.region == f.h.region, slices.Collect(visited.All()))
@@ -243,7 +243,7 @@ func (f *flows) take(from *host, how wire.How, body []byte, visited wire.Visited
 	for count := head.Upto - head.Prev; len(targets) > 0; {
 		c, hop := targets[0], next(targets[0])
 		out := head
-		out.Flow.Region, out.Base, out.Prev, out.Upto, out.Others = c.Region, c.Base, c.Prev, c.Prev+count, nil
+		out.Flow.Region, out.Base, out.Age, out.Prev, out.Upto, out.Others = c.Region, c.Base, c.Age, c.Prev, c.Prev+count, nil
 		left := targets[:0]
 		for _, c := range targets[1:] {
 			if next(c).Next == hop.Next {
