@@ -52,7 +52,7 @@ func (g *Graph) say() {
 // with it only when that is worth a new look at all routes.
 func (g *Graph) SetCosts(costs map[peer.ID]int) {
 	g.mu.Lock()
-	g.costs = costs
+	maps.Copy(g.costs, costs) // a link may have come up since they were looked at
 	worth := false
 	for region, cost := range g.own() {
 		if said := g.said[region]; abs(cost-said)*changeShare > said {
