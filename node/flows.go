@@ -35,6 +35,7 @@ type flows struct {
 	owing   chan struct{} // holds a token while replies are due
 	ttl     time.Duration // of events that are not acknowledged
 	started time.Time
+	home    wire.Visited              // this node's region: what begins here has passed it
 	opened  atomic.Bool               // this node knows what its region wants
 	fresh   atomic.Pointer[time.Time] // when this node entered the mesh, unless a link broke since
 	lost    lostOrigins
@@ -87,7 +88,7 @@ func (p *parcel) AppendTo(dst []byte) []byte {
 
 func newFlows(n *Node) *flows {
 	f := &flows{
-		n: n, ttl: n.cfg.TTL, started: time.Now(), budget: flow.NewBudget(n.cfg.RegionBuffer, n.cfg.Buffer, graph.Lanes),
+		n: n, ttl: n.cfg.TTL, started: time.Now(), home: wire.Visited(nil).And(n.self.Region), budget: flow.NewBudget(n.cfg.RegionBuffer, n.cfg.Buffer, graph.Lanes),
 		pump: make(chan struct{}, 1), owing: make(chan struct{}, 1),
 	}
 	for i := range f.lanes {
@@ -200,7 +201,7 @@ func (l *lane) send(now time.Time) { l.origin.Drain(now, l.offer) }
 
 // offer hands a frame of this node's flows to the next node. l.mu is held.
 func (l *lane) offer(to peer.ID, fr *flow.Frame) bool {
-	l.out = parcel{how: wire.Enter, frame: fr}
+	l.out = parcel{how: wire.Enter, visited: l.f.home, frame: fr}
 	count := fr.Count()
 	switch err := l.f.n.net.Offer(to, l.number, &l.out, int(count)); err {
 	case nil:

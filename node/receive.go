@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/skeinmesh/skein/routing"
 	"github.com/skeinmesh/skein/routing/flow"
 	"github.com/skeinmesh/skein/routing/graph"
 	"github.com/skeinmesh/skein/transport"
@@ -154,38 +155,27 @@ func (f *flows) open() {
 func (f *flows) relay(from peer.ID, rec *wire.Record, head *flow.Frame, rest []byte) {
 	n := f.n
 	sender, _ := n.graph.Peer(from)
-	visited := slices.Collect(rec.Visited.All())
-	count, events := head.Upto-head.Prev, uint64(0)
+	visited, events := slices.Collect(rec.Visited.All()), uint64(0)
 	if head.Kind == flow.Events {
-		events = count
+		events = head.Upto - head.Prev
 	}
-	targets := append([]flow.Claim{{Region: head.Flow.Region, Base: head.Base, Age: head.Age, Prev: head.Prev}}, head.Others...)
-	targets = slices.DeleteFunc(targets, func(c flow.Claim) bool { return c.Region == n.self.Region })
-	for len(targets) > 0 {
-		hop := n.graph.Relay(targets[0].Region, head.Flow.Lane, sender.Region == n.self.Region, visited)
-		out := *head
-		out.Flow.Region, out.Base, out.Age = targets[0].Region, targets[0].Base, targets[0].Age
-		out.Prev, out.Upto = targets[0].Prev, targets[0].Prev+count
-		out.Others = nil
-		left := targets[:0]
-		for _, c := range targets[1:] {
-			if n.graph.Relay(c.Region, head.Flow.Lane, sender.Region == n.self.Region, visited).Next == hop.Next {
-				out.Others = append(out.Others, c)
-			} else {
-				left = append(left, c)
+	next := func(region string) graph.Hop {
+		return n.graph.Relay(region, head.Flow.Lane, sender.Region == n.self.Region, visited)
+	}
+	routing.Relay(head, n.self.Region, next, func(hop graph.Hop, to *flow.Frame) {
+		p := parcel{how: rec.How, visited: rec.Visited, frame: to, rest: rest}
+		if hop.Abroad && !slices.Contains(visited, n.self.Region) { // it leaves this region for good
+			if len(visited) == wire.MaxVisited {
+				hop.Next = ""
 			}
-		}
-		targets = left
-		if hop.Next == "" {
-			n.count.dropped(droppedNoRoute)
-			continue
-		}
-		p := parcel{how: rec.How, visited: rec.Visited, frame: &out, rest: rest}
-		if hop.Abroad { // it leaves this region for good
 			p.visited = rec.Visited.And(n.self.Region)
 		}
+		if hop.Next == "" {
+			n.count.dropped(droppedNoRoute)
+			return
+		}
 		n.account(n.net.Forward(hop.Next, head.Flow.Lane, &p, int(events)), events)
-	}
+	})
 }
 
 // account counts events that went to a peer, or were dropped. It reports whether

@@ -165,6 +165,10 @@ type way struct {
 	path   []string
 }
 
+// MaxRegions is how many regions a way may have before its last one, the first
+// included.
+const MaxRegions = 16
+
 // find finds the cheapest paths (Dijkstra) to all regions, from first steps of
 // this region on, around some.
 func (r *routes) find(first map[string]int, around []string) table {
@@ -173,8 +177,12 @@ func (r *routes) find(first map[string]int, around []string) table {
 	for _, region := range around {
 		done[region] = true
 	}
-	open := map[string]way{} // the cheapest found so far, by region
+	most := MaxRegions + 1 - len(done) // regions on a way
+	open := map[string]way{}           // the cheapest found so far, by region
 	extend := func(from way, edges map[string]int) {
+		if len(from.path) >= most {
+			return
+		}
 		for to, cost := range edges {
 			total := from.cost + cost + hopPenalty
 			before, found := open[to]

@@ -37,6 +37,28 @@ func TestARegionWithoutALinkIsReachedThroughOthers(t *testing.T) {
 	}
 }
 
+func TestAWayPassesNoMoreRegionsThanItMay(t *testing.T) {
+	g := New(at("r00", 0), func() {})
+	name := func(i int) string { return fmt.Sprintf("r%02d", i) }
+	g.SetLinked(at(name(1), 0), true)
+	for i := 1; i < 20; i++ {
+		g.SetPeer(at(name(i), 0))
+		g.SetReach(at(name(i), 0).ID, []string{name(i-1) + " 1", name(i+1) + " 1"})
+	}
+	if g.Hop(name(MaxRegions), 0).Next == "" || g.Hop(name(MaxRegions+1), 0).Next != "" {
+		t.Errorf("a way of %d regions leads to %q, one of %d to %q", MaxRegions,
+			g.Hop(name(MaxRegions), 0).Next, MaxRegions+1, g.Hop(name(MaxRegions+1), 0).Next)
+	}
+	// A fellow gateway that passes it on from here sees it likewise, and one on the
+	// way counts what lies behind.
+	if g.Relay(name(MaxRegions), 0, true, []string{"r00"}).Next == "" {
+		t.Error("what may begin here may not be passed on")
+	}
+	if behind := []string{"x", "y", "z"}; g.Relay(name(MaxRegions-3), 0, false, behind).Next == "" || g.Relay(name(MaxRegions-2), 0, false, behind).Next != "" {
+		t.Error("what has passed three regions may pass three less")
+	}
+}
+
 func TestWhatCameFromAFellowNodeLeavesTheRegionOrStays(t *testing.T) {
 	g := New(at("a", 0), func() {})
 	g.SetLinked(at("a", 1), true)

@@ -122,7 +122,8 @@ func (f *flows) number(region string, lane uint8, event int) flow.ID {
 func (f *flows) drain() {
 	f.entry.Drain()
 	if f.origin != nil {
-		f.origin.Drain(f.h.w.now, func(to peer.ID, fr *flow.Frame) bool { return f.carry(to, wire.Enter, fr, nil) })
+		home := wire.Visited(nil).And(f.h.region.name)
+		f.origin.Drain(f.h.w.now, func(to peer.ID, fr *flow.Frame) bool { return f.carry(to, wire.Enter, fr, home) })
 		f.h.w.phase.kept = max(f.h.w.phase.kept, f.budget.Used())
 	}
 	if !f.owing && (f.entry.Owes() || f.receiver.Owes()) {
@@ -235,32 +236,19 @@ func (f *flows) take(from *host, how wire.How, body []byte, visited wire.Visited
 			f.entry.Receive(w.now, from.id, &fr)
 		}
 	}
-	targets := append([]flow.Claim{{Region: head.Flow.Region, Base: head.Base, Age: head.Age, Prev: head.Prev}}, head.Others...)
-	targets = slices.DeleteFunc(targets, func(c flow.Claim) bool { return c.Region == own })
-	next := func(c flow.Claim) graph.Hop {
-		return f.relays.Relay(c.Region, head.Flow.Lane, from.region == f.h.region, slices.Collect(visited.All()))
+	passed := slices.Collect(visited.All())
+	next := func(region string) graph.Hop {
+		return f.relays.Relay(region, head.Flow.Lane, from.region == f.h.region, passed)
 	}
-	for count := head.Upto - head.Prev; len(targets) > 0; {
-		c, hop := targets[0], next(targets[0])
-		out := head
-		out.Flow.Region, out.Base, out.Age, out.Prev, out.Upto, out.Others = c.Region, c.Base, c.Age, c.Prev, c.Prev+count, nil
-		left := targets[:0]
-		for _, c := range targets[1:] {
-			if next(c).Next == hop.Next {
-				out.Others = append(out.Others, c)
-			} else {
-				left = append(left, c)
-			}
-		}
-		targets = left
-		passed := visited
-		if hop.Abroad {
-			passed = visited.And(own)
+	routing.Relay(&head, own, next, func(hop graph.Hop, to *flow.Frame) {
+		visited := visited
+		if hop.Abroad && !slices.Contains(passed, own) {
+			visited = visited.And(own)
 		}
 		if hop.Next != "" {
-			f.bring(hop.Next, how, append(flow.AppendHead(nil, &out), rest...), passed, events)
+			f.bring(hop.Next, how, append(flow.AppendHead(nil, to), rest...), visited, events)
 		}
-	}
+	})
 }
 
 // Send hands a node of the region a frame. It is the entry's.
