@@ -15,7 +15,7 @@ import (
 //	            (not given)             events                skip
 //	SSE         event: gap              a dev.skein.gap event nothing
 //	long poll   header Skein-Gap        a dev.skein.gap event nothing
-//	WebSocket   close 1013 with count   a dev.skein.gap event nothing
+//	WebSocket   close 1013 with JSON    a dev.skein.gap event nothing
 //
 // A WebSocket message is a CloudEvent by the binding, so a standard client
 // would take anything else for a broken server, and would take an event that
@@ -52,8 +52,8 @@ type gapReport struct {
 	Count  uint64    `json:"count"`
 	Cause  string    `json:"cause"`
 	Origin string    `json:"origin,omitempty"`
-	From   time.Time `json:"from"`
-	To     time.Time `json:"to"`
+	From   time.Time `json:"from,omitzero"`
+	To     time.Time `json:"to,omitzero"`
 }
 
 func reportOf(g *queue.Gap) gapReport {
@@ -67,6 +67,19 @@ func appendGap(dst []byte, g *queue.Gap) []byte {
 		return append(dst, "{}"...)
 	}
 	return append(dst, b...)
+}
+
+// gapReason is a gap's JSON as the reason of a close frame has it, which is short:
+// without its times, and without the origin if that is too long a name.
+func gapReason(g *queue.Gap) []byte {
+	short := *g
+	short.From, short.To = time.Time{}, time.Time{}
+	b := appendGap(nil, &short)
+	if len(b) > maxReason {
+		short.Origin = ""
+		b = appendGap(nil, &short)
+	}
+	return b
 }
 
 // gapHeader is a gap as the header Skein-Gap has it.

@@ -147,11 +147,14 @@ func (s *socket) guard(f func()) {
 	f()
 }
 
-// close tells the peer why, in at most 123 bytes, and ends the connection.
+// maxReason is how long the reason of a close frame may be, in bytes.
+const maxReason = 123
+
+// close tells the peer why, and ends the connection.
 func (s *socket) close(code websocket.StatusCode, reason string) {
-	const most = 120
-	if len(reason) > most {
-		reason = strings.ToValidUTF8(reason[:most], "") + "…"
+	const dots = "…"
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason-len(dots)], "") + dots
 	}
 	if err := s.conn.Close(code, reason); err != nil {
 		s.api.log.Debug("a WebSocket did not close well", "err", err)
@@ -278,7 +281,7 @@ func (s *socket) write(ctx context.Context) {
 	case errors.Is(err, node.ErrSlow):
 		s.close(websocket.StatusTryAgainLater, "the subscriber did not keep up")
 	case errors.As(err, &gap):
-		s.close(websocket.StatusTryAgainLater, gap.Error())
+		s.close(websocket.StatusTryAgainLater, string(gap.reason))
 	default:
 		s.api.log.Debug("a WebSocket ended", "err", err)
 		s.conn.CloseNow() //nolint:errcheck // broken
@@ -286,9 +289,9 @@ func (s *socket) write(ctx context.Context) {
 }
 
 // gapError ends a socket whose client missed events.
-type gapError struct{ report []byte }
+type gapError struct{ reason []byte }
 
-func (e *gapError) Error() string { return "events were missed: " + string(e.report) }
+func (e *gapError) Error() string { return "events were missed: " + string(e.reason) }
 
 // send writes events until until ends, with ctx for what is being written.
 func (s *socket) send(ctx, until context.Context) error {
@@ -324,7 +327,7 @@ func (s *socket) sendItem(ctx context.Context, out []byte, it *queue.Item) ([]by
 		case gapsSkip:
 			return out, nil
 		case gapsNative:
-			return out, &gapError{appendGap(nil, it.Gap)}
+			return out, &gapError{gapReason(it.Gap)}
 		}
 		made, err := gapEvent(it.Gap)
 		if err != nil {
