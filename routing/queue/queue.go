@@ -4,7 +4,8 @@
 // When the queue is full the oldest events make room, and a gap takes their
 // place: it says how many were lost, why, and when. Since it is always the
 // oldest that go, that gap is at the head, and one is enough. Gaps that others
-// report, of events that never came here, keep their place among the events.
+// report, of events that never came here, keep their place among the events; when
+// they have to go with those, there is one at the head for each cause and origin.
 //
 // A queue owns its bytes. Push copies the envelope into a chunk of memory, which
 // goes back to a pool once all of its events are gone: so a queue holds little
@@ -13,6 +14,7 @@
 package queue
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -63,6 +65,9 @@ type Item struct {
 // eventOverhead is what an event costs besides its envelope, in bytes.
 const eventOverhead = 96
 
+// maxGaps is how many gaps at the head are told apart by origin, too.
+const maxGaps = 8
+
 // maxIdleRing is the longest ring that an empty queue keeps, in events.
 const maxIdleRing = 4096
 
@@ -80,7 +85,7 @@ type Queue struct {
 	bytes  int
 	last   *chunk   // where the next event goes, if it has room; nil if there is none
 	popped []*chunk // one for each event of the last Pop
-	gap    *Gap
+	gaps   []*Gap   // at the head; of as many causes and origins
 	lost   uint64
 	closed bool
 }
@@ -189,10 +194,17 @@ func (q *Queue) drop() {
 		g = &Gap{Count: 1, Cause: Overflow, From: now, To: now}
 		q.lost++
 	}
-	if q.gap == nil {
-		q.gap = g
-	} else {
-		q.gap.add(g)
+	same := slices.IndexFunc(q.gaps, func(h *Gap) bool { return h.Cause == g.Cause && h.Origin == g.Origin })
+	if same < 0 && len(q.gaps) >= maxGaps {
+		same = slices.IndexFunc(q.gaps, func(h *Gap) bool { return h.Cause == g.Cause })
+	}
+	switch {
+	case same >= 0:
+		q.gaps[same].add(g)
+	case len(q.gaps) < 2*maxGaps:
+		q.gaps = append(q.gaps, g)
+	default: // there are not so many causes
+		q.gaps[0].add(g)
 	}
 }
 
@@ -226,10 +238,11 @@ func (q *Queue) Pop(buf []Item) int {
 	clear(q.popped)
 	q.popped = q.popped[:0]
 	n := 0
-	if q.gap != nil && len(buf) > 0 {
-		buf[0] = Item{Gap: q.gap}
-		q.gap = nil
-		n++
+	if len(q.gaps) > 0 {
+		for ; n < min(len(buf), len(q.gaps)); n++ {
+			buf[n] = Item{Gap: q.gaps[n]}
+		}
+		q.gaps = slices.Delete(q.gaps, 0, n)
 	}
 	for ; n < len(buf) && q.count > 0; n++ {
 		e := q.take()
@@ -274,6 +287,6 @@ func (q *Queue) Close() {
 		return
 	}
 	q.closed = true
-	q.ring, q.count, q.bytes, q.gap, q.popped, q.last = nil, 0, 0, nil, nil, nil
+	q.ring, q.count, q.bytes, q.gaps, q.popped, q.last = nil, 0, 0, nil, nil, nil
 	close(q.done)
 }

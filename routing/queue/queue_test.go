@@ -121,6 +121,34 @@ func TestAGapThatStandsForALossOfUnknownSizeTellsNoCount(t *testing.T) {
 	}
 }
 
+func TestGapsThatGoWithTheOldestKeepTheirCause(t *testing.T) {
+	q, buf := New(3*eventOverhead, NewPool()), make([]Item, 3)
+	causes := []Cause{"missed", "expired", Overflow, "origin_lost"}
+	for i := range 200 { // more origins than are told apart
+		g := Gap{Count: 1, Cause: causes[i%len(causes)], Origin: fmt.Sprint("n", i%40)}
+		q.PushGap(g)
+		push(q, newEvent(t, i))
+	}
+	lost, gaps := map[Cause]uint64{}, 0
+	for {
+		n := q.Pop(buf)
+		if n == 0 {
+			break
+		}
+		for _, it := range buf[:n] {
+			if it.Gap == nil {
+				lost[Overflow]++ // it came
+			} else {
+				lost[it.Gap.Cause] += it.Gap.Count
+				gaps++
+			}
+		}
+	}
+	if lost["missed"] != 50 || lost["expired"] != 50 || lost["origin_lost"] != 50 || lost[Overflow] != 250 || gaps > 20 {
+		t.Errorf("%d gaps: %v", gaps, lost)
+	}
+}
+
 func TestReadyWakesWhoeverWaits(t *testing.T) {
 	q := New(1<<20, NewPool())
 	const events = 20_000
