@@ -46,8 +46,9 @@ fuzz: ## every fuzz target for FUZZTIME each
 	  $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
 	done
 
-soak: ## the tests again, raced, with SOAK times as many seeds and runs; meshes too large for the race detector; processes under faults for SOAK_TIME
+soak: ## the tests again, raced, with SOAK times as many seeds and runs; a whole mesh under faults with 20 × SOAK seeds; meshes too large for the race detector; processes under faults for SOAK_TIME
 	SKEIN_SOAK=$(SOAK) $(GO) test -race -count 1 -timeout 6h ./...
+	SKEIN_TRIALS=$$((20 * $(SOAK))) $(GO) test -count 1 -timeout 6h -v -run 'EveryEventIsDelivered|GatewayFailoverOrder' ./test
 	SKEIN_SOAK=$(SOAK) $(GO) test -count 1 -timeout 1h -run LargeMesh ./test
 	SKEIN_SOAK=$(SOAK) $(GO) test -count 1 -timeout 1h -v -run WholeMesh ./test/scale
 	SKEIN_SOAK_TIME=$(SOAK_TIME) $(GO) test -count 1 -timeout 24h -v -run WhateverHappensToProcesses ./test

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -270,16 +269,7 @@ func runTrial(t *testing.T, seed uint64) (c counts) {
 // TestEveryEventIsDeliveredOnceOrInsideAGap is the promise under all faults;
 // SKEIN_TRIALS is how many seeds, SKEIN_SEED the first.
 func TestEveryEventIsDeliveredOnceOrInsideAGap(t *testing.T) {
-	trials, first := 6, 1
-	if s := os.Getenv("SKEIN_TRIALS"); s != "" {
-		trials, _ = strconv.Atoi(s)
-	}
-	if s := os.Getenv("SKEIN_SEED"); s != "" {
-		first, _ = strconv.Atoi(s)
-	}
 	var all counts
-	for seed := first; seed < first+trials; seed++ {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) { all.add(runTrial(t, uint64(seed))) })
-	}
-	t.Logf("%d trials: %v", trials, all)
+	trials(t, 6, func(t *testing.T, seed uint64) { all.add(runTrial(t, seed)) })
+	t.Log(all)
 }

@@ -19,7 +19,7 @@ type when uint8
 const (
 	always  when = iota // it does not take long in a hurry
 	usually             // not in a hurry
-	rarely              // once an hour
+	rarely              // once an hour, and once in half of one
 )
 
 // ordeals are what must be survived.

@@ -96,9 +96,21 @@ func (r *soak) hasTime(o ordeal) bool {
 	case usually:
 		return r.limit > 0
 	case rarely:
-		return r.happened[o.name] < int(r.limit.Hours())
+		return r.limit >= 30*time.Minute && r.happened[o.name] < max(1, int(r.limit.Hours()))
 	}
 	return true
+}
+
+func TestASoakOfHalfAnHourHasTimeForEveryOrdeal(t *testing.T) {
+	for limit, want := range map[time.Duration]int{0: 0, 29 * time.Minute: 0, 30 * time.Minute: 1, time.Hour: 1, 3 * time.Hour: 3} {
+		r, o, times := &soak{limit: limit, happened: map[string]int{}}, ordeal{name: "long", when: rarely}, 0
+		for ; times < 10 && r.hasTime(o); times++ {
+			r.happened[o.name]++
+		}
+		if times != want {
+			t.Errorf("in %v what is long happens %d times, want %d", limit, times, want)
+		}
+	}
 }
 
 func (r *soak) say(format string, args ...any) {
