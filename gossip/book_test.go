@@ -43,3 +43,20 @@ func TestADamagedBookIsEmptyAndSaysSo(t *testing.T) {
 		t.Errorf("%v, %v", b, err)
 	}
 }
+
+func TestAClockThatJumpsForgetsNoPeer(t *testing.T) {
+	for _, jump := range []time.Duration{-10 * time.Minute, 10 * time.Minute} {
+		dir, now := t.TempDir(), time.Now()
+		b, err := OpenBook(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.See(peer.Peer{ID: "a", Addr: testAddr(1)}, now)
+		if err := b.Save(now); err != nil {
+			t.Fatal(err)
+		}
+		if b, err = OpenBook(dir); err != nil || len(b.Peers(now.Add(jump))) != 1 {
+			t.Errorf("after a jump of %v: %v, %v", jump, b.Peers(now.Add(jump)), err)
+		}
+	}
+}

@@ -191,12 +191,21 @@ func TestAPublisherThatBlocksGoesOnWhenThereIsRoom(t *testing.T) {
 	})
 }
 
-func TestARegionThatTakesNothingSlowsNobodyElse(t *testing.T) {
+// TestSlowConsumerIsolation: a subscriber that reads nothing, and a region that takes
+// nothing, have gaps, and slow nobody else.
+func TestSlowConsumerIsolation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const wan = 40 * time.Millisecond
 		m := simmesh.New(t, simmesh.Config{Regions: []int{2, 1, 1}, WAN: wan, Node: func(_ int, cfg *node.Config) { cfg.RegionBuffer = smallBuffer }})
 		all := []*node.Subscription{subscribe(t, m.Nodes[1], "a"), subscribe(t, m.Nodes[2], "a")}
-		slow := subscribe(t, m.Nodes[1], "a") // reads nothing
+		f, err := filter.Pattern("a")
+		if err != nil {
+			t.Fatal(err)
+		}
+		slow, err := m.Nodes[1].Subscribe(t.Context(), node.SubscribeRequest{Filter: f, QueueBytes: 10 * padding}) // reads nothing
+		if err != nil {
+			t.Fatal(err)
+		}
 		subscribe(t, m.Nodes[3], "a")
 		m.IsolateRegion("r2")
 		for i := range tooMany {
@@ -214,6 +223,9 @@ func TestARegionThatTakesNothingSlowsNobodyElse(t *testing.T) {
 					t.Errorf("event %d came to subscriber %d after %v", i, k, took)
 				}
 			}
+		}
+		if got := collect(t, slow, time.Second); len(got) < 2 || len(got) > 11 || got[0] != "gap" {
+			t.Errorf("the slow one got %v", got)
 		}
 		slow.Close()
 	})

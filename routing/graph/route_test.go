@@ -213,7 +213,9 @@ func checkPath(passed []string) string {
 	return ""
 }
 
-func TestRoutesOverRandomGraphsNeverLoopAndReachAllThereIs(t *testing.T) {
+// TestRouteFuzz: over random graphs, with views that differ, nothing that is on its
+// way loops, and it reaches all that can be reached.
+func TestRouteFuzz(t *testing.T) {
 	runs := 60
 	if testing.Short() {
 		runs = 15

@@ -1,0 +1,61 @@
+package test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// wallClock lists the files of the product in which a time leaves the process, comes
+// from outside, or loses its monotonic part otherwise, and why a clock that is wrong
+// by ten minutes, or jumps by that, harms nobody there. All other times are compared
+// with times of the same process, by its monotonic clock.
+var wallClock = map[string]string{
+	"gossip/book.go":                   "a peer that was seen is kept for a day, to find the mesh again; more or less does not matter",
+	"node/gaps.go":                     "of two measures of how long this node runs the longer is believed: a gap too many is told, not one too few",
+	"node/httpapi/gap.go":              "shown to people",
+	"node/inspect.go":                  "shown to people",
+	"node/session/session.go":          "a deadline that is long over: to wake who reads",
+	"node/state.go":                    "shown to people",
+	"node/client/convert.go":           "an event's own time, which nothing depends on",
+	"node/client/client.go":            "rounded for the log",
+	"node/client/dial.go":              "a deadline that is long over: to wake who dials",
+	"replication/register.go":          "shown to people",
+	"transport/credentials.go":         "a refusal's text; certificates are good from an hour before they are made, for a day, and renewed after half of it",
+	"transport/event/value.go":         "an event's own time, which nothing depends on",
+	"transport/event/proto.go":         "an event's own time, which nothing depends on",
+	"transport/hello.go":               "a deadline that is long over: to wake who reads",
+	"transport/identity.go":            "an authority that is good for ever",
+	"transport/wire/client_control.go": "when a gap was found, shown to people",
+}
+
+// TestClockSkew: nothing that is promised depends on what the clocks say.
+func TestClockSkew(t *testing.T) {
+	wall := regexp.MustCompile(`\.(UTC|Round|Truncate|Unix|UnixNano|UnixMicro|UnixMilli|Local|AddDate)\(|\btime\.(Unix|UnixMicro|UnixMilli|Date|Parse)\(`)
+	used := map[string]bool{}
+	for _, f := range goFiles(t) {
+		dir, _, _ := strings.Cut(f, "/")
+		if strings.HasSuffix(f, "_test.go") || dir == "test" || dir == "cmd" || dir == "examples" {
+			continue
+		}
+		src, err := os.ReadFile(filepath.Join("..", f))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(src)) {
+			if wall.MatchString(line) && !strings.Contains(line, "math.Round(") {
+				used[f] = true
+				if wallClock[f] == "" {
+					t.Errorf("%s depends on the wall clock: %s", f, strings.TrimSpace(line))
+				}
+			}
+		}
+	}
+	for f := range wallClock {
+		if !used[f] {
+			t.Errorf("%s is in the table and does not depend on the wall clock", f)
+		}
+	}
+}
