@@ -12,8 +12,9 @@
 //   - Every node's subscriptions, in a routing.Table of its own, and what it says
 //     of them: what is covered, what lingers.
 //   - Every region's summary, in a routing.Table that knows the interest of all
-//     its nodes: at each gateway of a heard region one of its own; in the other
-//     regions one for all gateways, which then say the same at the same time.
+//     its nodes, and that gateways alone say: at each gateway of a heard region one
+//     of its own; in the other regions one for all gateways, which then say the
+//     same at the same time.
 //   - The facts of every node of the heard regions and of all gateways, by
 //     fact.Machine, with every message encoded and decoded: interests inside
 //     heard regions, summaries and reach between all that are linked. Gateways of
@@ -23,13 +24,13 @@
 //     from each other: then only heard regions relay facts.
 //   - The graph.Graph of the gateways and of one publisher in each heard region.
 //   - The events of these publishers, from flow.Origin by way of graph.Graph's
-//     hops and relays, which split what is for several regions, to flow.Entry at an entry node of each region that the
-//     publisher's Table names, and on to flow.Receiver at the nodes. The
-//     publisher's Table knows all summaries of all gateways.
+//     hops and of relays, where routing.Relay splits what is for several regions,
+//     to flow.Entry at an entry node of each region that the publisher's Table
+//     names, and on to flow.Receiver at the nodes. The publisher's Table knows all
+//     summaries of all gateways.
 //
 // What is not:
 //
-//   - Gateways alone say summaries, as the design has it.
 //   - Where not all regions are heard, summaries are told as the difference from
 //     what they were at the beginning, which all are taken to know: an entry that
 //     is no longer said is told as one more. A change takes the same bytes either
