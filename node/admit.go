@@ -13,7 +13,8 @@ import (
 )
 
 // Overflow says what becomes of an event for which there is no room, because a
-// region or a node takes in less than is published.
+// region or a node takes in less than is published. For a node of the own region,
+// for which nothing is kept, DropOldest does as DropNewest.
 type Overflow string
 
 const (
