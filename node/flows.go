@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -295,22 +296,18 @@ func (f *flows) tick(now time.Time, second bool) {
 // HandleRoom is called by a lane that has room again.
 func (h *handler) HandleRoom(peer.ID) { signal((*Node)(h).flows.pump) }
 
-// pending reports whether an event of this node is not acknowledged yet by a
-// region that can be reached.
+// pending lists the regions that have not acknowledged all events of this node,
+// sorted: those, too, that gossip does not know any more. What has become a gap
+// meanwhile is to be acknowledged as well.
 func (f *flows) pending() (regions []string) {
-	for _, region := range f.n.graph.Regions() {
-		for i := range f.lanes {
-			l := &f.lanes[i]
-			l.mu.Lock()
-			pending := l.origin.Pending(region)
-			l.mu.Unlock()
-			if pending {
-				regions = append(regions, region)
-				break
-			}
-		}
+	for i := range f.lanes {
+		l := &f.lanes[i]
+		l.mu.Lock()
+		regions = append(regions, l.origin.Pending()...)
+		l.mu.Unlock()
 	}
-	return regions
+	slices.Sort(regions)
+	return slices.Compact(regions)
 }
 
 // stats are the sums of the origins'.

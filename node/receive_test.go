@@ -1,12 +1,16 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/skeinmesh/skein/routing/flow"
 	"github.com/skeinmesh/skein/routing/graph"
+	"github.com/skeinmesh/skein/transport/event"
 	"github.com/skeinmesh/skein/transport/peer"
 	"github.com/skeinmesh/skein/transport/wire"
 )
@@ -47,5 +51,27 @@ func TestWhatHasPassedAllTheRegionsThatItMayIsDropped(t *testing.T) {
 	}
 	if graph.MaxRegions != wire.MaxVisited {
 		t.Errorf("ways may pass %d regions, and records list %d", graph.MaxRegions, wire.MaxVisited)
+	}
+}
+
+func TestANodeDoesNotLeaveWhileARegionThatGossipHasForgottenIsOwedEvents(t *testing.T) {
+	n := open(t, Config{Region: "eu"})
+	var b event.Builder
+	b.SetString("id", "1").SetString("source", "/s").SetString("type", "a")
+	ev, err := b.Event()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &n.flows.lanes[3]
+	l.mu.Lock()
+	err = l.origin.Publish(time.Now(), "gone", 3, DefaultNamespace, &ev, flow.Block)
+	l.mu.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := n.Leave(ctx); err == nil || !strings.Contains(err.Error(), "gone") {
+		t.Errorf("it left: %v", err)
 	}
 }

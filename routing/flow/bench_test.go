@@ -111,8 +111,8 @@ func BenchmarkFlow(b *testing.B) {
 				}
 				x.sent = x.sent[:0]
 			}
-			if x.gaps > 0 || origin.Pending("r") || x.events < b.N*bm.nodes {
-				b.Fatalf("%d events, %d gaps, pending: %v", x.events, x.gaps, origin.Pending("r"))
+			if x.gaps > 0 || len(origin.Pending()) > 0 || x.events < b.N*bm.nodes {
+				b.Fatalf("%d events, %d gaps, pending: %q", x.events, x.gaps, origin.Pending())
 			}
 		})
 	}

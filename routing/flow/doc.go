@@ -71,7 +71,7 @@ type Cause uint8
 const (
 	Overflow   Cause = 1 // the origin's buffer was full while the region did not acknowledge
 	Expired    Cause = 2 // the region did not acknowledge in time
-	Reset      Cause = 3 // the region was given up, or it was not known what it wanted: nobody knows how many
+	Reset      Cause = 3 // it was not known what the region wanted, or the origin was taken for gone and is not: nobody knows how many
 	Missed     Cause = 4 // the node had no link while the events passed its region
 	OriginLost Cause = 5 // the origin is gone, and what it had not sent with it
 )

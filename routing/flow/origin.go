@@ -2,6 +2,7 @@ package flow
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -276,24 +277,10 @@ func (o *Origin) Doubt(region string, lane uint8) {
 	o.wake(f)
 }
 
-// Forget gives up what a region has not acknowledged: it becomes a gap that the
-// region hears of if it ever comes back.
-func (o *Origin) Forget(region string) {
-	t := o.regions[region]
-	if t == nil {
-		return
-	}
-	for _, f := range t.lanes {
-		if f != nil {
-			o.expire(f, Reset, func(*segment) bool { return true })
-		}
-	}
-}
-
-// expire loses the oldest segments for which old holds.
-func (o *Origin) expire(f *outflow, cause Cause, old func(*segment) bool) {
-	for i := f.oldest(); i >= 0 && old(f.segs[i]); i = f.oldest() {
-		f.lose(&o.spares, cause)
+// expire loses the oldest segments, which were not acknowledged in time.
+func (o *Origin) expire(now time.Time, f *outflow) {
+	for i := f.oldest(); i >= 0 && now.Sub(f.segs[i].touched) > o.cfg.TTL; i = f.oldest() {
+		f.lose(&o.spares, Expired)
 		o.stats.Lost++
 	}
 	o.cfg.Budget.account(f)
@@ -307,7 +294,7 @@ func (o *Origin) Tick(now time.Time) {
 				continue
 			}
 			if len(f.segs) > 0 {
-				o.expire(f, Expired, func(s *segment) bool { return now.Sub(s.touched) > o.cfg.TTL })
+				o.expire(now, f)
 			}
 			open := f.acked+1 < f.next || now.Sub(f.used) < markFor
 			if open && (f.cursor == f.next || !f.open()) && now.Sub(f.sent) >= markEvery {
@@ -321,14 +308,12 @@ func (o *Origin) Tick(now time.Time) {
 // Stats says what the origin has done.
 func (o *Origin) Stats() OriginStats { return o.stats }
 
-// Pending reports whether a flow to the region holds what is not acknowledged.
-func (o *Origin) Pending(region string) bool {
-	if t := o.regions[region]; t != nil {
-		for _, f := range t.lanes {
-			if f != nil && f.acked+1 < f.next {
-				return true
-			}
+// Pending lists the regions that have not acknowledged all, in any order.
+func (o *Origin) Pending() (regions []string) {
+	for name, t := range o.regions {
+		if slices.ContainsFunc(t.lanes, func(f *outflow) bool { return f != nil && f.acked+1 < f.next }) {
+			regions = append(regions, name)
 		}
 	}
-	return false
+	return regions
 }
