@@ -33,9 +33,10 @@
 // the receivers' machines find, and each subscriber is told that may have wanted
 // it. A node that is gone takes with it what it had not sent: that is told when
 // gossip gives it up and its region is in sight, else when its events would have
-// expired; if it then comes back all the same, that is told, too. A subscriber
-// that does not keep up loses its oldest events and is told how many, in their
-// place.
+// expired; if it then comes back all the same, that is told, too. A node that is
+// ready although others do not answer cannot know what those want: what it takes
+// meanwhile is a gap to them. A subscriber that does not keep up loses its oldest
+// events and is told how many, in their place.
 //
 // Goroutines: the spreader (facts, digests, removals that linger), the flows' pump
 // (what lanes had no room for, and time) and their replier, the joiner (until the

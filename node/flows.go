@@ -89,8 +89,9 @@ func (p *parcel) AppendTo(dst []byte) []byte {
 
 func newFlows(n *Node) *flows {
 	f := &flows{
-		n: n, ttl: n.cfg.TTL, started: time.Now(), home: wire.Visited(nil).And(n.self.Region), budget: flow.NewBudget(n.cfg.RegionBuffer, n.cfg.Buffer, graph.Lanes),
-		pump: make(chan struct{}, 1), owing: make(chan struct{}, 1),
+		n: n, ttl: n.cfg.TTL, started: time.Now(), home: wire.Visited(nil).And(n.self.Region),
+		budget: flow.NewBudget(n.cfg.RegionBuffer, n.cfg.Buffer, graph.Lanes),
+		pump:   make(chan struct{}, 1), owing: make(chan struct{}, 1),
 	}
 	for i := range f.lanes {
 		l := &f.lanes[i]

@@ -126,8 +126,8 @@ func (l *lane) postpone(via peer.ID) {
 		e = new(early)
 		l.early[id] = e
 	}
-	upto := max(e.upto, l.in.Upto)
-	if *e = (early{peer.ID([]byte(via)), e.base, e.age, upto}); l.in.Base > e.base {
+	e.via, e.upto = peer.ID([]byte(via)), max(e.upto, l.in.Upto)
+	if l.in.Base > e.base {
 		e.base, e.age = l.in.Base, l.in.Age
 	}
 }
