@@ -255,7 +255,7 @@ func TestWhatPlacementProposesIsAcceptedToTheEnd(t *testing.T) {
 		r.settle()
 		for range rapid.IntRange(1, 5).Draw(t, "disturbances") {
 			id := peer.ID(fmt.Sprintf("n%d", rapid.IntRange(0, nodes-1).Draw(t, "which")))
-			switch rapid.IntRange(0, 4).Draw(t, "what") {
+			switch rapid.IntRange(0, 5).Draw(t, "what") {
 			case 0:
 				r.down[id] = placement.DeadAfter
 			case 1:
@@ -270,10 +270,37 @@ func TestWhatPlacementProposesIsAcceptedToTheEnd(t *testing.T) {
 			case 4:
 				p := rapid.SampledFrom(r.Partitions()).Draw(t, "partition")
 				r.do(&MarkReplica{p.ID, rapid.SampledFrom(p.Replicas).Draw(t, "replica").ReplicaID, Lost})
+			case 5: // a node joins, gets replicas to catch up, and dies
+				r.join(nodes)
+				r.step()
+				r.down[peer.ID(fmt.Sprintf("n%d", nodes))] = placement.DeadAfter
+				nodes++
 			}
 			r.settle()
+			for _, p := range r.Partitions() {
+				if n, ok := r.stuck(p); ok {
+					t.Fatalf("a change of %d waits for %s, which is dead: %+v", p.Number, n, *p.Change)
+				}
+			}
 		}
 	})
+}
+
+// stuck reports whether a partition that could decide waits for a dead node.
+func (r *rig) stuck(p Partition) (peer.ID, bool) {
+	if p.Change == nil {
+		return "", false
+	}
+	voters, able := 0, 0
+	for _, x := range p.Replicas {
+		if _, down := r.down[x.Node]; x.Role == Voter {
+			if voters++; !down && !x.Lost {
+				able++
+			}
+		}
+	}
+	_, down := r.down[p.Change.Add.Node]
+	return p.Change.Add.Node, down && able > voters/2
 }
 
 // rig is a region's metadata with somebody who carries out what is due.
@@ -333,26 +360,40 @@ func (r *rig) create(count int) {
 	}
 }
 
+// settle carries out what is due until nothing is.
 func (r *rig) settle() {
-	for rounds := 0; ; rounds++ {
-		steps := placement.Next(r.view())
-		if len(steps) == 0 {
-			return
-		}
+	for rounds := 0; r.step() || r.finish(); rounds++ {
 		if rounds > 200 {
-			r.fatal("no end of steps: %+v", steps)
-		}
-		for _, s := range steps {
-			c, err := r.Command(s)
-			if err != nil {
-				r.fatal("%+v: %v", s, err)
-			}
-			r.do(c)
-		}
-		for _, p := range r.Partitions() {
-			for p.Change != nil {
-				p = r.do(&AdvanceChange{p.ID, p.Change.Index, p.Change.Phase}).(Partition)
-			}
+			r.fatal("no end of steps: %+v", placement.Next(r.view()))
 		}
 	}
+}
+
+// step begins what is due, and reports whether anything was.
+func (r *rig) step() bool {
+	steps := placement.Next(r.view())
+	for _, s := range steps {
+		c, err := r.Command(s)
+		if err != nil {
+			r.fatal("%+v: %v", s, err)
+		}
+		r.do(c)
+	}
+	return len(steps) > 0
+}
+
+// finish ends the changes under way that can go on, and reports whether it did
+// anything: a replica learns and is promoted only while its node is up.
+func (r *rig) finish() (did bool) {
+	for _, p := range r.Partitions() {
+		for p.Change != nil {
+			_, down := r.down[p.Change.Add.Node]
+			if down && (p.Change.Phase == Learn || p.Change.Phase == Promote) {
+				break
+			}
+			p = r.do(&AdvanceChange{p.ID, p.Change.Index, p.Change.Phase}).(Partition)
+			did = true
+		}
+	}
+	return did
 }
