@@ -91,6 +91,8 @@ func (s *State) checkChange(p Partition, c *BeginChange) error {
 		return refuse(ErrConflict, "partition %d: a change is under way (%d, at %s); one at a time", p.Number, p.Change.Index, p.Change.Phase)
 	case c.Add == "" && c.Remove.Node == "":
 		return refuse(ErrInvalid, "partition %d: a change adds a replica, removes one, or both", p.Number)
+	case c.Remove.Node == "" && c.Remove.Epoch != 0:
+		return refuse(ErrInvalid, "partition %d: a replica to remove has a node", p.Number)
 	case c.RemoveFirst && (c.Add == "" || c.Remove.Node == ""):
 		return refuse(ErrInvalid, "partition %d: removing first takes a replica to add and one to remove", p.Number)
 	case len(c.Why) > maxText:

@@ -126,6 +126,7 @@ func TestChangesThatMakeNoSenseAreRefused(t *testing.T) {
 	r.refused(ErrRefused, &BeginChange{Partition: ID{1}, Add: "n1"})
 	r.refused(ErrUnknown, &BeginChange{Partition: ID{1}, Remove: ReplicaID{"n0", 99}})
 	r.refused(ErrInvalid, &BeginChange{Partition: ID{1}, Add: "n3", RemoveFirst: true})
+	r.refused(ErrInvalid, &BeginChange{Partition: ID{1}, Add: "n3", Remove: ReplicaID{Epoch: 1}})
 }
 
 func TestAPartitionIsBegunOnce(t *testing.T) {

@@ -110,6 +110,9 @@ func seal(body []byte) []byte {
 
 func TestADamagedOrForeignSnapshotIsRefusedAndTheStateStays(t *testing.T) {
 	good := lived(t.Fatalf).Snapshot()
+	if again := New("eu"); again.Restore(good) != nil || !bytes.Equal(again.Snapshot(), good) {
+		t.Fatalf("restored, it is another:\n%s\n%s", again.Snapshot(), good)
+	}
 	other := newRig(t.Fatalf)
 	other.join(7)
 	before := other.Snapshot()

@@ -235,3 +235,25 @@ func TestInitialPlacesEvenlyAndOnNodesThatAreThere(t *testing.T) {
 		r.checkBounds()
 	})
 }
+
+// The first node has two replicas too many, and the heavy one has room; but
+// the heavy one has all partitions of the first already, so a third node must
+// hand one on.
+func TestANodeWithTooMuchGivesThroughAThirdIfItMust(t *testing.T) {
+	r := newRegion(alive(4), t.Fatalf)
+	const light, c, d, heavy = 0, 1, 2, 3
+	r.Nodes[heavy].Weight = 3
+	on := func(count, a, b int) {
+		for range count {
+			r.Partitions = append(r.Partitions, Group{ID: id(len(r.Partitions)), Want: 2, Replicas: []Replica{r.replica(nodeID(a), true), r.replica(nodeID(b), true)}})
+		}
+	}
+	on(6, light, heavy)
+	on(2, c, heavy)
+	on(2, d, heavy)
+	on(2, c, d)
+	r.settle()
+	if got := r.loads()[nodeID(light)]; got > 5 {
+		t.Fatalf("%d replicas stay on a node whose share is 4: %v", got, r.loads())
+	}
+}
