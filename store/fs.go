@@ -39,6 +39,10 @@ type File interface {
 	io.Closer
 	Sync() error
 	Truncate(size int64) error
+	// Allocate makes a file at least size bytes long, what is new reading as
+	// zeros, and reserves the room for it where the system can: then writes up
+	// to size do not find the disk full.
+	Allocate(size int64) error
 	Size() (int64, error)
 }
 
@@ -107,4 +111,12 @@ func (f osFile) Size() (int64, error) {
 		return 0, err
 	}
 	return info.Size(), nil
+}
+
+// grow makes a file at least size bytes long and reserves nothing.
+func (f osFile) grow(size int64) error {
+	if now, err := f.Size(); err != nil || now >= size {
+		return err
+	}
+	return f.Truncate(size)
 }
