@@ -272,8 +272,8 @@ func (s *suite) concurrent() {
 			}
 		})
 	}
-	for i := uint64(51); i <= 250; i++ {
-		s.must(s.r.Append(Entries(i, i, 1)))
+	for i := uint64(60); i <= 250; i += 10 {
+		s.must(s.r.Append(Entries(i-9, i, 1)))
 		if i%20 == 0 {
 			s.must(s.r.DeleteRange(0, i-30))
 			s.must(s.r.DeleteRange(i-5, i))

@@ -1,0 +1,255 @@
+package journal
+
+import (
+	"errors"
+	"math/rand/v2"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/skeinmesh/skein/store"
+	"github.com/skeinmesh/skein/store/storetest"
+)
+
+// written is a journal's disk, and what its groups must have.
+type written struct {
+	disk   *storetest.Disk
+	cfg    Config
+	models []model
+}
+
+// life writes some segments of many groups. The journal is then closed, or ends
+// as a process that is killed.
+func life(t *testing.T, rng *rand.Rand, steps int, closed bool) *written {
+	disk := storetest.NewDisk()
+	w := &written{disk, small(disk), make([]model, 6)}
+	w.cfg.MarkAfter = 1 << 40
+	j := open(t, w.cfg)
+	for range steps {
+		n := rng.IntN(len(w.models))
+		op := random(rng, w.models[n], 1)
+		if op.kind == "forget" {
+			continue
+		}
+		if err := op.do(j.Group(id(n))); err != nil {
+			t.Fatal(err)
+		}
+		w.models[n] = w.models[n].after(op)
+	}
+	if !closed {
+		disk.Kill()
+	}
+	j.Close()
+	disk.Start()
+	return w
+}
+
+// judge opens the journal and counts the groups that lost something. All others
+// must have all they had.
+func (w *written) judge(t *testing.T, disk *storetest.Disk) (corrupt int) {
+	t.Helper()
+	cfg := w.cfg
+	cfg.FS = disk
+	j, err := Open(cfg)
+	if err != nil {
+		if !errors.Is(err, store.ErrCorrupt) {
+			t.Fatalf("open: %v", err)
+		}
+		return len(w.models)
+	}
+	defer j.Close()
+	for n := range w.models {
+		g := j.Group(id(n))
+		err := g.Err()
+		if err == nil {
+			if err := w.models[n].check(g); err != nil {
+				t.Fatalf("group %d was damaged and does not say so: %v", n, err)
+			}
+			continue
+		}
+		corrupt++
+		var where *store.CorruptError
+		if !errors.As(err, &where) || !errors.Is(err, store.ErrCorrupt) || where.File == "" || where.Log != id(n).String() {
+			t.Fatalf("group %d: %v, want where it was damaged", n, err)
+		}
+		var e store.Entry
+		if _, err := g.FirstIndex(); !errors.Is(err, store.ErrCorrupt) {
+			t.Fatalf("first index of a corrupt group: %v", err)
+		}
+		if err := errors.Join(g.Get(1, &e), g.Append(storetest.Entries(1, 1, 1)), g.SetValues(store.Value{Key: "k"})); !errors.Is(err, store.ErrCorrupt) {
+			t.Fatalf("a corrupt group is used: %v", err)
+		}
+		if err := g.Forget(); err != nil {
+			t.Fatalf("forget a corrupt group: %v", err)
+		}
+		if err := errors.Join(g.Err(), g.Append(storetest.Entries(5, 6, 1))); err != nil {
+			t.Fatalf("a group that was begun anew: %v", err)
+		}
+	}
+	return corrupt
+}
+
+// Every bit of a journal that was written is found when it changes; and what it
+// belongs to is all that is lost.
+func TestAFlippedBitIsFoundWhereverItIs(t *testing.T) {
+	for _, closed := range []bool{true, false} {
+		for seed := range uint64(2) {
+			rng := rand.New(rand.NewPCG(seed, 3))
+			w := life(t, rng, 120, closed)
+			before, err := Verify(w.disk, w.cfg.Dir)
+			if err != nil || before.Err() != nil {
+				t.Fatalf("undamaged: %v, %v", err, before.Err())
+			}
+			names, _ := w.disk.List(w.cfg.Dir)
+			for _, name := range names {
+				file := path.Join(w.cfg.Dir, name)
+				end := writtenBytes(w.disk.Bytes(file))
+				for bit := rng.Int64N(64); bit < end*8; bit += 1 + rng.Int64N(1500) {
+					disk := w.disk.Clone()
+					if err := disk.Flip(file, bit); err != nil {
+						t.Fatal(err)
+					}
+					report, err := Verify(disk, w.cfg.Dir)
+					if err != nil {
+						t.Fatalf("verify: %v", err)
+					}
+					if report.Err() == nil && !preallocated(w.disk.Bytes(file), bit/8) {
+						t.Fatalf("closed %v, seed %d: bit %d of byte %d in %s is flipped, and nobody sees it", closed, seed, bit%8, bit/8, name)
+					}
+					for _, f := range report.Findings {
+						if f.File != name || f.Offset > bit/8 || f.Offset < bit/8-4096 {
+							t.Fatalf("byte %d of %s was damaged, reported is %v", bit/8, name, f)
+						}
+					}
+					if corrupt := w.judge(t, disk); corrupt > 1 {
+						t.Fatalf("closed %v, seed %d: byte %d of %s damaged %d groups: %v", closed, seed, bit/8, name, corrupt, report.Err())
+					}
+				}
+			}
+		}
+	}
+}
+
+// writtenBytes is how much of a file holds anything, in whole sectors.
+func writtenBytes(b []byte) int64 {
+	end := int64(len(b))
+	for end > 0 && b[end-1] == 0 {
+		end--
+	}
+	return toSector(end)
+}
+
+// preallocated reports whether nothing was written to the sector of a byte: what
+// happens there harms nobody.
+func preallocated(b []byte, at int64) bool {
+	from := at &^ (sectorSize - 1)
+	return nonZero(b[from:min(from+sectorSize, int64(len(b)))]) < 0
+}
+
+func TestATruncatedFileIsFound(t *testing.T) {
+	for seed := range uint64(4) {
+		rng := rand.New(rand.NewPCG(seed, 4))
+		w := life(t, rng, 100, seed%2 == 0)
+		names, _ := w.disk.List(w.cfg.Dir)
+		for _, name := range names {
+			file := path.Join(w.cfg.Dir, name)
+			size := int64(len(w.disk.Bytes(file)))
+			for range 20 {
+				disk := w.disk.Clone()
+				if err := disk.Cut(file, rng.Int64N(size)); err != nil {
+					t.Fatal(err)
+				}
+				report, err := Verify(disk, w.cfg.Dir)
+				if err == nil && report.Err() == nil {
+					t.Fatalf("seed %d: %s was cut from %d bytes to %d, and nobody sees it", seed, name, size, len(disk.Bytes(file)))
+				}
+				w.judge(t, disk)
+			}
+		}
+	}
+}
+
+func TestAMissingFileIsFound(t *testing.T) {
+	w := life(t, rand.New(rand.NewPCG(5, 5)), 300, true)
+	names, _ := w.disk.List(w.cfg.Dir)
+	if len(names) < 3 {
+		t.Fatalf("%d files, want some", len(names))
+	}
+	for i, name := range names {
+		disk := w.disk.Clone()
+		if err := disk.Remove(path.Join(w.cfg.Dir, name)); err != nil {
+			t.Fatal(err)
+		}
+		report, err := Verify(disk, w.cfg.Dir)
+		if err != nil || report.Err() == nil {
+			t.Fatalf("%s, the %d. of %d, is gone: %v, %+v", name, i, len(names), err, report)
+		}
+		w.judge(t, disk)
+	}
+}
+
+// A lost sector is the hardest: nothing of it is left that could tell whose it
+// was.
+func TestALostSectorIsFound(t *testing.T) {
+	w := life(t, rand.New(rand.NewPCG(6, 6)), 150, true)
+	names, _ := w.disk.List(w.cfg.Dir)
+	for _, name := range names {
+		file := path.Join(w.cfg.Dir, name)
+		data := w.disk.Bytes(file)
+		for at := int64(0); at+sectorSize <= int64(len(data)); at += sectorSize {
+			if nonZero(data[at:at+sectorSize]) < 0 {
+				continue
+			}
+			disk := w.disk.Clone()
+			bad := append([]byte(nil), data...)
+			clear(bad[at : at+sectorSize])
+			disk.Put(file, bad)
+			if report, err := Verify(disk, w.cfg.Dir); err == nil && report.Err() == nil {
+				t.Fatalf("the sector at byte %d of %s is gone, and nobody sees it", at, name)
+			}
+			w.judge(t, disk)
+		}
+	}
+}
+
+// An entry that is damaged while the journal runs is found when it is read.
+func TestDamageIsFoundWhileRunning(t *testing.T) {
+	disk := storetest.NewDisk()
+	cfg := small(disk)
+	cfg.CacheBytes = -1
+	j := open(t, cfg)
+	for n := range 2 {
+		if err := j.Group(id(n)).Append(storetest.Entries(1, 10, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := path.Join(cfg.Dir, fileName(1))
+	at := strings.Index(string(disk.Bytes(file)), "entry 7 of term 1")
+	if err := disk.Flip(file, int64(at)*8+3); err != nil {
+		t.Fatal(err)
+	}
+	var e store.Entry
+	if err := j.Group(id(0)).Get(6, &e); err != nil {
+		t.Fatal(err)
+	}
+	var where *store.CorruptError
+	if err := j.Group(id(0)).Get(7, &e); !errors.As(err, &where) || where.File != fileName(1) || where.Offset != int64(at)-headSize {
+		t.Fatalf("a damaged entry: %v", err)
+	}
+	if err := j.Group(id(0)).Append(storetest.Entries(11, 11, 1)); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("the group goes on: %v", err)
+	}
+	if err := j.Group(id(1)).Append(storetest.Entries(11, 11, 1)); err != nil {
+		t.Errorf("the other group does not go on: %v", err)
+	}
+	if s := j.Stats(); s.Corrupt != 1 || s.Groups != 2 {
+		t.Errorf("%+v", s)
+	}
+	// It stays so, whatever becomes of the segment.
+	j.Close()
+	j = open(t, cfg)
+	if err := j.Group(id(0)).Err(); !errors.Is(err, store.ErrCorrupt) {
+		t.Errorf("after opening again: %v", err)
+	}
+	storetest.CheckLog(t, j.Group(id(1)), storetest.Entries(1, 11, 1))
+}
