@@ -91,6 +91,12 @@ var testMayImport = map[string]string{
 	"node/session": "node/client",
 	"transport":    "test/wan test/wan/tun",
 
+	"store/journal": "store/storetest",
+	"store/segment": "store/storetest",
+	"store/memory":  "store/storetest",
+	"store/bolt":    "store/storetest",
+	"replication":   "store/storetest",
+
 	"examples/watchdir": "examples/exampletest",
 	"examples/gitlog":   "examples/exampletest",
 	"examples/shipping": "examples/exampletest",

@@ -57,6 +57,28 @@ func BenchmarkAppend(b *testing.B) {
 	}
 }
 
+// BenchmarkSync is what the disk can do: one write of a sector, one sync.
+func BenchmarkSync(b *testing.B) {
+	f, err := store.OS{}.Open(b.TempDir()+"/f", true)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	if err := f.Allocate(64 << 20); err != nil {
+		b.Fatal(err)
+	}
+	at := int64(0)
+	for b.Loop() {
+		if _, err := f.WriteAt(zeros[:], at%(64<<20)); err != nil {
+			b.Fatal(err)
+		}
+		if err := f.Sync(); err != nil {
+			b.Fatal(err)
+		}
+		at += sectorSize
+	}
+}
+
 // BenchmarkOpen opens a journal of a million entries of 256 bytes.
 func BenchmarkOpen(b *testing.B) {
 	cfg := Config{Dir: b.TempDir(), HoldSegments: 1 << 20}

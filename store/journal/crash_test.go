@@ -71,7 +71,9 @@ func oneLife(t *testing.T, rng *rand.Rand) {
 			continue
 		}
 		if err != nil {
-			j.Close()
+			if j != nil {
+				j.Close()
+			}
 			t.Fatalf("life %d: %v", life, err)
 		}
 		whose = -1

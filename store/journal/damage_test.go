@@ -93,9 +93,9 @@ func (w *written) judge(t *testing.T, disk *storetest.Disk) (corrupt int) {
 // belongs to is all that is lost.
 func TestAFlippedBitIsFoundWhereverItIs(t *testing.T) {
 	for _, closed := range []bool{true, false} {
-		for seed := range uint64(2) {
-			rng := rand.New(rand.NewPCG(seed, 3))
-			w := life(t, rng, 120, closed)
+		for seed := range seeds(t, 4) {
+			rng := rand.New(rand.NewPCG(uint64(seed), 3))
+			w := life(t, rng, 60, closed)
 			before, err := Verify(w.disk, w.cfg.Dir)
 			if err != nil || before.Err() != nil {
 				t.Fatalf("undamaged: %v, %v", err, before.Err())
@@ -104,7 +104,7 @@ func TestAFlippedBitIsFoundWhereverItIs(t *testing.T) {
 			for _, name := range names {
 				file := path.Join(w.cfg.Dir, name)
 				end := writtenBytes(w.disk.Bytes(file))
-				for bit := rng.Int64N(64); bit < end*8; bit += 1 + rng.Int64N(1500) {
+				for bit := rng.Int64N(64); bit < end*8; bit += 1 + rng.Int64N(2500) {
 					disk := w.disk.Clone()
 					if err := disk.Flip(file, bit); err != nil {
 						t.Fatal(err)

@@ -23,14 +23,7 @@ func Open(cfg Config) (*Journal, error) {
 	if err != nil {
 		return nil, fmt.Errorf("journal: %w", err)
 	}
-	j := &Journal{
-		cfg:     cfg,
-		tail:    tail{size: cfg.CacheBytes},
-		wake:    make(chan struct{}, 1),
-		recycle: make(chan struct{}, 1),
-		stop:    make(chan struct{}),
-		groups:  make(map[ID]*Group),
-	}
+	j := newJournal(cfg)
 	if err := j.open(); err != nil {
 		j.segs.close()
 		return nil, fmt.Errorf("journal: open %s: %w", cfg.Dir, err)
@@ -41,6 +34,19 @@ func Open(cfg Config) (*Journal, error) {
 	return j, nil
 }
 
+// newJournal makes a journal that is not open.
+func newJournal(cfg Config) *Journal {
+	return &Journal{
+		cfg:     cfg,
+		tail:    tail{size: cfg.CacheBytes},
+		wake:    make(chan struct{}, 1),
+		recycle: make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		groups:  make(map[ID]*Group),
+	}
+}
+
+// open recovers what there is and begins a segment.
 func (j *Journal) open() error {
 	fs := j.cfg.FS
 	r, err := recoverFrom(fs, j.cfg.Dir, &header{mesh: j.cfg.Mesh, node: j.cfg.Node}, nil)

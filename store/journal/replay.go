@@ -132,12 +132,11 @@ func (r *replay) prune(round *roundFound) {
 
 // take takes in one record.
 func (r *replay) take(name string, sequence uint32, f found, body func(f found) ([]byte, error)) error {
-	where := store.CorruptError{File: name, Offset: f.at, What: "the body of a record is damaged"}
 	if f.typ == typeDoubt {
-		where.What = "groups were lost before this"
-		r.doubt = &where
+		r.doubt = &store.CorruptError{File: name, Offset: f.at, What: "groups were lost before this"}
 		return nil
 	}
+	where := store.CorruptError{File: name, Offset: f.at, What: "the body of a record is damaged"}
 	var row []byte
 	if !f.bad && (f.typ == typeValues || f.typ == typeState) {
 		var err error
