@@ -45,6 +45,11 @@ func oneLife(t *testing.T, rng *rand.Rand) {
 	whose := -1
 	for life := range 12 {
 		disk.Start()
+		if report, err := Verify(disk, cfg.Dir); life > 0 && !errors.Is(err, store.ErrNotFound) && !errors.Is(err, os.ErrNotExist) {
+			if err != nil || report.Err() != nil {
+				t.Fatalf("life %d: a crash looks like damage: %v, %v", life, err, report.Err())
+			}
+		}
 		if rng.IntN(4) == 0 {
 			disk.CrashAfter(1+rng.IntN(8), rng) // while it opens, or just after
 		}

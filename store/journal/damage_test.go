@@ -253,3 +253,75 @@ func TestDamageIsFoundWhileRunning(t *testing.T) {
 	}
 	storetest.CheckLog(t, j.Group(id(1)), storetest.Entries(1, 11, 1))
 }
+
+// A group whose values were damaged has only older ones left. It does not come
+// to trust them, however often the journal is opened.
+func TestACorruptGroupStaysSoUntilItIsForgotten(t *testing.T) {
+	disk := storetest.NewDisk()
+	j := open(t, small(disk))
+	g := j.Group(id(1))
+	for _, vote := range []string{"first", "second"} {
+		if err := g.SetValues(store.Value{Key: "vote", Data: []byte(vote)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	j.Close()
+	file := path.Join(j.cfg.Dir, fileName(1))
+	at := strings.Index(string(disk.Bytes(file)), "second")
+	if err := disk.Flip(file, int64(at)*8); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 4 {
+		j = open(t, small(disk))
+		g = j.Group(id(1))
+		if vote, err := g.Value("vote"); !errors.Is(err, store.ErrCorrupt) {
+			t.Fatalf("opened for the %d. time, the vote is %q, %v", n+1, vote, err)
+		}
+		if n == 3 {
+			if err := g.Forget(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		j.Close()
+	}
+	j = open(t, small(disk))
+	if _, err := j.Group(id(1)).Value("vote"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("after it was forgotten: %v", err)
+	}
+}
+
+// Where a whole round is gone, there may have been a group of which nothing else
+// is known: a group nobody knows must not begin as if it were new.
+func TestAGroupThatMayHaveBeenLostIsNotNew(t *testing.T) {
+	disk := storetest.NewDisk()
+	j := open(t, small(disk))
+	for n := range 2 {
+		if err := j.Group(id(n)).SetValues(store.Value{Key: "vote", Data: []byte("of one group")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	disk.Kill()
+	j.Close()
+	disk.Start()
+	file := path.Join(j.cfg.Dir, fileName(1))
+	data := disk.Bytes(file)
+	at := strings.Index(string(data), "of one group") &^ (sectorSize - 1)
+	clear(data[at:][:sectorSize])
+	disk.Put(file, data)
+	for range 3 {
+		j = open(t, small(disk))
+		for _, n := range []int{0, 7} { // the one that was lost, and one that never was
+			if err := j.Group(id(n)).Err(); !errors.Is(err, store.ErrCorrupt) {
+				t.Errorf("group %d: %v, want ErrCorrupt", n, err)
+			}
+		}
+		j.Close()
+	}
+	j = open(t, small(disk))
+	if err := errors.Join(j.Group(id(7)).Forget(), j.Group(id(7)).Append(storetest.Entries(1, 2, 1))); err != nil {
+		t.Fatal(err)
+	}
+	j.Close()
+	j = open(t, small(disk))
+	storetest.CheckLog(t, j.Group(id(7)), storetest.Entries(1, 2, 1))
+}

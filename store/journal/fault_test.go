@@ -116,6 +116,39 @@ func TestAFullDiskRefusesAndRecovers(t *testing.T) {
 	}
 }
 
+// What is small goes on when what is large finds no room, though they come at
+// once.
+func TestAVoteFindsRoomOnAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := storetest.NewDisk()
+		j := open(t, small(disk))
+		disk.Limit(disk.Used())
+		release := disk.Hang()
+		var all sync.WaitGroup
+		all.Go(func() {
+			if err := j.Group(id(1)).Append(storetest.Entries(1, 1, 1)); err != nil {
+				t.Error(err)
+			}
+		})
+		synctest.Wait() // the writer is busy with that
+		all.Go(func() {
+			if err := j.Group(id(2)).Append([]store.Entry{{Index: 1, Data: make([]byte, 20_000)}}); !errors.Is(err, store.ErrFull) {
+				t.Errorf("20 kB where 16 are reserved: %v, want ErrFull", err)
+			}
+		})
+		synctest.Wait()
+		all.Go(func() {
+			if err := j.Group(id(3)).SetValues(store.Uint64Value("term", 2)); err != nil {
+				t.Errorf("a vote: %v", err)
+			}
+		})
+		synctest.Wait()
+		release()
+		all.Wait()
+		j.Close()
+	})
+}
+
 // A disk that promised room and has none leaves half a round. It is never read,
 // and what is written afterwards is whole.
 func TestHalfARoundIsNeverRead(t *testing.T) {

@@ -34,9 +34,8 @@ type fileFound struct {
 // recovery is what could be read of a journal.
 type recovery struct {
 	replay
-	files    []*fileFound // in order, without unfinished
-	salt     uint32
-	findings []Finding
+	files []*fileFound // in order, without unfinished
+	salt  uint32
 	// unfinished is a file whose making a crash interrupted. Nothing that is in
 	// it is needed.
 	unfinished *fileFound
@@ -205,9 +204,6 @@ func (r *recovery) dropUnfinished() error {
 		if err := s.readRound(headersSize, h); err != nil {
 			return fmt.Errorf("read %s: %w", f.name, err)
 		}
-		if s.round.flaw == "" {
-			return nil
-		}
 		from = headersSize + toSector(int64(h.term))
 		end = headersSize + int64(h.term)
 	}
@@ -215,7 +211,7 @@ func (r *recovery) dropUnfinished() error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", f.name, err)
 	}
-	torn, err := s.torn(headersSize, end)
+	torn, err := s.torn(0, end)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", f.name, err)
 	}

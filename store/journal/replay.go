@@ -42,6 +42,7 @@ type replay struct {
 	doubt           *store.CorruptError
 	closed          bool // the last round is that of a journal that was closed
 	rounds, records int
+	findings        []Finding
 }
 
 // group is the group of this ID, made if need be.
@@ -78,8 +79,10 @@ func (r *replay) add(name string, sequence uint32, round *roundFound, body func(
 	if number == 0 { // the head is damaged
 		number = r.number + 1
 	} else if (r.rounds > 0 || r.number > 0) && number != r.number+1 {
-		r.suspectAll(store.CorruptError{File: name, Offset: round.at,
-			What: fmt.Sprintf("rounds %d to %d before this one are missing", r.number+1, number-1)})
+		gap := store.CorruptError{File: name, Offset: round.at,
+			What: fmt.Sprintf("rounds %d to %d before this one are missing", r.number+1, number-1)}
+		r.findings = append(r.findings, Finding{gap.File, gap.Offset, gap.What})
+		r.suspectAll(gap)
 	}
 	r.number = number
 	r.rounds++
