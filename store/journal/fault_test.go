@@ -296,3 +296,31 @@ func TestAForeignOrNewerDirectoryIsRefusedUntouched(t *testing.T) {
 		}
 	}
 }
+
+// A round can be in a file whole although writing it failed. The next segment
+// says that it is not part of the journal.
+func TestWhatLiesBehindTheEndOfASegmentIsNeverRead(t *testing.T) {
+	disk := storetest.NewDisk()
+	cfg := small(disk)
+	j := open(t, cfg)
+	g := j.Group(id(1))
+	if err := g.Append(storetest.Entries(1, 3, 1)); err != nil {
+		t.Fatal(err)
+	}
+	j.Close()
+	again := open(t, cfg) // goes on in a second segment
+	again.Close()
+
+	e := storetest.Entry(4, 1)
+	h := entryHead(id(1), 4, &e)
+	m := member{id(1), 4, 1}
+	round := m.append(make([]byte, headSize))
+	round = appendRecord(round, &h, e.Data, nil, j.salt)
+	file := path.Join(cfg.Dir, fileName(1))
+	disk.Put(file, append(disk.Bytes(file), sealRound(round, j.w.number+1, 1, 1, kindPlain, j.salt)...))
+
+	if report, err := Verify(disk, cfg.Dir); err != nil || report.Err() != nil {
+		t.Errorf("%v, %v", err, report.Err())
+	}
+	storetest.CheckLog(t, open(t, cfg).Group(id(1)), storetest.Entries(1, 3, 1))
+}
