@@ -54,7 +54,8 @@
 //
 // A round is the head of type round, whose body is the directory; index is its
 // number, counted over the life of the journal, term its length, time how many
-// records it has. The salt is random and a journal's own: bytes that come in as
+// records it has, and the number within the group how many of its sectors are
+// all zeros. The salt is random and a journal's own: bytes that come in as
 // data can not be made to look like a head.
 //
 // The first round of a segment, a checkpoint, tells the whole state of every
@@ -73,10 +74,10 @@
 // So whatever is wrong before the last round is damage. Of the last round itself
 // a crash takes whole sectors, which then read as zeros, because files are
 // allocated, and that synced, before they are written to, and no part is written
-// twice. A last round that is wrong although no sector of it is missing was
-// damaged, not torn; one with a sector missing is torn, and is cut off. Nothing
-// in it was acknowledged, unless sectors that were synced have been lost within
-// MarkAfter before a crash: this alone can not be told apart.
+// twice. A last round that is wrong and has no more zero sectors than it says was
+// damaged, not torn; one with more is torn, and is cut off. Nothing in it was
+// acknowledged, unless whole sectors that were synced got lost and a crash came
+// within MarkAfter of the sync: this alone can not be told apart.
 //
 // A journal that is opened, and one that could not write a round, does not write
 // to the segment any more: it goes on in a new one, whose header says where the

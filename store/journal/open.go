@@ -16,6 +16,9 @@ import (
 // ErrCorrupt only if nothing can be read at all, ErrForeign or ErrNewer if the
 // journal is not this node's to write: then nothing was changed.
 //
+// Nothing here keeps two processes from opening the same directory: who has a
+// data directory locks it.
+//
 // A disk without room for a new segment lets the journal be read, and refuses
 // changes with ErrFull until there is room.
 func Open(cfg Config) (*Journal, error) {

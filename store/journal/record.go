@@ -33,7 +33,7 @@ const (
 type recordType uint8
 
 const (
-	typeRound  recordType = 1 // begins a round: index=number, term=bytes, time=records, data=directory
+	typeRound  recordType = 1 // begins a round: index=number, term=bytes, time=records, nth=zero sectors, data=directory
 	typeEntry  recordType = 2 // an entry of a group's log
 	typeRange  recordType = 3 // entries from index to term are deleted
 	typeValues recordType = 4 // data=values that were set
@@ -64,7 +64,7 @@ type head struct {
 	index   uint64
 	term    uint64
 	time    int64  // nanoseconds since 1970; noTime for the zero time
-	nth     uint32 // of the group's records, 0 for those of no group
+	nth     uint32 // of the group's records; of a round, its sectors that are all zeros
 	typ     recordType
 	kind    uint8
 }

@@ -199,19 +199,19 @@ func (r *recovery) dropUnfinished() error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", f.name, err)
 	}
-	from, end := int64(headersSize+sectorSize), int64(headersSize+sectorSize)
+	from, end, zero := int64(headersSize+sectorSize), int64(headersSize+sectorSize), uint32(0)
 	if ok {
 		if err := s.readRound(headersSize, h); err != nil {
 			return fmt.Errorf("read %s: %w", f.name, err)
 		}
 		from = headersSize + toSector(int64(h.term))
-		end = headersSize + int64(h.term)
+		end, zero = headersSize+int64(h.term), h.nth
 	}
 	later, err := s.nextRound(from, f.size)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", f.name, err)
 	}
-	torn, err := s.torn(0, end)
+	torn, err := s.torn(0, end, zero)
 	if err != nil {
 		return fmt.Errorf("read %s: %w", f.name, err)
 	}
@@ -280,9 +280,9 @@ func (r *recovery) scan(s *scanner, i int, observe observer) error {
 			return err
 		}
 		if later < 0 && !ends {
-			torn, err := s.torn(at, next)
-			if !ok && err == nil {
-				torn, err = s.blank(at)
+			torn, err := s.blank(at)
+			if ok {
+				torn, err = s.torn(at, next, h.nth)
 			}
 			if err != nil {
 				return err

@@ -1,7 +1,9 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 )
 
@@ -42,7 +44,8 @@ func (j *Journal) dropDead() error {
 		if seg == nil {
 			return nil
 		}
-		if err := j.cfg.FS.Remove(filepath.Join(j.cfg.Dir, seg.name)); err != nil {
+		err := j.cfg.FS.Remove(filepath.Join(j.cfg.Dir, seg.name))
+		if err != nil && !errors.Is(err, os.ErrNotExist) { // whoever deleted it
 			return fmt.Errorf("journal: delete %s: %w", seg.name, err)
 		}
 		if err := j.cfg.FS.SyncDir(j.cfg.Dir); err != nil {

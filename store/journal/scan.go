@@ -244,20 +244,21 @@ func (s *scanner) salvage(at, end int64, followed bool) error {
 	return nil
 }
 
-// torn reports whether a sector of what lies between two offsets is missing: it
-// reads as zeros, as what was reserved and never written does, or lies beyond
-// the end of the file.
-func (s *scanner) torn(at, end int64) (bool, error) {
+// torn reports whether more than so many sectors of what lies between two offsets
+// are missing: they read as zeros, as what was reserved and never written does,
+// or lie beyond the end of the file.
+func (s *scanner) torn(at, end int64, zero uint32) (bool, error) {
+	missing := uint32(0)
 	for ; at < end; at += sectorSize {
 		b, err := s.bytes(at, sectorSize)
 		if err != nil {
 			return false, err
 		}
 		if len(b) < int(min(sectorSize, end-at)) || nonZero(b) < 0 {
-			return true, nil
+			missing++
 		}
 	}
-	return false, nil
+	return missing > zero, nil
 }
 
 // nonZero is the index of the first byte that is not 0, or -1.

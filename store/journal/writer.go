@@ -178,8 +178,14 @@ func sealRound(b []byte, number uint64, members, records int, kind uint8, salt u
 		index: number, term: uint64(len(b)), time: int64(records),
 	}
 	h.bodyCRC = checksum(b[headSize : headSize+h.data])
+	b = append(b, zeros[:toSector(int64(len(b)))-int64(len(b))]...)
+	for at := sectorSize; at < len(b); at += sectorSize {
+		if nonZero(b[at:at+sectorSize]) < 0 {
+			h.nth++
+		}
+	}
 	h.put(b[:headSize], salt)
-	return append(b, zeros[:toSector(int64(len(b)))-int64(len(b))]...)
+	return b
 }
 
 // put writes the round in w.buf to the current segment and syncs it. When it
