@@ -292,17 +292,20 @@ func (r *recovery) scan(s *scanner, i int, observe observer) error {
 			}
 		}
 		if !ok {
+			written, limit := later, later
 			switch {
-			case later >= 0:
-				next = later
-			case ends:
-				next = end
-			default:
-				next = min(end, s.writtenEnd(next, end))
+			case later < 0 && ends:
+				written, limit = end, end
+			case later < 0:
+				limit = end
+				if written, err = s.written(at, end); err != nil {
+					return err
+				}
 			}
-			if err := s.salvage(at, next, later >= 0 || ends); err != nil {
+			if err := s.salvage(at, written, limit); err != nil {
 				return err
 			}
+			next = at + s.round.bytes
 		}
 		if err := take(); err != nil {
 			return err
@@ -333,17 +336,20 @@ func (s *scanner) blank(at int64) (bool, error) {
 	return err == nil && nonZero(b) < 0, err
 }
 
-// writtenEnd is the end of the first sectors from an offset that have anything
-// in them.
-func (s *scanner) writtenEnd(at, limit int64) int64 {
-	for at < limit {
+// written is the end of the last sector before limit that has anything in it,
+// or of the sector at this offset.
+func (s *scanner) written(at, limit int64) (int64, error) {
+	end := at + sectorSize
+	for at = end; at < limit; at += sectorSize {
 		b, err := s.bytes(at, sectorSize)
-		if err != nil || nonZero(b) < 0 {
-			return at
+		if err != nil {
+			return 0, err
 		}
-		at += sectorSize
+		if nonZero(b) >= 0 {
+			end = at + sectorSize
+		}
 	}
-	return at
+	return min(end, limit), nil
 }
 
 // behind looks for what a crash left behind the last round.

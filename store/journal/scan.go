@@ -189,10 +189,11 @@ func (s *scanner) readRecords(at, end int64) (gaps bool, err error) {
 }
 
 // salvage reads into s.round what is left between two offsets where no head of
-// a round can be read. If followed is set, a round begins at the end.
-func (s *scanner) salvage(at, end int64, followed bool) error {
+// a round can be read. Records may go on up to limit. If that is the end, too, a
+// round begins there, or the segment is known to end.
+func (s *scanner) salvage(at, end, limit int64) error {
 	r := &s.round
-	*r = roundFound{at: at, records: r.records[:0], members: nil, bytes: end - at}
+	*r = roundFound{at: at, records: r.records[:0], members: nil}
 	r.blame("the head of a round is damaged", at)
 	lost, err := s.blank(at)
 	if err != nil {
@@ -204,13 +205,13 @@ func (s *scanner) salvage(at, end int64, followed bool) error {
 	groups := make(map[ID]bool)
 	first, expect := int64(-1), at+headSize
 	next := at + headSize
-	for next+headSize <= end {
+	for next < end && next+headSize <= limit {
 		b, err := s.bytes(next, headSize)
 		if err != nil {
 			return err
 		}
 		h, ok := readHead(b, s.salt)
-		if !ok || h.typ == typeRound || h.size() > end-next {
+		if !ok || h.typ == typeRound || h.size() > limit-next {
 			next += alignment
 			continue
 		}
@@ -238,9 +239,10 @@ func (s *scanner) salvage(at, end int64, followed bool) error {
 	if err != nil {
 		return err
 	}
-	if nonZero(rest) >= 0 || followed && toSector(expect) != end {
+	if nonZero(rest) >= 0 || toSector(expect) < end {
 		r.unexplained = true
 	}
+	r.bytes = max(end, toSector(expect)) - at
 	return nil
 }
 
