@@ -325,3 +325,28 @@ func TestAGroupThatMayHaveBeenLostIsNotNew(t *testing.T) {
 	j = open(t, small(disk))
 	storetest.CheckLog(t, j.Group(id(7)), storetest.Entries(1, 2, 1))
 }
+
+// Zeros that were written are not taken for sectors that a crash has lost, so
+// damage to the last round is told from a torn one.
+func TestDamageIsFoundAmongZeros(t *testing.T) {
+	disk := storetest.NewDisk()
+	j := open(t, small(disk))
+	if err := j.Group(id(1)).Append([]store.Entry{{Index: 1, Data: make([]byte, 4000), Extensions: []byte("ext")}}); err != nil {
+		t.Fatal(err)
+	}
+	disk.Kill()
+	j.Close()
+	disk.Start()
+	file := path.Join(j.cfg.Dir, fileName(1))
+	at := strings.Index(string(disk.Bytes(file)), "ext")
+	for _, where := range []int{at, at - 10, at - 2000, at - 4000, at - 4100} {
+		damaged := disk.Clone()
+		if err := damaged.Flip(file, int64(where)*8); err != nil {
+			t.Fatal(err)
+		}
+		report, err := Verify(damaged, j.cfg.Dir)
+		if err != nil || report.Err() == nil {
+			t.Errorf("byte %d is damaged, and nobody sees it: %v", where, err)
+		}
+	}
+}

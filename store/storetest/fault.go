@@ -21,11 +21,11 @@ func (d *Disk) Crash(rng *rand.Rand) {
 
 // CrashAfter lets the power fail in the midst of the n-th operation from now
 // that changes or syncs something, 1 being the next. That one fails with
-// ErrGone.
+// ErrGone. The caller may go on using rng.
 func (d *Disk) CrashAfter(n int, rng *rand.Rand) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.power, d.rng = countdown{n, ErrGone}, rng
+	d.power, d.rng = countdown{n, ErrGone}, rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64()))
 }
 
 // crash is Crash with the lock held.
