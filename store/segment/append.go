@@ -1,0 +1,206 @@
+package segment
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/skeinmesh/skein/store"
+)
+
+// Append adds records, which get the offsets from first on, and keeps none of
+// their bytes. It does not sync. If it fails, the log is as it was before: all
+// of the records are in it or none. The error is store.ErrTooLarge for a record
+// with too much data, store.ErrFull if the disk is full; then a later Append may
+// do better.
+func (l *Log) Append(records []Record) (first int64, err error) {
+	l.appending.Lock()
+	defer l.appending.Unlock()
+
+	for i := range records {
+		if n := len(records[i].Data); n > MaxData {
+			return 0, fmt.Errorf("segment: append to %s: %w: it has %d bytes, %d may be", l.config.Dir, store.ErrTooLarge, n, MaxData)
+		}
+	}
+	a := appender{log: l, buf: l.config.Files.buffer()}
+	defer l.config.Files.putBuffer(a.buf)
+	if err := a.begin(); err != nil {
+		return 0, err
+	}
+	first = a.next
+	for i := range records {
+		if err := a.add(records[i]); err != nil {
+			return 0, a.undo(err)
+		}
+	}
+	if err := a.flush(); err != nil {
+		return 0, a.undo(err)
+	}
+	a.publish()
+	return first, nil
+}
+
+// appender is one Append under way. What it writes lies beyond what readers are
+// told of, until publish.
+type appender struct {
+	log  *Log
+	next int64
+	time int64
+
+	tail  *file    // the file it writes to; nil if there is none yet
+	info  FileInfo // of tail, as it will be
+	index sparse   // what tail's index gains
+	buf   *[]byte  // what is not written yet
+	at    int64    // where in tail it goes
+
+	old     *file // what was the last file, if it gains records, and what it gains
+	oldInfo FileInfo
+	oldGain sparse
+	made    []*file // files that did not exist before
+}
+
+// begin reads where the log ends.
+func (a *appender) begin() error {
+	l := a.log
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.failed != nil {
+		return l.failed
+	}
+	a.next, a.time = l.next.Load(), l.lastTime
+	if len(l.files) == 0 {
+		return nil
+	}
+	last := l.files[len(l.files)-1]
+	if l.ragged {
+		if err := a.cut(last, last.info.Bytes); err != nil {
+			return fmt.Errorf("segment: append to %s: cut off what an earlier append left: %w", l.config.Dir, err)
+		}
+		l.ragged = false
+	}
+	if l.start < a.next { // else all was trimmed: see Trim
+		a.tail, a.info, a.at = last, last.info, last.info.Bytes
+		a.index.mark = last.index.mark
+	}
+	return nil
+}
+
+// add puts a record into the buffer, and into the next file if this one is full.
+func (a *appender) add(r Record) error {
+	size := int64(headSize + len(r.Data))
+	if a.tail == nil || a.info.Bytes+size > a.tail.limit && a.info.Next > a.info.First {
+		if err := a.roll(); err != nil {
+			return err
+		}
+	}
+	if len(*a.buf) > 0 && len(*a.buf)+int(size) > cap(*a.buf) {
+		if err := a.flush(); err != nil {
+			return err
+		}
+	}
+	a.time = max(a.time, r.Time)
+	r.Time = a.time
+	from := len(*a.buf)
+	*a.buf = appendRecord(*a.buf, a.next, r)
+	a.index.add(a.info.First, a.next, a.info.Bytes, a.time)
+	a.info.add((*a.buf)[from:])
+	a.next++
+	return nil
+}
+
+// roll begins a new file.
+func (a *appender) roll() error {
+	if err := a.flush(); err != nil {
+		return err
+	}
+	a.settle()
+	h := header{id: a.log.config.ID, first: a.next, limit: a.log.config.FileBytes, floor: a.time}
+	a.tail = &file{first: h.first, limit: h.limit, floor: h.floor, whole: true}
+	a.info, a.at, a.index = h.begin(), 0, sparse{}
+	a.made = append(a.made, a.tail)
+	*a.buf = append(*a.buf, h.encode()...)
+	return nil
+}
+
+// settle notes what has become of tail. Files that nobody knows yet are changed
+// here; the one that readers know, by publish.
+func (a *appender) settle() {
+	switch {
+	case a.tail == nil:
+	case len(a.made) > 0:
+		a.tail.info, a.tail.index = a.info, a.index.clone()
+	default:
+		a.old, a.oldInfo, a.oldGain = a.tail, a.info, a.index
+	}
+}
+
+// flush writes what is in the buffer.
+func (a *appender) flush() error {
+	if len(*a.buf) == 0 {
+		return nil
+	}
+	h, err := a.log.acquire(a.tail, true)
+	if err != nil {
+		return err
+	}
+	defer a.log.config.Files.release(h)
+	if a.at == 0 { // a file of that name may have been left by one that failed
+		if err := h.Truncate(0); err != nil {
+			return err
+		}
+	}
+	n, err := h.WriteAt(*a.buf, a.at)
+	if err != nil {
+		return err
+	}
+	a.at += int64(n)
+	*a.buf = (*a.buf)[:0]
+	return nil
+}
+
+// publish lets readers see it all.
+func (a *appender) publish() {
+	a.settle()
+	l := a.log
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a.old != nil {
+		a.old.info = a.oldInfo
+		a.old.index.entries = append(a.old.index.entries, a.oldGain.entries...)
+		a.old.index.mark = a.oldGain.mark
+	}
+	l.files = append(l.files, a.made...)
+	l.newNames = l.newNames || len(a.made) > 0
+	l.lastTime = a.time
+	l.next.Store(a.next)
+}
+
+// undo takes back what was written, as well as can be done on a disk that has
+// just failed: what it leaves is cut off before anything else is appended.
+func (a *appender) undo(err error) error {
+	l := a.log
+	if store.IsFull(err) {
+		err = fmt.Errorf("%w: %w", store.ErrFull, err)
+	}
+	err = fmt.Errorf("segment: append to %s: %w", l.config.Dir, err)
+	for i := len(a.made) - 1; i >= 0; i-- {
+		l.config.Files.drop(a.made[i], nil)
+		err = errors.Join(err, removeAny(l.config.Files.fs, l.path(a.made[i].first, fileSuffix)))
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if len(l.files) > 0 {
+		last := l.files[len(l.files)-1]
+		l.ragged = a.cut(last, last.info.Bytes) != nil
+	}
+	return err
+}
+
+// cut shortens a file to a length in bytes.
+func (a *appender) cut(f *file, size int64) error {
+	h, err := a.log.acquire(f, false)
+	if err != nil {
+		return err
+	}
+	defer a.log.config.Files.release(h)
+	return h.Truncate(size)
+}
