@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"errors"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 
@@ -53,9 +54,9 @@ type handle struct {
 	users int
 }
 
-// acquire opens a file, or finds it open. The caller must release it. Opening
-// happens outside the lock: a disk that hangs holds up nobody else.
-func (f *Files) acquire(of *file, path string, create bool) (*handle, error) {
+// acquire opens a file of a directory, or finds it open. The caller must release
+// it. Opening happens outside the lock: a disk that hangs holds up nobody else.
+func (f *Files) acquire(of *file, dir string, create bool) (*handle, error) {
 	f.mu.Lock()
 	h := of.handle
 	if h == nil {
@@ -70,7 +71,7 @@ func (f *Files) acquire(of *file, path string, create bool) (*handle, error) {
 	f.mu.Unlock()
 	closeAll(idle)
 
-	h.once.Do(func() { h.File, h.err = f.fs.Open(path, create) })
+	h.once.Do(func() { h.File, h.err = f.fs.Open(filepath.Join(dir, fileName(of.first, fileSuffix)), create) })
 	if h.err != nil {
 		f.drop(of, h)
 		f.release(h)

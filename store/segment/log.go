@@ -170,7 +170,7 @@ func (l *Log) path(first int64, suffix string) string {
 }
 
 func (l *Log) acquire(f *file, create bool) (*handle, error) {
-	return l.config.Files.acquire(f, l.path(f.first, fileSuffix), create)
+	return l.config.Files.acquire(f, l.config.Dir, create)
 }
 
 // find is the file that has an offset, and its place; mu must be held, and the

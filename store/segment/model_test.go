@@ -9,7 +9,6 @@ import (
 
 	"pgregory.net/rapid"
 
-	"github.com/skeinmesh/skein/store"
 	"github.com/skeinmesh/skein/store/segment"
 	"github.com/skeinmesh/skein/store/storetest"
 )
@@ -228,5 +227,3 @@ func (m *model) check(t *rapid.T) {
 func same(a, b segment.Record) bool {
 	return a.Time == b.Time && a.Key == b.Key && bytes.Equal(a.Data, b.Data)
 }
-
-var _ store.FS = (*storetest.Disk)(nil)

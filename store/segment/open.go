@@ -50,12 +50,18 @@ func Open(c Config, m *Manifest) (*Log, error) {
 		h := d.files[info.First].header
 		f := &file{first: info.First, limit: h.limit, floor: h.floor, info: info, synced: info}
 		if i == len(m.Files)-1 {
-			f.index = &sparse{mark: (info.Bytes/indexEvery + 1) * indexEvery}
-			f.whole = info.Bytes <= indexEvery
+			f.reopen()
 		}
 		l.files = append(l.files, f)
 	}
 	return l, nil
+}
+
+// reopen lets a file be appended to. Its index begins with what is appended now,
+// until somebody needs the rest.
+func (f *file) reopen() {
+	f.index = &sparse{mark: (f.info.Bytes/indexEvery + 1) * indexEvery}
+	f.whole = f.info.Bytes <= indexEvery
 }
 
 // adopt takes a directory as it lies.
@@ -80,11 +86,16 @@ func (l *Log) adopt(d *directory) error {
 		if i == 0 {
 			l.start = first
 		}
+		l.next.Store(f.info.Next)
 		if f.info.Next > first {
 			l.files = append(l.files, f)
 			l.lastTime = f.info.LastTime
+		} else if err := removeAny(d.fs, d.file(first, fileSuffix)); err != nil {
+			return fmt.Errorf("segment: open %s: %w", d.path, err)
 		}
-		l.next.Store(f.info.Next)
+	}
+	if n := len(l.files); n > 0 && l.files[n-1].index == nil {
+		l.files[n-1].reopen()
 	}
 	return nil
 }

@@ -146,7 +146,9 @@ func (l *Log) readBatch(file io.ReaderAt, first, offset, position, end int64, bu
 	failed := func(err error) (Batch, error) {
 		return Batch{}, fmt.Errorf("segment: read %s at offset %d: %w", l.config.Dir, offset, err)
 	}
-	name := l.path(first, fileSuffix)
+	damaged := func(position, offset int64, what string) (Batch, error) {
+		return failed(damage(l.path(first, fileSuffix), position, offset, what))
+	}
 	for {
 		want := min(int64(len(buf)), end-position)
 		n, err := file.ReadAt(buf[:want], position)
@@ -154,16 +156,16 @@ func (l *Log) readBatch(file io.ReaderAt, first, offset, position, end int64, bu
 		case int64(n) < want && err != nil && !errors.Is(err, io.EOF):
 			return failed(err)
 		case int64(n) < want:
-			return failed(damage(name, position+int64(n), -1, "the file is cut short"))
+			return damaged(position+int64(n), -1, "the file is cut short")
 		}
 		count, size, need, reason := checkRun(buf[:n], offset)
 		switch {
 		case reason != "" && count == 0:
-			return failed(damage(name, position, offset, reason))
+			return damaged(position, offset, reason)
 		case count > 0:
 			return Batch{first: offset, count: count, raw: buf[:size]}, nil
 		case position+int64(need) > end:
-			return failed(damage(name, position, offset, "it ends beyond the file's end"))
+			return damaged(position, offset, "it ends beyond the file's end")
 		}
 		buf = make([]byte, need)
 	}
