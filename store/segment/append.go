@@ -62,24 +62,25 @@ type appender struct {
 func (a *appender) begin() error {
 	l := a.log
 	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if l.failed != nil {
-		return l.failed
-	}
+	failed, all := l.failed, l.start == l.next.Load() // all was trimmed: see Trim
 	a.next, a.time = l.next.Load(), l.lastTime
-	if len(l.files) == 0 {
-		return nil
+	var last *file
+	if n := len(l.files); n > 0 {
+		last = l.files[n-1]
+		a.info, a.at, a.index.mark = last.info, last.info.Bytes, last.index.mark
 	}
-	last := l.files[len(l.files)-1]
+	l.mu.RUnlock()
+	if failed != nil || last == nil {
+		return failed
+	}
 	if l.ragged {
-		if err := a.cut(last, last.info.Bytes); err != nil {
+		if err := a.cut(last, a.info.Bytes); err != nil {
 			return fmt.Errorf("segment: append to %s: cut off what an earlier append left: %w", l.config.Dir, err)
 		}
 		l.ragged = false
 	}
-	if l.start < a.next { // else all was trimmed: see Trim
-		a.tail, a.info, a.at = last, last.info, last.info.Bytes
-		a.index.mark = last.index.mark
+	if !all {
+		a.tail = last
 	}
 	return nil
 }
@@ -187,10 +188,14 @@ func (a *appender) undo(err error) error {
 		err = errors.Join(err, removeAny(l.config.Files.fs, l.path(a.made[i].first, fileSuffix)))
 	}
 	l.mu.RLock()
-	defer l.mu.RUnlock()
-	if len(l.files) > 0 {
-		last := l.files[len(l.files)-1]
-		l.ragged = a.cut(last, last.info.Bytes) != nil
+	var last *file
+	var size int64
+	if n := len(l.files); n > 0 {
+		last, size = l.files[n-1], l.files[n-1].info.Bytes
+	}
+	l.mu.RUnlock()
+	if last != nil {
+		l.ragged = a.cut(last, size) != nil
 	}
 	return err
 }

@@ -17,6 +17,7 @@ import (
 // What is read is checked by the receiver, not here.
 func (l *Log) ReadChunk(want FileInfo, position int64, buf []byte) (int, error) {
 	l.mu.RLock()
+	epoch := l.epoch
 	var f *file
 	for _, g := range l.files {
 		if g.first == want.First {
@@ -39,7 +40,10 @@ func (l *Log) ReadChunk(want FileInfo, position int64, buf []byte) (int, error) 
 		_, err = h.ReadAt(buf[:n], position)
 		l.config.Files.release(h)
 	}
-	if errors.Is(err, io.EOF) {
+	switch {
+	case errors.Is(err, os.ErrNotExist) && l.changed(epoch, f.first):
+		err = ErrNoFile
+	case errors.Is(err, io.EOF):
 		err = damage(l.path(f.first, fileSuffix), position, -1, "the file is cut short")
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"syscall"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -38,6 +39,7 @@ type command struct {
 	records  []segment.Record
 	trim     int64
 	truncate int64 // -1 is none
+	fail     int   // the write that fails, and is tried again; 0 is none
 }
 
 func (r *replica) open(t *rapid.T) {
@@ -55,6 +57,14 @@ func (r *replica) do(t *rapid.T, c command, single bool) {
 		step = 1
 	}
 	for chunk := range slices.Chunk(c.records, step) {
+		if c.fail > 0 {
+			r.disk.FailWrite(c.fail, syscall.ENOSPC)
+			_, err := r.log.Append(chunk)
+			r.disk.FailWrite(0, nil)
+			if err == nil {
+				continue
+			}
+		}
 		if _, err := r.log.Append(chunk); err != nil {
 			t.Fatalf("append: %v", err)
 		}
@@ -103,7 +113,7 @@ func TestALogIsWhatWasAppendedThroughTrimsTruncationsAndCrashes(t *testing.T) {
 		})
 		t.Repeat(map[string]func(*rapid.T){
 			"append": func(t *rapid.T) {
-				c := command{truncate: -1}
+				c := command{truncate: -1, fail: rapid.IntRange(0, 3).Draw(t, "failing write")}
 				for range rapid.IntRange(1, 12).Draw(t, "records") {
 					c.records = append(c.records, segment.Record{
 						Time: int64(rapid.IntRange(0, 1000).Draw(t, "time")),

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/skeinmesh/skein/store"
 )
@@ -122,4 +123,29 @@ func (d *directory) read(first int64, last bool) (*file, error) {
 		return file.Truncate(s.state.Bytes)
 	})
 	return f, err
+}
+
+// Remove removes a log that is not open, and its directory. A log of another
+// identity, or of a newer format, is refused.
+func Remove(c Config) error {
+	d, err := look(c.Files.fs, c.Dir, c.ID)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil {
+		err = ClearStaging(c)
+	}
+	if err == nil {
+		err = removeAny(c.Files.fs, filepath.Join(c.Dir, stagingDir))
+	}
+	if err == nil {
+		err = d.restore(Manifest{})
+	}
+	if err == nil {
+		err = removeAny(c.Files.fs, c.Dir)
+	}
+	if err != nil {
+		return fmt.Errorf("segment: remove %s: %w", c.Dir, err)
+	}
+	return c.Files.fs.SyncDir(filepath.Dir(c.Dir))
 }

@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"cmp"
 	"errors"
 	"io"
 )
@@ -24,11 +25,14 @@ type scanner struct {
 	// pace, if set, is called before n bytes are read, and may wait.
 	pace func(n int) error
 
+	// step is how much is read at a time, in bytes. Default scanWindow.
+	step int
+
 	window []byte // what was read last; its capacity is used again
 	at     int64  // its place in the file
 }
 
-// scanWindow is how much is read at a time, in bytes.
+// scanWindow is how much is read at a time of files that are gone through.
 const scanWindow = 256 << 10
 
 // next checks the next record. Head and data are good until the call after; data
@@ -93,7 +97,7 @@ func (s *scanner) need(n int) ([]byte, error) {
 		if s.state.Bytes+int64(n) > s.end {
 			return nil, s.damage("the last record is cut short")
 		}
-		size := int(min(int64(max(n, scanWindow)), s.end-s.state.Bytes))
+		size := int(min(int64(max(n, cmp.Or(s.step, scanWindow))), s.end-s.state.Bytes))
 		if cap(s.window) < size {
 			s.window = make([]byte, size)
 		}

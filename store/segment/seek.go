@@ -57,6 +57,9 @@ func (l *Log) locate(f *file, end, offset int64) (position int64, err error) {
 	return position, nil
 }
 
+// seekStep is how much is read at a time to find a record, in bytes.
+const seekStep = 32 << 10
+
 // seek finds the first record of a file that is right, beginning at the last
 // entry of the index that is before it.
 func (l *Log) seek(f *file, end int64, before func(entry) bool, right func(offset int64, head []byte) bool) (offset, position int64, err error) {
@@ -71,7 +74,7 @@ func (l *Log) seek(f *file, end int64, before func(entry) bool, right func(offse
 	}
 	buf := l.config.Files.buffer()
 	defer l.config.Files.putBuffer(buf)
-	s := scanner{file: h, name: l.path(f.first, fileSuffix), end: end, window: *buf}
+	s := scanner{file: h, name: l.path(f.first, fileSuffix), end: end, window: *buf, step: seekStep}
 	s.state = FileInfo{First: f.first + int64(from.relative), Next: f.first + int64(from.relative), Bytes: int64(from.position)}
 	defer func() { *buf = s.window }()
 	for {

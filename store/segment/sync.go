@@ -24,10 +24,14 @@ func (l *Log) Sync() error {
 	var targets []target
 	l.mu.RLock()
 	failed, names, epoch := l.failed, l.newNames, l.epoch
+files:
 	for i, f := range slices.Backward(l.files) {
 		full := i < len(l.files)-1
-		if f.synced.Bytes == f.info.Bytes && (!full || f.index == nil) {
-			break
+		switch clean := f.synced.Bytes == f.info.Bytes; {
+		case clean && !full:
+			continue
+		case clean && f.index == nil: // and so are those before
+			break files
 		}
 		targets = append(targets, target{f, f.info, full})
 	}
