@@ -92,6 +92,7 @@ func TestOpenByAManifestReadsNoData(t *testing.T) {
 	manifest := syncLog(t, l)
 	appendTo(t, l, 500, 1000)
 	disk.Kill()
+	disk.Start()
 
 	before := m.read.Load()
 	l = open(t, c, &manifest)

@@ -24,6 +24,7 @@ func written(t testing.TB, n int) (*storetest.Disk, segment.Manifest) {
 	appendTo(t, l, n, 100)
 	m := syncLog(t, l)
 	disk.Kill()
+	disk.Start()
 	return disk, m
 }
 

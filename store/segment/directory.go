@@ -216,6 +216,7 @@ func (d *directory) restore(m Manifest) error {
 		install[f.First] = d.wrong(f, last) != nil
 		keep[f.First], indexed[f.First] = true, !last
 	}
+	var moved []int64 // out of the staging place
 	changed := false
 	do := func(err error) error {
 		changed = true
@@ -246,6 +247,7 @@ func (d *directory) restore(m Manifest) error {
 			if err := do(d.install(f.First, indexed[f.First])); err != nil {
 				return err
 			}
+			moved = append(moved, f.First)
 		}
 	}
 	if n := len(m.Files); n > 0 && d.files[m.Files[n-1].First].size > m.Files[n-1].Bytes {
@@ -258,7 +260,7 @@ func (d *directory) restore(m Manifest) error {
 	if !changed {
 		return nil
 	}
-	return d.fs.SyncDir(d.path)
+	return d.settle(moved...)
 }
 
 // removal is the files in an order in which they can be removed, as far as a
@@ -271,10 +273,14 @@ func (d *directory) removal(m Manifest) []int64 {
 }
 
 // install moves a fetched file from the staging place to where it belongs. The
-// index goes first: with the old file it is of no use and does no harm.
+// index that makes it count as fetched stays there until the move is certain.
 func (d *directory) install(first int64, indexed bool) error {
 	if indexed {
-		if err := d.fs.Rename(d.stagedFile(first, indexSuffix), d.file(first, indexSuffix)); err != nil {
+		info, x, err := readIndex(d.fs, d.stagedFile(first, indexSuffix), d.id)
+		if err == nil {
+			err = writeIndex(d.fs, d.file(first, indexSuffix), d.id, info, x)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -282,8 +288,18 @@ func (d *directory) install(first int64, indexed bool) error {
 		return err
 	}
 	d.files[first] = d.staged[first]
-	if indexed {
-		return nil
+	return nil
+}
+
+// settle makes it certain that files were moved out of the staging place.
+func (d *directory) settle(firsts ...int64) error {
+	if err := d.fs.SyncDir(d.path); err != nil {
+		return err
 	}
-	return removeAny(d.fs, d.stagedFile(first, indexSuffix))
+	for _, first := range firsts {
+		if err := removeAny(d.fs, d.stagedFile(first, indexSuffix)); err != nil {
+			return err
+		}
+	}
+	return nil
 }

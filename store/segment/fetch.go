@@ -258,7 +258,7 @@ func (l *Log) Install(want FileInfo) error {
 		err = d.install(want.First, true)
 	}
 	if err == nil {
-		err = d.fs.SyncDir(l.config.Dir)
+		err = d.settle(want.First)
 	}
 	if err != nil {
 		return fmt.Errorf("segment: install file of offset %d in %s: %w", want.First, l.config.Dir, err)

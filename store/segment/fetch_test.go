@@ -79,6 +79,7 @@ func TestALogIsFetchedFromAReplicaAndGoesOn(t *testing.T) {
 		t.Fatal("a file that is not whole was finished")
 	}
 	disk.Kill()
+	disk.Start()
 	s, err = segment.Stage(c, missing[0])
 	if err != nil {
 		t.Fatal(err)
@@ -101,14 +102,15 @@ func TestALogIsFetchedFromAReplicaAndGoesOn(t *testing.T) {
 	}
 
 	// The power fails at any moment of putting them in place.
-	for seed := range uint64(20) {
+	for seed, opened := uint64(0), false; !opened; seed++ {
 		image := disk.Clone()
+		image.CrashAfter(int(seed)+1, rand.New(rand.NewPCG(seed, 1)))
 		l, err := segment.Open(config(image), &m)
-		if err != nil {
-			t.Fatal(err)
+		if opened = err == nil; opened {
+			l.Close()
+			image.Crash(rand.New(rand.NewPCG(seed, 1)))
 		}
-		l.Close()
-		image.Crash(rand.New(rand.NewPCG(seed, 1)))
+		image.Start()
 		l = open(t, config(image), &m)
 		if next, err := readFrom(t, l, 5, 100); next != 60 || err != nil {
 			t.Fatal(next, err)
@@ -199,6 +201,7 @@ func TestADamagedFileIsReplacedByAFetchedOneWhileTheLogIsRead(t *testing.T) {
 		t.Fatalf("the file that is written was replaced: %v", err)
 	}
 	disk.Crash(rand.New(rand.NewPCG(1, 1)))
+	disk.Start()
 	if next, err := readFrom(t, open(t, config(disk), &m), 0, 100); next != 40 || err != nil {
 		t.Fatal(next, err)
 	}

@@ -42,8 +42,12 @@ type command struct {
 	fail     int   // the write that fails, and is tried again; 0 is none
 }
 
+func (r *replica) config() segment.Config {
+	return segment.Config{Files: segment.NewFiles(r.disk, 2), Dir: "/log", ID: logID, FileBytes: r.bytes}
+}
+
 func (r *replica) open(t *rapid.T) {
-	log, err := segment.Open(segment.Config{Files: segment.NewFiles(r.disk, 2), Dir: "/log", ID: logID, FileBytes: r.bytes}, &r.saved)
+	log, err := segment.Open(r.config(), &r.saved)
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
@@ -147,16 +151,31 @@ func TestALogIsWhatWasAppendedThroughTrimsTruncationsAndCrashes(t *testing.T) {
 			"restart": func(t *rapid.T) {
 				i := rapid.IntRange(0, 1).Draw(t, "replica")
 				r := m.replicas[i]
-				if rapid.Bool().Draw(t, "power loss") {
-					r.disk.Crash(rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0)))
-				} else {
+				rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(t, "seed"), 0))
+				switch rapid.SampledFrom([]string{"kill", "power loss", "power loss in sync"}).Draw(t, "how") {
+				case "kill":
 					r.disk.Kill()
+				case "power loss":
+					r.disk.Crash(rng)
+				case "power loss in sync":
+					r.disk.CrashAfter(rapid.IntRange(1, 8).Draw(t, "operation"), rng)
+					if r.log.Sync() == nil {
+						r.disk.Crash(rng)
+					}
 				}
+				r.disk.Start()
 				if rapid.Bool().Draw(t, "losing indexes") {
 					for _, f := range r.saved.Files {
 						_ = r.disk.Remove(indexPath("/log", f.First))
 					}
 				}
+				// Once more while it is being opened.
+				r.disk.CrashAfter(rapid.IntRange(1, 8).Draw(t, "operation of open"), rng)
+				if l, err := segment.Open(r.config(), &r.saved); err == nil {
+					l.Close()
+					r.disk.Crash(rng)
+				}
+				r.disk.Start()
 				r.open(t)
 				for _, c := range m.history[r.savedLog:] {
 					r.do(t, c, i == 1)

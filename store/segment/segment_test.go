@@ -121,6 +121,7 @@ func TestAFailedAppendLeavesTheLogAsItWas(t *testing.T) {
 				}
 				m := syncLog(t, l)
 				disk.Kill()
+				disk.Start()
 				reopened := open(t, config(disk), &m)
 				if next, err := readFrom(t, reopened, 0, 100); next != 73 || err != nil {
 					t.Fatalf("reopened, the log was read to %d: %v", next, err)
