@@ -4,8 +4,10 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/skeinmesh/skein/store"
 	"github.com/skeinmesh/skein/store/segment"
@@ -116,37 +118,34 @@ func TestOpenByAManifestReadsNoData(t *testing.T) {
 }
 
 func TestALogOnADiskThatHangsStillSaysWhatItHas(t *testing.T) {
-	disk := storetest.NewDisk()
-	l := open(t, config(disk), &segment.Manifest{})
-	appendTo(t, l, 20, 100)
-	release := disk.Hang()
-	defer release()
-	done := make(chan error)
-	go func() {
-		_, err := l.Append(numbered(20, 20, 100))
-		done <- err
-	}()
-	go func() { done <- l.Sync() }()
-	go func() {
-		_, err := l.Reader(3).Read(make([]byte, 500))
-		done <- err
-	}()
-	if l.Next() != 20 || l.Start() != 0 || len(l.Manifest().Files) != 2 {
-		t.Error("it has changed")
-	}
-	l.Trim(10)
-	if l.Start() != 10 {
-		t.Error("it cannot be trimmed")
-	}
-	release()
-	for range 3 {
-		if err := <-done; err != nil && l.Start() != 10 {
-			t.Error(err)
+	synctest.Test(t, func(t *testing.T) {
+		disk := storetest.NewDisk()
+		l := open(t, config(disk), &segment.Manifest{})
+		appendTo(t, l, 20, 100)
+		release := disk.Hang()
+		var wg sync.WaitGroup
+		for _, hangs := range []func() error{
+			func() error { _, err := l.Append(numbered(20, 20, 100)); return err },
+			l.Sync,
+			func() error { _, err := l.Reader(15).Read(make([]byte, 500)); return err },
+		} {
+			wg.Go(func() {
+				if err := hangs(); err != nil {
+					t.Error(err)
+				}
+			})
 		}
-	}
-	if l.Next() != 40 {
-		t.Errorf("it ends at %d", l.Next())
-	}
+		synctest.Wait()
+		l.Trim(10)
+		if l.Next() != 20 || l.Start() != 10 || len(l.Manifest().Files) != 2 {
+			t.Errorf("it goes from %d to %d", l.Start(), l.Next())
+		}
+		release()
+		wg.Wait()
+		if l.Next() != 40 {
+			t.Errorf("it ends at %d", l.Next())
+		}
+	})
 }
 
 func TestARemovedLogLeavesNothing(t *testing.T) {

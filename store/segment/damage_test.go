@@ -259,6 +259,10 @@ func TestVerifySaysWhatIsWrongAndWhere(t *testing.T) {
 		if len(r.Damage) != 1 || !errors.Is(r.Damage[0], store.ErrCorrupt) {
 			t.Errorf("%s: %+v", name, r.Damage)
 		}
+		var where *store.CorruptError
+		if name == "data" && (!errors.As(r.Damage[0], &where) || where.Offset != 56+136*6) {
+			t.Errorf("%s: the place is not named: %v", name, r.Damage)
+		}
 		if name != "gone" && !strings.Contains(fmt.Sprint(r.Damage), "0014.") {
 			t.Errorf("%s: the file is not named: %v", name, r.Damage)
 		}

@@ -63,6 +63,9 @@ func TestALogIsFetchedFromAReplicaAndGoesOn(t *testing.T) {
 	if err != nil || !slices.Equal(missing, m.Files[1:]) {
 		t.Fatalf("missing are %+v (%v), of %+v", missing, err, m.Files)
 	}
+	// The end of the log's own file is not whole; it is not taken over.
+	own := filePath("/log", missing[0].First)
+	disk.Put(own, append(disk.Bytes(own), make([]byte, 50)...))
 	// The first is begun, the power fails, and it goes on.
 	s, err := segment.Stage(c, missing[0])
 	if err != nil {

@@ -134,6 +134,47 @@ func TestAFailedAppendLeavesTheLogAsItWas(t *testing.T) {
 	}
 }
 
+func TestWhatAFailedAppendWroteIsNotInTheFile(t *testing.T) {
+	disk := storetest.NewDisk()
+	l := open(t, config(disk), &segment.Manifest{})
+	appendTo(t, l, 10, 100)
+	disk.FailWrite(1, errBroken)
+	if _, err := l.Append(numbered(10, 4, 100)); !errors.Is(err, errBroken) {
+		t.Fatal(err)
+	}
+	appendTo(t, l, 1, 600) // begins the next file
+	m := syncLog(t, l)
+	if size := int64(len(disk.Bytes(filePath("/log", 0)))); size != m.Files[0].Bytes {
+		t.Fatalf("the file has %d bytes, it should have %d", size, m.Files[0].Bytes)
+	}
+}
+
+func TestOpenLeavesWhatTheManifestHasAndNothingElse(t *testing.T) {
+	disk := storetest.NewDisk()
+	l := open(t, config(disk), &segment.Manifest{})
+	appendTo(t, l, 20, 100)
+	m := syncLog(t, l)
+	appendTo(t, l, 60, 100)
+	syncLog(t, l)
+	disk.Kill()
+	disk.Start()
+	l = open(t, config(disk), &m)
+	if next, err := readFrom(t, l, 0, 100); next != 20 || err != nil {
+		t.Fatal(next, err)
+	}
+	names, err := disk.List("/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"0000000000000000000.idx", "0000000000000000000.seg", "0000000000000000014.seg"}
+	if !slices.Equal(names, want) {
+		t.Fatalf("there are %v, there should be %v", names, want)
+	}
+	if size := int64(len(disk.Bytes(filePath("/log", 14)))); size != m.Files[1].Bytes {
+		t.Fatalf("the last file has %d bytes, it should have %d", size, m.Files[1].Bytes)
+	}
+}
+
 var errBroken = errors.New("broken")
 
 func TestARecordThatIsTooLargeIsRefused(t *testing.T) {
@@ -226,7 +267,8 @@ func TestATrimKeepsFilesUntilTheyAreReleased(t *testing.T) {
 		t.Fatalf("files of a manifest still needed are gone: %v, %v", missing, err)
 	}
 	used := disk.Used()
-	if err := l.Release(syncLog(t, l).Start); err != nil {
+	syncLog(t, l)
+	if err := l.Release(1000); err != nil { // no more than was trimmed
 		t.Fatal(err)
 	}
 	if freed := used - disk.Used(); freed < 40*136 || freed > 56*136 {
@@ -266,6 +308,55 @@ func TestTimesNeverGoBack(t *testing.T) {
 	}
 	if m := l.Manifest(); m.Time != 60 || m.Files[0].FirstTime != 50 || m.Files[0].LastTime != 60 {
 		t.Fatalf("%+v", m)
+	}
+}
+
+func TestTimesGoOnAfterATruncationToWhereTheyWere(t *testing.T) {
+	l := open(t, config(storetest.NewDisk()), &segment.Manifest{})
+	add := func(time int64) {
+		t.Helper()
+		if _, err := l.Append([]segment.Record{{Time: time}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(50)
+	l.Trim(1) // so that a new file begins
+	add(70)
+	if err := l.TruncateTo(1); err != nil {
+		t.Fatal(err)
+	}
+	if time := l.Manifest().Time; time != 50 {
+		t.Fatalf("time is %d, it was 50 at that offset", time)
+	}
+	if err := l.Release(1); err != nil {
+		t.Fatal(err)
+	}
+	add(70)
+	if err := l.TruncateTo(1); err != nil {
+		t.Fatal(err)
+	}
+	if time := l.Manifest().Time; time != 50 {
+		t.Fatalf("with the record before released, time is %d, it was 50 at that offset", time)
+	}
+}
+
+func TestManyRecordsOfOneTimeAreFoundAtTheFirst(t *testing.T) {
+	c := config(storetest.NewDisk())
+	c.FileBytes = 1 << 20
+	l := open(t, c, &segment.Manifest{})
+	for _, time := range []int64{5, 7, 9} {
+		records := numbered(l.Next(), 500, 1000)
+		for i := range records {
+			records[i].Time = time
+		}
+		if _, err := l.Append(records); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for time, want := range map[int64]int64{0: 0, 5: 0, 6: 500, 7: 500, 8: 1000, 9: 1000, 10: 1500} {
+		if got, err := l.OffsetAt(time); got != want || err != nil {
+			t.Errorf("time %d is found at %d, it should be at %d: %v", time, got, want, err)
+		}
 	}
 }
 
