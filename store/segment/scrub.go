@@ -4,18 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
-	"os"
 	"time"
-
-	"github.com/skeinmesh/skein/store"
 )
 
 // Finding is something that is not on the disk as it was put there.
 type Finding struct {
 	Log  ID
 	File FileInfo // what the file should be; see Install
-	// Err says where: a store.CorruptError, or os.ErrNotExist if the file is gone.
+	// Err says where: a store.CorruptError, os.ErrNotExist if the file is gone, or
+	// what the disk said when it was read.
 	Err error
 	// Repaired: it was an index, and was made anew.
 	Repaired bool
@@ -24,9 +23,8 @@ type Finding struct {
 // Scrub reads once through what logs have on the disk for certain, at most so
 // many bytes a second, and calls report with each file that is not as it was
 // written. One call at a time; it may block, and the scrub with it. Reading goes
-// through the system's cache: what was used lately may be read from memory. It
-// returns when it is through, or ctx is done, with the disk's error if that
-// fails to read.
+// through the system's cache: what was used lately may be read from memory. The
+// error is that of ctx, if it is done before the scrub is through.
 func Scrub(ctx context.Context, logs iter.Seq[*Log], bytesPerSecond int64, report func(Finding)) error {
 	p := pacer{ctx: ctx, rate: max(1, bytesPerSecond)}
 	for l := range logs {
@@ -51,16 +49,16 @@ func (l *Log) scrub(p *pacer, report func(Finding)) error {
 		}
 		index, err := l.scrubFile(f, info, p)
 		switch {
-		case l.changed(epoch, info.First) || err == nil && !written:
+		case p.ctx.Err() != nil:
+			return p.ctx.Err()
+		case l.changed(epoch, info.Next-1) || err == nil && !written:
 		case err == nil:
 			repaired, err := l.scrubIndex(info, index)
 			if err != nil {
 				report(Finding{Log: l.config.ID, File: info, Err: err, Repaired: repaired})
 			}
-		case errors.Is(err, store.ErrCorrupt) || errors.Is(err, os.ErrNotExist):
-			report(Finding{Log: l.config.ID, File: info, Err: err})
 		default:
-			return fmt.Errorf("segment: scrub %s: %w", l.config.Dir, err)
+			report(Finding{Log: l.config.ID, File: info, Err: fmt.Errorf("segment: scrub %s: %w", l.config.Dir, err)})
 		}
 	}
 	return p.ctx.Err()
@@ -75,10 +73,11 @@ func (l *Log) scrubFile(f *file, want FileInfo, p *pacer) (*sparse, error) {
 	defer l.config.Files.release(h)
 	name := l.path(f.first, fileSuffix)
 	var b [headerSize]byte
-	if _, err := h.ReadAt(b[:], 0); err != nil {
-		return nil, damage(name, 0, -1, err.Error())
+	n, err := h.ReadAt(b[:], 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
 	}
-	head, err := parseHeader(name, b[:])
+	head, err := parseHeader(name, b[:n])
 	if err != nil {
 		return nil, err
 	}
