@@ -61,6 +61,8 @@ var mayImport = map[string]string{
 	"replication/meta":      "replication/placement transport/peer",
 	"replication":           "store transport/peer replication/placement replication/meta",
 
+	"replication/multiraft": "store transport/peer",
+
 	"node":          four + " " + words,
 	"node/httpapi":  face,
 	"node/session":  face + " transport",
@@ -87,6 +89,8 @@ var mayImport = map[string]string{
 
 // testMayImport is what tests of a package import beyond mayImport.
 var testMayImport = map[string]string{
+	"replication/multiraft": "store/memory store/storetest",
+
 	"node/client":  "node node/session node/httpapi",
 	"node/session": "node/client",
 	"transport":    "test/wan test/wan/tun",
@@ -106,9 +110,10 @@ var testMayImport = map[string]string{
 // appear; a package includes those below it only with /... at its end.
 var thirdParty = map[string]string{
 	"github.com/hashicorp/memberlist":     "gossip",
-	"github.com/hashicorp/raft":           "replication",
-	"github.com/hashicorp/raft-boltdb/v2": "replication",
-	"go.etcd.io/bbolt":                    "store/bolt replication",
+	"github.com/hashicorp/raft":           "replication replication/multiraft",
+	"github.com/hashicorp/raft-boltdb/v2": "replication replication/multiraft",
+	"github.com/hashicorp/go-hclog":       "replication replication/multiraft",
+	"go.etcd.io/bbolt":                    "store/bolt replication replication/multiraft",
 	"github.com/quic-go/quic-go":          "transport test/simmesh",
 
 	"github.com/coder/websocket":          "node/httpapi",

@@ -1,0 +1,61 @@
+// Package multiraft runs many Raft groups on one node over few connections.
+//
+// A Host is one node's part in all its groups. The node above hands it one
+// duplex connection for each linked peer (Attach) and a way to open a stream of
+// its own for a snapshot (Config.Dial); it addresses peers by peer.ID alone. A
+// Group is one replica of one Raft group; hashicorp/raft decides in it, and is
+// seen by nobody above: entries are bytes, members are Replicas.
+//
+// A Replica is a node and an epoch. An identity that ever voted or acknowledged
+// must never forget, so a replica whose disk was lost comes back under the next
+// epoch and never again under the old one. Every request names the group and
+// both epochs; what does not fit is refused, counted and told.
+//
+// # Heartbeats
+//
+// The heartbeats of all groups to one peer are collected for at most 20 ms and
+// leave in one frame; their answers return in one. Each stays a request with
+// its own answer, so that Raft's rules are untouched. What coalescing could
+// hide is a stuck group on a node whose connection is well: therefore a replica
+// whose log or state machine has not returned for Config.StallAfter, or whose
+// node's Health complains, neither sends nor answers heartbeats, nor votes, and
+// its node tells the others, who look for another leader.
+//
+// # Silence when idle
+//
+// A leader sends each follower an empty AppendEntries every 50 to 100 ms, only
+// to pass on its commit index. One that says what the follower has already
+// acknowledged (same term, same previous entry, same commit index) changes
+// nothing there, and is not sent. It is not answered either: to Raft it is a
+// message whose answer is still on its way, and Raft must bear the loss of any
+// message at any time. So no contact is invented: what keeps the leader's lease
+// and confirms its leadership are the heartbeats alone, each a true round trip
+// to the replica in question. The silence ends as soon as the state that was
+// acknowledged may be gone: when the connection is another, when the replica
+// was started anew, when a heartbeat was refused, answered in another term, or
+// not answered for the length of the lease.
+//
+// # Failover
+//
+// Timeouts are long so that idle groups are cheap. When the link layer says
+// that a node is gone (PeerDown), the replicas whose leader sat there tell each
+// other how long their logs are and shorten their timeouts: those that would
+// lose at once, so that they forget the leader and may vote, and the one with
+// the longest log a moment later, so that it wins. Raft's own check of the last
+// contact and the pre-vote make a false verdict harmless.
+//
+// # A failed disk
+//
+// hashicorp/raft panics when it cannot store its term or read an entry that is
+// committed. Here such a failure ends the replica, not the process: the
+// adapters stop the goroutine that met it, the replica falls silent, and
+// GroupConfig.OnFailure is told.
+//
+// # Goroutines
+//
+// For each connection a reader and a writer; for each group those of
+// hashicorp/raft (three, and three more for each follower of a leader), one
+// while requests of peers wait to be handled, and one while proposals wait to
+// be committed; for the host one that calls back. An idle follower has none of
+// ours. Close waits for all of them.
+package multiraft

@@ -1,0 +1,349 @@
+package multiraft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// down tells all hosts but one that it is gone.
+func (m *mesh) down(id peer.ID) {
+	for other, h := range m.hosts {
+		if other != id {
+			h.PeerDown(id)
+		}
+	}
+}
+
+func TestAKilledLeaderIsReplacedWithinTwoSeconds(t *testing.T) {
+	const groups = 100
+	for _, nodes := range []int{3, 5} {
+		inBubble(t, func(t *testing.T) {
+			m := newMesh(t, nodes, nil)
+			defer m.close()
+			all := make([]map[peer.ID]*replica, groups)
+			for i := range all {
+				all[i] = m.startGroup(i, m.nodes()...)
+			}
+			led := map[peer.ID][]map[peer.ID]*replica{}
+			for _, g := range all {
+				id := leaderOf(t, g)
+				led[id] = append(led[id], g)
+			}
+			time.Sleep(10 * time.Second) // timeouts are long again
+			victim := m.nodes()[0]
+			for id, l := range led {
+				if len(l) > len(led[victim]) {
+					victim = id
+				}
+			}
+			// Under load, so that the followers' logs differ: one of them is behind.
+			ctx, stop := context.WithCancel(t.Context())
+			for i, g := range led[victim] {
+				lagging := slices.DeleteFunc(m.nodes(), func(id peer.ID) bool { return id == victim })[i%(nodes-1)]
+				g[lagging].store.set(func(s *memoryStore) { s.hang = make(chan struct{}) })
+				for j := range 5 {
+					if _, err := g[victim].Propose(ctx, fmt.Append(nil, j)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			time.Sleep(time.Millisecond)
+			m.isolate(victim)
+			killed := time.Now()
+			for i, g := range led[victim] {
+				lagging := slices.DeleteFunc(m.nodes(), func(id peer.ID) bool { return id == victim })[i%(nodes-1)]
+				g[lagging].store.set(func(s *memoryStore) { close(s.hang); s.hang = nil })
+			}
+			stop()
+			go m.kill(victim)
+			time.Sleep(1200 * time.Millisecond)
+			m.down(victim)
+			took := make([]time.Duration, len(led[victim]))
+			until(t, time.Minute, "led again", func() bool {
+				done := true
+				for i, g := range led[victim] {
+					if took[i] != 0 {
+						continue
+					}
+					for id, r := range g {
+						if id != victim && r.IsLeader() {
+							took[i] = time.Since(killed)
+						}
+					}
+					done = done && took[i] != 0
+				}
+				return done
+			})
+			slices.Sort(took)
+			p50, p99 := took[len(took)/2], took[len(took)*99/100]
+			t.Logf("%d nodes, %d groups lost their leader; told after 1.2 s: p50 %v, p99 %v, last %v", nodes, len(took), p50, p99, took[len(took)-1])
+			if p99 >= 2*time.Second {
+				t.Errorf("p99 is %v", p99)
+			}
+		})
+	}
+}
+
+func TestAFalseVerdictDeposesNobody(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, nil)
+		defer m.close()
+		group := m.startGroup(0, m.nodes()...)
+		leader := leaderOf(t, group)
+		time.Sleep(10 * time.Second)
+		_, term, _ := group[leader].Leader()
+		for range 5 {
+			m.down(leader)
+			time.Sleep(3 * time.Second)
+		}
+		if now, t2, _ := group[leader].Leader(); now.Node != leader || t2 != term {
+			t.Errorf("leader %s of term %d instead of %s of term %d", now, t2, leader, term)
+		}
+	})
+}
+
+func TestTimeoutsAreLongAgainAfterAFailover(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, nil)
+		defer m.close()
+		group := m.startGroup(0, m.nodes()...)
+		leader := leaderOf(t, group)
+		m.isolate(leader)
+		time.Sleep(1200 * time.Millisecond)
+		m.down(leader)
+		time.Sleep(time.Second)
+		m.heal(leader)
+		leaderOf(t, group)
+		time.Sleep(12 * time.Second)
+		for id, r := range group {
+			if got := r.raft.ReloadableConfig().HeartbeatTimeout; got != 3*time.Second {
+				t.Errorf("%s: %v", id, got)
+			}
+		}
+	})
+}
+
+func TestAnIsolatedLeaderStepsDownAndLosesNothingAcknowledged(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, nil)
+		defer m.close()
+		group := m.startGroup(0, m.nodes()...)
+		var acked [][]byte
+		for round := range 5 {
+			id := leaderOf(t, group)
+			leader := group[id]
+			for i := range 50 {
+				data := fmt.Appendf(nil, "round %d entry %d", round, i)
+				if _, _, err := leader.Apply(t.Context(), data); err != nil {
+					t.Fatal(err)
+				}
+				acked = append(acked, data)
+			}
+			time.Sleep(10 * time.Second) // idle: appends are suppressed
+			m.isolate(id)
+			cut := time.Now()
+			lost, err := leader.Propose(t.Context(), fmt.Appendf(nil, "round %d in vain", round))
+			if err != nil {
+				t.Fatal(err)
+			}
+			until(t, time.Minute, "stepped down", func() bool { return !leader.IsLeader() })
+			if took := time.Since(cut); took > 1100*time.Millisecond {
+				t.Errorf("round %d: it led %v without a quorum; its lease is 1 s", round, took)
+			}
+			<-lost.Done()
+			if _, _, err := lost.Outcome(); !errors.Is(err, ErrUnknown) {
+				t.Errorf("an entry without a quorum: %v", err)
+			}
+			m.down(id)
+			next := leaderOf(t, group, id)
+			data := fmt.Appendf(nil, "round %d by the next", round)
+			if _, _, err := group[next].Apply(t.Context(), data); err != nil {
+				t.Fatal(err)
+			}
+			acked = append(acked, data)
+			m.heal(id)
+			leaderOf(t, group)
+		}
+		leader := group[leaderOf(t, group)]
+		if err := leader.Barrier(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		n, want := leader.fsm.state()
+		for id, r := range group {
+			until(t, 30*time.Second, "the same on "+string(id), func() bool { _, sum := r.fsm.state(); return sum == want })
+		}
+		for _, data := range acked {
+			if !leader.fsm.has(data) {
+				t.Errorf("%q was acknowledged and is gone", data)
+			}
+		}
+		if n != len(acked) {
+			t.Errorf("%d entries were applied, %d acknowledged", n, len(acked))
+		}
+	})
+}
+
+func TestAHungNodeLeadsNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, nil)
+		defer m.close()
+		group := m.startGroup(0, m.nodes()...)
+		old := leaderOf(t, group)
+		time.Sleep(10 * time.Second)
+		m.hosts[old].unwell.Store(true)
+		began := time.Now()
+		next := leaderOf(t, group, old)
+		took := time.Since(began)
+		t.Logf("another leads after %v", took)
+		if next == old || took > 3*time.Second {
+			t.Errorf("%s leads after %v", next, took)
+		}
+		if s := m.hosts[old].Stats(); s.Withheld == 0 {
+			t.Error("nothing was withheld")
+		}
+		time.Sleep(30 * time.Second)
+		if group[old].IsLeader() {
+			t.Error("an unwell node leads again")
+		}
+		m.hosts[old].unwell.Store(false)
+		if _, _, err := group[next].Apply(t.Context(), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		until(t, time.Minute, "applied where it was unwell", func() bool { return group[old].fsm.has([]byte("x")) })
+	})
+}
+
+// A disk that hangs under one group, or a state machine that does not return,
+// needs nobody to say so.
+func TestAGroupThatHangsLosesItsLead(t *testing.T) {
+	for _, what := range []string{"log", "state machine"} {
+		inBubble(t, func(t *testing.T) {
+			m := newMesh(t, 3, nil)
+			defer m.close()
+			group := m.startGroup(0, m.nodes()...)
+			old := leaderOf(t, group)
+			time.Sleep(10 * time.Second)
+			hang := make(chan struct{})
+			if what == "log" {
+				group[old].store.set(func(s *memoryStore) { s.hang = hang })
+			} else {
+				group[old].fsm.mu.Lock()
+				group[old].fsm.hang = hang
+				group[old].fsm.mu.Unlock()
+			}
+			release := sync.OnceFunc(func() { close(hang) })
+			defer release()
+			began := time.Now()
+			if _, err := group[old].Propose(t.Context(), []byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			next := leaderOf(t, group, old)
+			took := time.Since(began)
+			t.Logf("%s: another leads after %v", what, took)
+			if took > 12*time.Second {
+				t.Errorf("%s: another leads after %v", what, took)
+			}
+			if _, _, err := group[next].Apply(t.Context(), []byte("y")); err != nil {
+				t.Fatal(err)
+			}
+			if what == "log" {
+				group[old].store.set(func(s *memoryStore) { s.hang = nil })
+			} else {
+				group[old].fsm.mu.Lock()
+				group[old].fsm.hang = nil
+				group[old].fsm.mu.Unlock()
+			}
+			release()
+			until(t, time.Minute, "caught up", func() bool { return group[old].fsm.has([]byte("y")) })
+		})
+	}
+}
+
+// Raft would take the process with it.
+func TestAFailedStoreEndsTheReplicaAndNothingElse(t *testing.T) {
+	for _, what := range []string{"append", "term", "read"} {
+		inBubble(t, func(t *testing.T) {
+			m := newMesh(t, 3, nil)
+			defer m.close()
+			failed := make(chan error, 1)
+			var all []Replica
+			for _, id := range m.nodes() {
+				all = append(all, Replica{id, 1})
+			}
+			group := map[peer.ID]*replica{}
+			for _, r := range all {
+				group[r.Node] = m.startReplica(0, r, func(c *GroupConfig) {
+					c.Bootstrap = all
+					c.OnFailure = func(err error) { failed <- err }
+				})
+			}
+			victim := leaderOf(t, group)
+			switch what {
+			case "append":
+				group[victim].store.set(func(s *memoryStore) { s.err = errors.New("input/output error") })
+				group[victim].Apply(t.Context(), []byte("x"))
+			case "term": // of a follower that hears of a new one
+				for id := range group {
+					if id != victim {
+						group[id].store.set(func(s *memoryStore) { s.err = errors.New("input/output error") })
+						to := slices.DeleteFunc(m.nodes(), func(n peer.ID) bool { return n == victim || n == id })[0]
+						if err := group[victim].TransferLeadership(t.Context(), Replica{to, 1}); err != nil {
+							t.Fatal(err)
+						}
+						victim = id
+						break
+					}
+				}
+			case "read": // of a committed entry, by a follower that applies it
+				for id := range group {
+					if id != victim {
+						last := group[id].raft.LastIndex()
+						group[id].store.set(func(s *memoryStore) { s.rotten = last })
+						group[id].logs.mu.Lock()
+						group[id].logs.cache = nil
+						group[id].logs.mu.Unlock()
+						victim = id
+						break
+					}
+				}
+				// It reads its last entry to compare it with what the next leader has.
+				group[victim].logs.GetLogApart(group[victim].raft.LastIndex())
+			}
+			select {
+			case err := <-failed:
+				if !errors.Is(err, ErrFailed) {
+					t.Errorf("%s: failed with %v", what, err)
+				}
+			case <-time.After(time.Minute):
+				t.Fatalf("%s: no failure was told", what)
+			}
+			next := leaderOf(t, group, victim)
+			if _, _, err := group[next].Apply(t.Context(), []byte("y")); err != nil {
+				t.Fatal(err)
+			}
+			if err := group[victim].Close(); err != nil {
+				t.Errorf("%s: close the failed replica: %v", what, err)
+			}
+		})
+	}
+}
+
+// GetLogApart reads an entry on a goroutine of its own, as Raft's do.
+func (l *logStore) GetLogApart(index uint64) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var e raft.Log
+		l.GetLog(index, &e)
+	}()
+	<-done
+}

@@ -1,0 +1,262 @@
+package multiraft
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/skeinmesh/skein/store"
+)
+
+const (
+	// The newest entries are kept in memory for followers that keep up and for
+	// the state machine: so many, and so many bytes of them, at most.
+	cacheEntries = 256
+	cacheBytes   = 4 << 20
+)
+
+// logStore is a store.Replica as Raft's LogStore and StableStore. When the
+// store fails, the replica fails, and the goroutine of Raft's that met the
+// failure ends where Raft would panic.
+type logStore struct {
+	group   *Group
+	store   store.Replica
+	busy    busy
+	running atomic.Bool // Raft runs: until then failures are Start's to report
+
+	mu    sync.RWMutex // guards the fields below
+	cache []*raft.Log  // contiguous, the newest last
+	bytes int          // of the cache's data
+
+	stable sync.Mutex        // guards the fields below
+	values map[string][]byte // as stored, or about to be
+}
+
+var (
+	_ raft.LogStore          = (*logStore)(nil)
+	_ raft.StableStore       = (*logStore)(nil)
+	_ raft.MonotonicLogStore = (*logStore)(nil)
+)
+
+func newLogStore(g *Group, s store.Replica) *logStore {
+	return &logStore{group: g, store: s, busy: busy{what: "log"}, values: map[string][]byte{}}
+}
+
+func (l *logStore) IsMonotonic() bool           { return l.store.IsMonotonic() }
+func (l *logStore) FirstIndex() (uint64, error) { return l.store.FirstIndex() }
+func (l *logStore) LastIndex() (uint64, error)  { return l.store.LastIndex() }
+
+func (l *logStore) GetLog(index uint64, out *raft.Log) error {
+	l.mu.RLock()
+	if n := len(l.cache); n > 0 && index >= l.cache[0].Index && index-l.cache[0].Index < uint64(n) {
+		*out = *l.cache[index-l.cache[0].Index]
+		l.mu.RUnlock()
+		return nil
+	}
+	l.mu.RUnlock()
+	var e store.Entry
+	err := l.store.Get(index, &e)
+	if err == nil {
+		*out = raft.Log{Index: e.Index, Term: e.Term, Type: raft.LogType(e.Kind), Data: e.Data, Extensions: e.Extensions, AppendedAt: e.AppendedAt}
+		return nil
+	}
+	err = fmt.Errorf("read entry %d: %w", index, err)
+	if errors.Is(err, store.ErrNotFound) {
+		first, err1 := l.store.FirstIndex()
+		last, err2 := l.store.LastIndex()
+		if err1 == nil && err2 == nil && (index < first || index > last) {
+			return raft.ErrLogNotFound
+		}
+	}
+	l.failed(err)
+	return err
+}
+
+// termOf is the term of an entry, or 0.
+func (l *logStore) termOf(index uint64) uint64 {
+	var e raft.Log
+	if first, err := l.store.FirstIndex(); err != nil || index < first || index == 0 || l.GetLog(index, &e) != nil {
+		return 0
+	}
+	return e.Term
+}
+
+func (l *logStore) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{e}) }
+
+// StoreLogs returns when the entries are on the disk.
+func (l *logStore) StoreLogs(logs []*raft.Log) error {
+	entries := make([]store.Entry, len(logs))
+	for i, e := range logs {
+		entries[i] = store.Entry{Index: e.Index, Term: e.Term, Kind: uint8(e.Type), Data: e.Data, Extensions: e.Extensions, AppendedAt: e.AppendedAt}
+	}
+	l.busy.begin()
+	err := l.store.Append(entries)
+	l.busy.end()
+	if err != nil {
+		err = fmt.Errorf("append %d entries: %w", len(logs), err)
+		if !errors.Is(err, store.ErrFull) { // which leaves the log as it was
+			l.group.fail(err)
+		}
+		return err
+	}
+	l.remember(logs)
+	return nil
+}
+
+func (l *logStore) remember(logs []*raft.Log) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, e := range logs {
+		if n := len(l.cache); n > 0 && e.Index != l.cache[n-1].Index+1 {
+			l.cache, l.bytes = nil, 0
+		}
+		l.cache = append(l.cache, e)
+		l.bytes += len(e.Data) + len(e.Extensions)
+	}
+	drop := 0
+	for ; drop < len(l.cache) && (len(l.cache)-drop > cacheEntries || l.bytes > cacheBytes); drop++ {
+		l.bytes -= len(l.cache[drop].Data) + len(l.cache[drop].Extensions)
+		l.cache[drop] = nil
+	}
+	l.cache = l.cache[drop:]
+}
+
+func (l *logStore) DeleteRange(low, high uint64) error {
+	l.mu.Lock()
+	l.cache, l.bytes = nil, 0
+	l.mu.Unlock()
+	l.busy.begin()
+	err := l.store.DeleteRange(low, high)
+	l.busy.end()
+	if err != nil {
+		err = fmt.Errorf("delete entries %d to %d: %w", low, high, err)
+		l.group.fail(err)
+	}
+	return err
+}
+
+// Keys under which Raft keeps its vote: it stores them one after the other, and
+// the second makes the vote. Here they are stored together, by one sync: a term
+// without its candidate is no vote, and says nothing that a crash may not lose.
+const (
+	voteTerm      = "LastVoteTerm"
+	voteCandidate = "LastVoteCand"
+)
+
+func (l *logStore) Set(key []byte, value []byte) error {
+	l.stable.Lock()
+	defer l.stable.Unlock()
+	set := []store.Value{{Key: string(key), Data: value}}
+	if string(key) == voteCandidate {
+		set = append(set, store.Value{Key: voteTerm, Data: l.values[voteTerm]})
+	}
+	return l.write(set...)
+}
+
+// write sets values. The caller holds stable.
+func (l *logStore) write(set ...store.Value) error {
+	l.busy.begin()
+	err := l.store.SetValues(set...)
+	l.busy.end()
+	if err != nil {
+		err = fmt.Errorf("store %s: %w", set[0].Key, err)
+		l.group.fail(err)
+		return err
+	}
+	for _, v := range set {
+		l.values[v.Key] = v.Data
+	}
+	return nil
+}
+
+func (l *logStore) Get(key []byte) ([]byte, error) {
+	l.stable.Lock()
+	defer l.stable.Unlock()
+	return l.value(string(key))
+}
+
+// value reads a value; nil if there is none. The caller holds stable.
+func (l *logStore) value(key string) ([]byte, error) {
+	if v, ok := l.values[key]; ok {
+		return v, nil
+	}
+	v, err := l.store.Value(key)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", key, err)
+	}
+	l.values[key] = v
+	return v, nil
+}
+
+func (l *logStore) SetUint64(key []byte, n uint64) error {
+	v := store.Uint64Value(string(key), n)
+	if string(key) == voteTerm {
+		l.stable.Lock()
+		defer l.stable.Unlock()
+		l.values[voteTerm] = v.Data
+		return nil
+	}
+	if was, err := l.GetUint64(key); err == nil && was == n && n != 0 {
+		return nil // Raft stores its term again at each start
+	}
+	l.stable.Lock()
+	err := l.write(v)
+	l.stable.Unlock()
+	if err != nil {
+		l.failed(err) // Raft would panic
+	}
+	return err
+}
+
+func (l *logStore) GetUint64(key []byte) (uint64, error) {
+	l.stable.Lock()
+	defer l.stable.Unlock()
+	v, err := l.value(string(key))
+	switch {
+	case err != nil || v == nil:
+		return 0, err
+	case len(v) != 8:
+		return 0, fmt.Errorf("read %s: %d bytes, a number has 8", key, len(v))
+	}
+	return store.Uint64(one{v}, "")
+}
+
+// one is a store.Stable of one value, to read it as a number.
+type one struct{ data []byte }
+
+func (o one) Value(string) ([]byte, error)   { return o.data, nil }
+func (o one) SetValues(...store.Value) error { return errors.ErrUnsupported }
+
+// failed fails the replica. While Raft runs it does not return: it ends the
+// calling goroutine, one of Raft's, which would panic at the error and take the
+// process with it. What that goroutine has deferred is done.
+func (l *logStore) failed(err error) {
+	l.group.fail(err)
+	if l.running.Load() {
+		runtime.Goexit()
+	}
+}
+
+// busy tells how long a call has been going on.
+type busy struct {
+	what  string
+	start atomic.Int64 // Unix nanoseconds; 0 for no call
+}
+
+func (b *busy) begin() { b.start.Store(time.Now().UnixNano()) }
+func (b *busy) end()   { b.start.Store(0) }
+
+func (b *busy) since() time.Duration {
+	if start := b.start.Load(); start != 0 {
+		return time.Duration(time.Now().UnixNano() - start)
+	}
+	return 0
+}

@@ -1,0 +1,215 @@
+package multiraft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// changeWithin bounds a change of the members when the caller does not.
+const changeWithin = 10 * time.Second
+
+// Proposal is an entry on its way.
+type Proposal struct {
+	future raft.Future
+	done   chan struct{}
+	index  uint64
+	result any
+	err    error
+}
+
+// Done is closed when there is an outcome.
+func (p *Proposal) Done() <-chan struct{} { return p.done }
+
+// Outcome is the entry's index and what the state machine returned for it, once
+// Done is closed. Of the errors, ErrNotLeader says that the entry is not
+// committed and never will be by this proposal, ErrUnknown that it may be.
+func (p *Proposal) Outcome() (index uint64, result any, err error) { return p.index, p.result, p.err }
+
+// Propose gives the group an entry of at most MaxEntry bytes, which it keeps.
+// Entries are committed in the order of the calls. Propose waits while as many
+// proposals as a group may have are without an outcome.
+func (g *Group) Propose(ctx context.Context, data []byte) (*Proposal, error) {
+	if len(data) > MaxEntry {
+		return nil, ErrTooLarge
+	}
+	return g.propose(ctx, func() raft.Future { return g.raft.Apply(data, 0) })
+}
+
+// Apply proposes an entry and waits for the outcome. When ctx ends first the
+// entry may be committed all the same.
+func (g *Group) Apply(ctx context.Context, data []byte) (index uint64, result any, err error) {
+	p, err := g.Propose(ctx, data)
+	if err != nil {
+		return 0, nil, err
+	}
+	if err := p.wait(ctx); err != nil {
+		return 0, nil, err
+	}
+	return p.Outcome()
+}
+
+// Barrier waits until all that was committed before is applied here. It must be
+// called on the leader; that it succeeds proves that it led.
+func (g *Group) Barrier(ctx context.Context) error {
+	p, err := g.propose(ctx, func() raft.Future { return g.raft.Barrier(0) })
+	if err != nil {
+		return err
+	}
+	if err := p.wait(ctx); err != nil {
+		return err
+	}
+	return p.err
+}
+
+func (p *Proposal) wait(ctx context.Context) error {
+	select {
+	case <-p.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("multiraft: wait for an entry: %w: %w", ErrUnknown, ctx.Err())
+	}
+}
+
+func (g *Group) propose(ctx context.Context, enqueue func() raft.Future) (*Proposal, error) {
+	select {
+	case g.slots <- struct{}{}:
+	default:
+		select {
+		case g.slots <- struct{}{}:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("multiraft: propose: %w", ctx.Err())
+		case <-g.closing:
+			return nil, ErrClosed
+		}
+	}
+	g.proposing.Lock()
+	defer g.proposing.Unlock()
+	g.mu.Lock()
+	closed, failed := g.closed, g.failed
+	if !closed && failed == nil {
+		g.pending++
+	}
+	g.mu.Unlock()
+	if closed || failed != nil {
+		<-g.slots
+		if failed != nil {
+			return nil, failed
+		}
+		return nil, ErrClosed
+	}
+	p := &Proposal{done: make(chan struct{}), future: enqueue()}
+	g.mu.Lock()
+	g.queue = append(g.queue, p)
+	if !g.awaiting {
+		g.awaiting = true
+		g.wg.Go(g.awaitOutcomes)
+	}
+	g.mu.Unlock()
+	return p, nil
+}
+
+// awaitOutcomes waits for what was proposed, in that order, until nothing is.
+func (g *Group) awaitOutcomes() {
+	for {
+		g.mu.Lock()
+		if len(g.queue) == 0 {
+			g.queue, g.awaiting = nil, false
+			g.mu.Unlock()
+			return
+		}
+		p := g.queue[0]
+		g.queue[0] = nil
+		g.queue = g.queue[1:]
+		g.mu.Unlock()
+		p.err = ofRaft(p.future.Error())
+		if f, ok := p.future.(raft.ApplyFuture); ok && p.err == nil {
+			p.index, p.result = f.Index(), f.Response()
+		}
+		close(p.done)
+		<-g.slots
+		g.resolved()
+	}
+}
+
+// resolved notes that something pending has its outcome.
+func (g *Group) resolved() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.pending--
+	if g.pending == 0 && g.settled != nil {
+		close(g.settled)
+		g.settled = nil
+	}
+}
+
+// AddVoter makes a replica a voter, be it a member or not.
+func (g *Group) AddVoter(ctx context.Context, r Replica) error {
+	return g.change(ctx, "add voter "+r.String(), func(within time.Duration) raft.Future {
+		return g.raft.AddVoter(r.id(), r.addr(), 0, within)
+	})
+}
+
+// AddNonvoter adds a replica that gets all entries and has no vote.
+func (g *Group) AddNonvoter(ctx context.Context, r Replica) error {
+	return g.change(ctx, "add non-voter "+r.String(), func(within time.Duration) raft.Future {
+		return g.raft.AddNonvoter(r.id(), r.addr(), 0, within)
+	})
+}
+
+// RemoveServer removes a replica. A leader that removes itself leads until that
+// is committed.
+func (g *Group) RemoveServer(ctx context.Context, r Replica) error {
+	return g.change(ctx, "remove "+r.String(), func(within time.Duration) raft.Future {
+		return g.raft.RemoveServer(r.id(), 0, within)
+	})
+}
+
+// TransferLeadership hands leadership to a voter that is up to date, waiting
+// until it has it. Proposals are refused meanwhile.
+func (g *Group) TransferLeadership(ctx context.Context, r Replica) error {
+	return g.change(ctx, "transfer leadership to "+r.String(), func(time.Duration) raft.Future {
+		return g.raft.LeadershipTransferToServer(r.id(), r.addr())
+	})
+}
+
+// Snapshot has the state machine's state kept now, and the log shortened. That
+// there is nothing new to keep is no error.
+func (g *Group) Snapshot(ctx context.Context) error {
+	return g.change(ctx, "take a snapshot", func(time.Duration) raft.Future { return g.raft.Snapshot() })
+}
+
+// change starts something in Raft and waits for it, no longer than ctx allows.
+func (g *Group) change(ctx context.Context, what string, begin func(within time.Duration) raft.Future) error {
+	within := changeWithin
+	if t, ok := ctx.Deadline(); ok {
+		within = max(time.Until(t), time.Millisecond)
+	}
+	g.mu.Lock()
+	if g.closed || g.failed != nil {
+		defer g.mu.Unlock()
+		if g.failed != nil {
+			return g.failed
+		}
+		return ErrClosed
+	}
+	g.pending++
+	done := make(chan error, 1)
+	g.wg.Go(func() {
+		defer g.resolved()
+		done <- begin(within).Error()
+	})
+	g.mu.Unlock()
+	select {
+	case err := <-done:
+		if err == nil || errors.Is(err, raft.ErrNothingNewToSnapshot) {
+			return nil
+		}
+		return fmt.Errorf("multiraft: group %s: %s: %w", g.id, what, ofRaft(err))
+	case <-ctx.Done():
+		return fmt.Errorf("multiraft: group %s: %s: %w", g.id, what, ctx.Err())
+	}
+}
