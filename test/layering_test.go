@@ -89,7 +89,7 @@ var mayImport = map[string]string{
 
 // testMayImport is what tests of a package import beyond mayImport.
 var testMayImport = map[string]string{
-	"replication/multiraft": "store/memory store/storetest",
+	"replication/multiraft": "store/journal store/memory store/storetest",
 
 	"node/client":  "node node/session node/httpapi",
 	"node/session": "node/client",

@@ -57,14 +57,14 @@ func TestAKilledLeaderIsReplacedWithinTwoSeconds(t *testing.T) {
 				}
 			}
 			time.Sleep(time.Millisecond)
-			m.isolate(victim)
+			gone := m.kill(victim)
 			killed := time.Now()
 			for i, g := range led[victim] {
 				lagging := slices.DeleteFunc(m.nodes(), func(id peer.ID) bool { return id == victim })[i%(nodes-1)]
 				g[lagging].store.set(func(s *memoryStore) { close(s.hang); s.hang = nil })
 			}
 			stop()
-			go m.kill(victim)
+			go gone.Close()
 			time.Sleep(1200 * time.Millisecond)
 			m.down(victim)
 			took := make([]time.Duration, len(led[victim]))
@@ -188,6 +188,29 @@ func TestAnIsolatedLeaderStepsDownAndLosesNothingAcknowledged(t *testing.T) {
 		}
 		if n != len(acked) {
 			t.Errorf("%d entries were applied, %d acknowledged", n, len(acked))
+		}
+	})
+}
+
+// What is left unsent when idle must not pass for contact.
+func TestAnIdleLeaderStepsDownWhenItsLeaseEnds(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, nil)
+		defer m.close()
+		group := m.startGroup(0, m.nodes()...)
+		id := leaderOf(t, group)
+		for range 10 {
+			time.Sleep(10*time.Second + 70*time.Millisecond)
+			leader := group[id]
+			m.isolate(id)
+			cut := time.Now()
+			until(t, time.Minute, "stepped down", func() bool { return !leader.IsLeader() })
+			if took := time.Since(cut); took > 1050*time.Millisecond {
+				t.Errorf("it led %v without a quorum; its lease is 1 s", took)
+			}
+			m.down(id)
+			m.heal(id)
+			id = leaderOf(t, group)
 		}
 	})
 }

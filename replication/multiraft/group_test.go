@@ -229,3 +229,36 @@ func TestCloseGivesEveryProposalAnOutcome(t *testing.T) {
 		})
 	}
 }
+
+// Raft forgets what its state machine has yet to apply when it is shut down.
+func TestCloseWaitsForWhatIsCommittedToBeApplied(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, nil)
+		defer m.close()
+		group := m.startGroup(0, m.nodes()...)
+		leader := group[leaderOf(t, group)]
+		hang := make(chan struct{})
+		leader.fsm.mu.Lock()
+		leader.fsm.hang = hang
+		leader.fsm.mu.Unlock()
+		var all []*Proposal
+		for i := range maxPending {
+			p, err := leader.Propose(t.Context(), fmt.Append(nil, i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, p)
+			time.Sleep(time.Millisecond) // a batch of its own for the state machine
+		}
+		time.AfterFunc(500*time.Millisecond, func() { close(hang) })
+		if err := leader.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for i, p := range all {
+			<-p.Done()
+			if _, _, err := p.Outcome(); err != nil {
+				t.Errorf("proposal %d: %v", i, err)
+			}
+		}
+	})
+}

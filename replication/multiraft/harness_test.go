@@ -169,14 +169,15 @@ func (m *mesh) heal(id peer.ID) {
 	}
 }
 
-// kill ends a host as a crash does: its links fall silent, and it is gone.
-func (m *mesh) kill(id peer.ID) {
+// kill ends a host as a crash does: its links fall silent, and it is gone. The
+// host that is left is to be closed.
+func (m *mesh) kill(id peer.ID) *testHost {
 	m.isolate(id)
-	h := m.hosts[id]
 	m.mu.Lock()
+	defer m.mu.Unlock()
+	h := m.hosts[id]
 	delete(m.hosts, id)
-	m.mu.Unlock()
-	h.Close()
+	return h
 }
 
 func (m *mesh) close() {
@@ -280,7 +281,6 @@ type history struct {
 	last    uint64
 	sum     [32]byte
 	hang    chan struct{}
-	results int
 }
 
 func (h *history) Apply(batch []Entry) []any {

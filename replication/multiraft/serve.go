@@ -111,19 +111,19 @@ func (g *Group) command(from peer.ID, m *message) any {
 	switch m.kind {
 	case kindHeartbeat, kindAppend:
 		return &raft.AppendEntriesRequest{
-			RPCHeader: header, Term: m.term, Leader: addr,
+			RPCHeader: header, Term: m.term,
 			PrevLogEntry: m.last, PrevLogTerm: m.lastTerm, LeaderCommitIndex: m.commit, Entries: m.entries,
 		}
 	case kindVote:
 		return &raft.RequestVoteRequest{
-			RPCHeader: header, Term: m.term, Candidate: addr,
+			RPCHeader: header, Term: m.term,
 			LastLogIndex: m.last, LastLogTerm: m.lastTerm, LeadershipTransfer: m.flags&flagTransfer != 0,
 		}
 	case kindPreVote:
 		return &raft.RequestPreVoteRequest{RPCHeader: header, Term: m.term, LastLogIndex: m.last, LastLogTerm: m.lastTerm}
 	case kindInstall:
 		return &raft.InstallSnapshotRequest{
-			RPCHeader: header, SnapshotVersion: raft.SnapshotVersionMax, Term: m.term, Leader: addr,
+			RPCHeader: header, SnapshotVersion: raft.SnapshotVersionMax, Term: m.term,
 			LastLogIndex: m.last, LastLogTerm: m.lastTerm,
 			Configuration: m.text, ConfigurationIndex: m.commit, Size: int64(m.size),
 		}
