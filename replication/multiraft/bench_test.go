@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/skeinmesh/skein/store"
+	"github.com/skeinmesh/skein/store/journal"
 	"github.com/skeinmesh/skein/store/memory"
 	"github.com/skeinmesh/skein/transport/peer"
 )
@@ -122,18 +124,35 @@ func BenchmarkIdle(b *testing.B) {
 // BenchmarkApply is acknowledged events of 256 bytes a second, 1024 of them on
 // their way, in entries of up to 256 that are made as those before are done.
 func BenchmarkApply(b *testing.B) {
-	for _, groups := range []int{1, 16} {
-		b.Run(fmt.Sprint(groups), func(b *testing.B) {
-			m, all := benchMesh(b, groups, inMemory)
+	for _, c := range []struct{ groups, inFlight int }{{1, 1024}, {16, 1024}, {1, 1}} {
+		name := fmt.Sprintf("groups=%d/in-flight=%d/", c.groups, c.inFlight)
+		b.Run(name+"memory", func(b *testing.B) {
+			m, all := benchMesh(b, c.groups, inMemory)
 			defer m.close()
-			benchApply(b, all, 1024)
+			benchApply(b, all, c.inFlight)
+		})
+		b.Run(name+"journal", func(b *testing.B) {
+			m, all := benchMesh(b, c.groups, inJournals(b))
+			defer m.close()
+			benchApply(b, all, c.inFlight)
 		})
 	}
-	b.Run("1/alone", func(b *testing.B) { // one event on its way
-		m, all := benchMesh(b, 1, inMemory)
-		defer m.close()
-		benchApply(b, all, 1)
-	})
+}
+
+// inJournals keeps replicas in journals, one for each node, on this machine's disk.
+func inJournals(b *testing.B) func(peer.ID, int) store.Replica {
+	dir := b.TempDir()
+	journals := map[peer.ID]*journal.Journal{}
+	for i := range 3 {
+		id := nodeName(i)
+		j, err := journal.Open(journal.Config{Dir: filepath.Join(dir, string(id)), Mesh: "mesh", Node: string(id)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { j.Close() })
+		journals[id] = j
+	}
+	return func(node peer.ID, group int) store.Replica { return journals[node].Group(journal.ID(groupID(group))) }
 }
 
 func benchApply(b *testing.B, all []map[peer.ID]*replica, inFlight int) {
