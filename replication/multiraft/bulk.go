@@ -1,6 +1,7 @@
 package multiraft
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -103,8 +104,14 @@ func (h *Host) install(from peer.ID, m *message, data io.Reader) message {
 	if !g.meant(from, m.from, m.to) {
 		return g.answer(m, statusEpoch)
 	}
+	data, err := g.prepare(Replica{from, m.from}, io.LimitReader(data, int64(m.size)))
+	if err != nil {
+		a := g.answer(m, statusFailed)
+		a.text = []byte(err.Error())
+		return a
+	}
 	got := make(chan raft.RPCResponse, 1)
-	rpc := raft.RPC{Command: g.command(from, m), Reader: io.LimitReader(data, int64(m.size)), RespChan: got}
+	rpc := raft.RPC{Command: g.command(from, m), Reader: data, RespChan: got}
 	select {
 	case g.requests <- rpc:
 	case <-g.closing:
@@ -118,6 +125,22 @@ func (h *Host) install(from peer.ID, m *message, data io.Reader) message {
 	case <-g.closing:
 		return g.answer(m, statusNoGroup)
 	}
+}
+
+// prepare reads a snapshot and has the state machine prepare for it, if it wants
+// to: Raft's main goroutine must not wait for that.
+func (g *Group) prepare(from Replica, data io.Reader) (io.Reader, error) {
+	if g.cfg.Prepare == nil {
+		return data, nil
+	}
+	b, err := io.ReadAll(io.LimitReader(data, MaxSnapshot))
+	if err != nil {
+		return nil, err
+	}
+	if err := g.cfg.Prepare(g.ctx, from, b); err != nil {
+		return nil, err
+	}
+	return bytes.NewReader(b), nil
 }
 
 func writeBulk(w io.Writer, head []byte, m *message) error {

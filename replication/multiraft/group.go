@@ -39,6 +39,12 @@ type GroupConfig struct {
 	// contains, so that it is not restored at the start. Entries after the snapshot
 	// are applied again in any case.
 	FSMKeeps bool
+	// Prepare is called with a leader's snapshot before it is restored, and may
+	// take long: what it fetches is there by then. An error refuses the snapshot,
+	// and the leader sends it again later. It must heed ctx, and must not use the
+	// FSM's state: entries may still be applied meanwhile. Nil if there is nothing
+	// to prepare.
+	Prepare func(ctx context.Context, from Replica, snapshot []byte) error
 	// Bootstrap is the group's first configuration, all of them voters and this
 	// replica among them. It is written once, to a store without any state; the
 	// same on all replicas. Empty for a replica that joins.

@@ -110,7 +110,7 @@ func TestTheLargestEntriesArriveInBoundedFrames(t *testing.T) {
 		}
 		var all []*Proposal
 		for i := range 2 * maxPending {
-			data := make([]byte, MaxEntry)
+			data := make([]byte, 256<<10)
 			data[0] = byte(i)
 			p, err := group[id].Propose(t.Context(), data)
 			if err != nil {

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -127,11 +129,12 @@ func (h *Host) Close() error {
 	}
 	wg.Wait()
 	h.cancel()
-	h.mu.Lock()
-	for _, p := range h.links {
+	h.mu.RLock()
+	links := slices.Collect(maps.Values(h.links))
+	h.mu.RUnlock()
+	for _, p := range links { // without the lock: stop may find the node unwell and tell
 		p.stop()
 	}
-	h.mu.Unlock()
 	h.wg.Wait()
 	return nil
 }

@@ -50,8 +50,10 @@ const (
 	maxEntries = 1024 // of one append
 	maxText    = 256  // bytes of an error's text
 
-	// MaxEntry bounds what is proposed as one entry, in bytes.
-	MaxEntry = 256 << 10
+	// MaxEntry bounds what is proposed as one entry, in bytes. Entries should be
+	// far smaller, and be larger only for what cannot be divided: 64 of them may
+	// be in memory for each follower.
+	MaxEntry = 3 << 20
 )
 
 type kind uint8

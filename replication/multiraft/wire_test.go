@@ -107,14 +107,14 @@ func TestAPeerOfAnotherVersionIsRefused(t *testing.T) {
 func TestPartsOfAnAppendSayTheSame(t *testing.T) {
 	a := &raft.AppendEntriesRequest{Term: 5, PrevLogEntry: 100, PrevLogTerm: 4, LeaderCommitIndex: 99}
 	for i := range 64 {
-		a.Entries = append(a.Entries, &raft.Log{Index: 101 + uint64(i), Term: 5, Data: make([]byte, MaxEntry)})
+		a.Entries = append(a.Entries, &raft.Log{Index: 101 + uint64(i), Term: 5, Data: make([]byte, 256<<10)})
 	}
 	prev, prevTerm := a.PrevLogEntry, a.PrevLogTerm
 	for _, p := range split(a) {
 		if p.PrevLogEntry != prev || p.PrevLogTerm != prevTerm || p.Term != 5 || p.LeaderCommitIndex != 99 {
 			t.Errorf("a part says %+v after entry %d of term %d", p, prev, prevTerm)
 		}
-		if n := len(p.Entries); n == 0 || n*MaxEntry > partBytes {
+		if n := len(p.Entries); n == 0 || n*(256<<10) > partBytes {
 			t.Errorf("a part of %d entries", n)
 		}
 		last := p.Entries[len(p.Entries)-1]

@@ -1,0 +1,217 @@
+package multiraft
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/skeinmesh/skein/store"
+)
+
+// Snapshots keeps a replica's last snapshot, in one file that is replaced as a
+// whole, so that a crash leaves the one before or the new one. Snapshots are
+// small: what is large is fetched apart, see GroupConfig.Prepare.
+//
+//	"SKSN" | version (1) | zero (3) | CRC32C of what follows (4) | length of meta (4) | meta, JSON | data
+//
+// Its methods may be called concurrently.
+type Snapshots struct {
+	fs   store.FS
+	path string
+
+	mu   sync.Mutex // guards the fields below
+	meta *raft.SnapshotMeta
+	data []byte
+}
+
+const (
+	snapshotMagic   = "SKSN"
+	snapshotVersion = 1
+	snapshotHead    = 16
+	// MaxSnapshot bounds a snapshot, in bytes.
+	MaxSnapshot = 256 << 20
+)
+
+// OpenSnapshots reads the snapshot that is kept in a directory, which must exist.
+// The error is store.ErrCorrupt if it is damaged, store.ErrNewer if a later
+// version of Skein wrote it.
+func OpenSnapshots(fs store.FS, dir string) (*Snapshots, error) {
+	s := &Snapshots{fs: fs, path: filepath.Join(dir, "snapshot")}
+	b, err := readFile(fs, s.path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return s, nil
+	case err != nil:
+		return nil, fmt.Errorf("multiraft: snapshot: %w", err)
+	}
+	if s.meta, s.data, err = parseSnapshot(b); err != nil {
+		return nil, fmt.Errorf("multiraft: snapshot %s: %w", s.path, err)
+	}
+	return s, nil
+}
+
+func readFile(fs store.FS, name string) ([]byte, error) {
+	f, err := fs.Open(name, false)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	if size > MaxSnapshot+1<<20 {
+		return nil, fmt.Errorf("%w: a snapshot of %d bytes", store.ErrTooLarge, size)
+	}
+	b := make([]byte, size)
+	_, err = io.ReadFull(io.NewSectionReader(f, 0, size), b)
+	return b, err
+}
+
+func parseSnapshot(b []byte) (*raft.SnapshotMeta, []byte, error) {
+	damaged := func(what string) error { return &store.CorruptError{What: what} }
+	if len(b) < snapshotHead || string(b[:4]) != snapshotMagic {
+		return nil, nil, damaged("it does not begin as a snapshot does")
+	}
+	if b[4] != snapshotVersion {
+		return nil, nil, fmt.Errorf("%w: version %d, this one knows %d", store.ErrNewer, b[4], snapshotVersion)
+	}
+	sum, length := binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:])
+	rest := b[snapshotHead:]
+	if crc32.Checksum(b[12:], castagnoli()) != sum || int64(length) > int64(len(rest)) {
+		return nil, nil, damaged("its checksum is wrong")
+	}
+	var meta raft.SnapshotMeta
+	if err := json.Unmarshal(rest[:length], &meta); err != nil {
+		return nil, nil, damaged(err.Error())
+	}
+	return &meta, rest[length:], nil
+}
+
+func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
+
+// Latest is the index that the snapshot covers and its data, which must not be
+// changed; 0 and nil if there is none.
+func (s *Snapshots) Latest() (index uint64, data []byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.meta == nil {
+		return 0, nil
+	}
+	return s.meta.Index, s.data
+}
+
+// List implements raft.SnapshotStore.
+func (s *Snapshots) List() ([]*raft.SnapshotMeta, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.meta == nil {
+		return nil, nil
+	}
+	meta := *s.meta
+	return []*raft.SnapshotMeta{&meta}, nil
+}
+
+// Open implements raft.SnapshotStore.
+func (s *Snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.meta == nil || s.meta.ID != id {
+		return nil, nil, fmt.Errorf("multiraft: snapshot %q: %w", id, store.ErrNotFound)
+	}
+	meta := *s.meta
+	return &meta, io.NopCloser(bytes.NewReader(s.data)), nil
+}
+
+// Create implements raft.SnapshotStore.
+func (s *Snapshots) Create(version raft.SnapshotVersion, index, term uint64, members raft.Configuration, membersIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
+	if version != raft.SnapshotVersionMax {
+		return nil, fmt.Errorf("multiraft: snapshot of version %d", version)
+	}
+	return &sink{of: s, meta: raft.SnapshotMeta{
+		Version: version, ID: fmt.Sprintf("%d-%d", term, index),
+		Index: index, Term: term, Configuration: members, ConfigurationIndex: membersIndex,
+	}}, nil
+}
+
+// sink takes a new snapshot.
+type sink struct {
+	of   *Snapshots
+	meta raft.SnapshotMeta
+	data []byte
+	over bool
+}
+
+func (k *sink) ID() string { return k.meta.ID }
+
+func (k *sink) Write(b []byte) (int, error) {
+	if len(k.data)+len(b) > MaxSnapshot {
+		return 0, fmt.Errorf("multiraft: snapshot: %w", store.ErrTooLarge)
+	}
+	k.data = append(k.data, b...)
+	return len(b), nil
+}
+
+// Cancel implements raft.SnapshotSink.
+func (k *sink) Cancel() error {
+	k.over = true
+	return nil
+}
+
+// Close puts the snapshot in the place of the one before.
+func (k *sink) Close() error {
+	if k.over {
+		return nil
+	}
+	k.over = true
+	k.meta.Size = int64(len(k.data))
+	meta, err := json.Marshal(k.meta)
+	if err != nil {
+		return fmt.Errorf("multiraft: snapshot: %w", err)
+	}
+	b := append(make([]byte, 0, snapshotHead+len(meta)+len(k.data)), snapshotMagic...)
+	b = append(b, snapshotVersion, 0, 0, 0)
+	b = append(b, 0, 0, 0, 0) // the sum, below
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(meta)))
+	b = append(append(b, meta...), k.data...)
+	binary.LittleEndian.PutUint32(b[8:], crc32.Checksum(b[12:], castagnoli()))
+	s := k.of
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := replaceFile(s.fs, s.path, b); err != nil {
+		return fmt.Errorf("multiraft: snapshot: %w", err)
+	}
+	s.meta, s.data = &k.meta, k.data
+	return nil
+}
+
+// replaceFile is store.ReplaceFile on any disk.
+func replaceFile(fs store.FS, path string, b []byte) error {
+	f, err := fs.Open(path+".new", true)
+	if err != nil {
+		return err
+	}
+	err = f.Truncate(0)
+	if err == nil {
+		_, err = f.WriteAt(b, 0)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if err := fs.Rename(path+".new", path); err != nil {
+		return err
+	}
+	return fs.SyncDir(filepath.Dir(path))
+}
