@@ -1,11 +1,3 @@
-// Package replication makes what the mesh must agree on survive. At present
-// that is one thing: the register of regions, which says of every region who
-// founded it and when, so that a region is founded once.
-//
-// The register is kept by one node, the one that founded the mesh (the
-// registrar), in a file that is replaced atomically and synced before an answer
-// leaves. While that node is away, regions that exist go on as they are, and
-// only the founding of a new region waits.
 package replication
 
 import (

@@ -59,9 +59,10 @@ var mayImport = map[string]string{
 
 	"replication/placement": "transport/peer",
 	"replication/meta":      "replication/placement transport/peer",
-	"replication":           "store transport/peer replication/placement replication/meta",
-
 	"replication/multiraft": "store transport/peer",
+	"replication/partition": "replication/multiraft store store/segment transport/peer",
+	"replication": "replication/placement replication/meta replication/multiraft replication/partition " +
+		"store store/journal store/segment transport/peer",
 
 	"node":          four + " " + words,
 	"node/httpapi":  face,
@@ -101,6 +102,8 @@ var testMayImport = map[string]string{
 	"store/bolt":    "store/storetest",
 	"replication":   "store/storetest",
 
+	"replication/partition": "store/journal store/storetest",
+
 	"examples/watchdir": "examples/exampletest",
 	"examples/gitlog":   "examples/exampletest",
 	"examples/shipping": "examples/exampletest",
@@ -110,9 +113,9 @@ var testMayImport = map[string]string{
 // appear; a package includes those below it only with /... at its end.
 var thirdParty = map[string]string{
 	"github.com/hashicorp/memberlist":     "gossip",
-	"github.com/hashicorp/raft":           "replication replication/multiraft",
-	"github.com/hashicorp/raft-boltdb/v2": "replication replication/multiraft",
-	"github.com/hashicorp/go-hclog":       "replication replication/multiraft",
+	"github.com/hashicorp/raft":           "replication/multiraft",
+	"github.com/hashicorp/raft-boltdb/v2": "replication/multiraft",
+	"github.com/hashicorp/go-hclog":       "replication/multiraft",
 	"go.etcd.io/bbolt":                    "store/bolt replication replication/multiraft",
 	"github.com/quic-go/quic-go":          "transport test/simmesh",
 

@@ -1,0 +1,175 @@
+package replication
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/replication/multiraft"
+	"github.com/skeinmesh/skein/replication/partition"
+	"github.com/skeinmesh/skein/store/segment"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// Questions that nodes of a region ask each other: a byte that says which, and
+// what belongs to it. Answers begin with a byte, too: answered, or refused before
+// a refusal. The values are part of the protocol.
+const (
+	askAdmit   = 1 // → nothing: let the asker into the metadata group
+	askPropose = 2 // command → its index
+	askAppend  = 3 // partition, records → outcomes
+	askRead    = 4 // Read → Records
+	askChunk   = 5 // chunk → bytes of a file
+	askStatus  = 6 // partition → Status
+	askTrim    = 7 // trim → nothing
+
+	answered = 0
+	refused  = 1
+)
+
+// ErrElsewhere: this node has no replica of the partition.
+var ErrElsewhere = errors.New("replication: no replica of the partition is here")
+
+// ask asks a node and returns what belongs to the answer.
+func (r *Member) ask(ctx context.Context, to peer.ID, kind byte, body []byte) ([]byte, error) {
+	answer, err := r.cfg.Net.Ask(ctx, to, append([]byte{kind}, body...))
+	switch {
+	case err != nil:
+		return nil, err
+	case len(answer) == 0:
+		return nil, fmt.Errorf("replication: an empty answer of %s", to.Short())
+	case answer[0] == refused:
+		return nil, decode(answer[1:])
+	}
+	return answer[1:], nil
+}
+
+// Answer answers what another node's Member asks with Network.Ask.
+func (r *Member) Answer(ctx context.Context, from peer.ID, question []byte) []byte {
+	if len(question) == 0 {
+		return encode(errors.New("replication: an empty question"))
+	}
+	answer, err := r.answer(ctx, from, question[0], question[1:])
+	if err != nil {
+		return encode(err)
+	}
+	return append([]byte{answered}, answer...)
+}
+
+func (r *Member) answer(ctx context.Context, from peer.ID, kind byte, body []byte) ([]byte, error) {
+	switch kind {
+	case askAdmit:
+		return nil, r.answerAdmit(ctx, from)
+	case askPropose:
+		index, err := r.decide(ctx, append([]byte(nil), body...))
+		if err != nil {
+			return nil, &decidedAt{index, err}
+		}
+		return binary.AppendUvarint(nil, index), nil
+	case askAppend:
+		return r.answerAppend(ctx, body)
+	case askRead:
+		return r.answerRead(ctx, body)
+	case askChunk:
+		return r.answerChunk(body)
+	case askStatus:
+		return r.answerStatus(body)
+	case askTrim:
+		return nil, r.answerTrim(ctx, body)
+	}
+	return nil, fmt.Errorf("replication: unknown question %d: is this node older than the asker?", kind)
+}
+
+// askPropose proposes a command to the node that leads the metadata.
+func (r *Member) askPropose(ctx context.Context, to peer.ID, cmd []byte) (uint64, error) {
+	answer, err := r.ask(ctx, to, askPropose, cmd)
+	if err != nil {
+		var from *asked
+		if errors.As(err, &from) {
+			return from.Index, err
+		}
+		return 0, err
+	}
+	index, n := binary.Uvarint(answer)
+	if n <= 0 {
+		return 0, errors.New("replication: a malformed answer")
+	}
+	return index, nil
+}
+
+// askAdmit asks to be let into the metadata group: any node, since this one does
+// not know yet who leads it.
+func (r *Member) askAdmit(ctx context.Context) error {
+	err := ErrNoLeader
+	for _, id := range r.cfg.Net.Linked() {
+		if _, err = r.ask(ctx, id, askAdmit, nil); err == nil {
+			return nil
+		}
+		var from *asked
+		if errors.As(err, &from) && from.Leader != "" {
+			if _, err = r.ask(ctx, from.Leader, askAdmit, nil); err == nil {
+				return nil
+			}
+		}
+	}
+	return err
+}
+
+func (r *Member) answerAdmit(ctx context.Context, from peer.ID) error {
+	if r.meta.group.IsLeader() {
+		return r.admit(ctx, from)
+	}
+	leader, _, known := r.meta.group.Leader()
+	if !known {
+		return ErrNoLeader
+	}
+	return &ledElsewhere{leader.Node}
+}
+
+// chunk asks for a part of a file.
+type chunk struct {
+	Partition uint32           `json:"partition"`
+	Log       meta.ID          `json:"log"`
+	File      segment.FileInfo `json:"file"`
+	Position  int64            `json:"position"`
+}
+
+const chunkBytes = 512 << 10
+
+// fetch implements partition.Config.Fetch.
+func (r *Member) fetch(ctx context.Context, number uint32, from multiraft.Replica, log partition.LogID, file segment.FileInfo, position int64) ([]byte, error) {
+	q, err := json.Marshal(chunk{number, meta.ID(log), file, position})
+	if err != nil {
+		return nil, err
+	}
+	return r.ask(ctx, from.Node, askChunk, q)
+}
+
+func (r *Member) answerChunk(body []byte) ([]byte, error) {
+	var q chunk
+	if err := json.Unmarshal(body, &q); err != nil {
+		return nil, fmt.Errorf("replication: a malformed question: %w", err)
+	}
+	p, err := r.local(q.Partition)
+	if err != nil {
+		return nil, err
+	}
+	buf := make([]byte, chunkBytes)
+	n, err := p.Chunk(partition.LogID(q.Log), q.File, q.Position, buf)
+	return buf[:n], err
+}
+
+// local is this node's replica of a partition.
+func (r *Member) local(number uint32) (*partition.Partition, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.replicas {
+		if p.number == number && p.part != nil {
+			return p.part, nil
+		}
+	}
+	return nil, ErrElsewhere
+}

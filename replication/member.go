@@ -1,0 +1,276 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/replication/multiraft"
+	"github.com/skeinmesh/skein/store"
+	"github.com/skeinmesh/skein/store/journal"
+	"github.com/skeinmesh/skein/store/segment"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// Network reaches the other nodes of the region. Its methods may be called
+// concurrently.
+type Network interface {
+	// Ask asks a linked node; the Member there answers with Answer.
+	Ask(ctx context.Context, to peer.ID, question []byte) ([]byte, error)
+	// Dial opens a stream to a linked node, whose Member gets the other end with
+	// ServeBulk.
+	Dial(ctx context.Context, to peer.ID) (net.Conn, error)
+	// Linked are the nodes of the region that can be reached now.
+	Linked() []peer.ID
+}
+
+// Config is one node's part in its region. Fields without a default are required.
+type Config struct {
+	Self peer.Peer // ID, name, region and boot counter
+	Mesh string
+	Net  Network
+
+	FS  store.FS // default: the operating system's
+	Dir string   // the node's own, made if it is not there
+	// Found says that this node founded the region: it alone begins the region's
+	// metadata, once.
+	Found bool
+	// Partitions is how many shared partitions the region has at least. Default 8.
+	Partitions int
+	// Replicas is how many replicas a shared partition has, nodes permitting.
+	// Default 3.
+	Replicas int
+	// SegmentBytes is the size of files of logs, the same on all nodes of the
+	// region. Default segment.DefaultFileBytes.
+	SegmentBytes int64
+	// Changed is called when the region's metadata has changed. It must not block.
+	Changed func()
+	Log     *slog.Logger // default: nothing is logged
+}
+
+const (
+	openFiles       = 256 // of logs
+	heldSegments    = 4   // of the journal, from which on groups are told to let go
+	controlEvery    = 500 * time.Millisecond
+	defaultReplicas = 3
+)
+
+// Member is one node's part in its region's metadata and partitions. Its methods
+// may be called concurrently.
+type Member struct {
+	cfg      Config
+	log      *slog.Logger
+	journal  *journal.Journal
+	files    *segment.Files
+	host     *multiraft.Host
+	meta     *metadata
+	instance meta.ID // of this start
+	ctx      context.Context
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+	wake     chan struct{} // holds a token when the controller has something to look at
+	reach    reach
+	turn     atomic.Uint64 // whose it is to be asked
+
+	mu       sync.Mutex // guards the fields below
+	replicas map[multiraft.GroupID]*replica
+	outboxes map[uint32]*outbox
+	leaders  map[uint32]peer.ID // of partitions, as others said
+}
+
+// Open opens what the node keeps for its region, and takes part in it from then
+// on. It does not wait for other nodes.
+func Open(cfg Config) (_ *Member, err error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.FS == nil {
+		cfg.FS = store.OS{}
+	}
+	if cfg.Replicas <= 0 {
+		cfg.Replicas = defaultReplicas
+	}
+	if cfg.Changed == nil {
+		cfg.Changed = func() {}
+	}
+	r := &Member{
+		cfg: cfg, log: cfg.Log, instance: newID(), wake: make(chan struct{}, 1),
+		replicas: map[multiraft.GroupID]*replica{}, outboxes: map[uint32]*outbox{}, leaders: map[uint32]peer.ID{},
+	}
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.reach.seen = map[peer.ID]time.Time{}
+	defer func() {
+		if err != nil {
+			r.cancel()
+			err = errors.Join(fmt.Errorf("replication: %w", err), r.close())
+		}
+	}()
+	if err := cfg.FS.MkdirAll(cfg.Dir); err != nil {
+		return nil, err
+	}
+	r.journal, err = journal.Open(journal.Config{
+		FS: cfg.FS, Dir: filepath.Join(cfg.Dir, "journal"), Mesh: cfg.Mesh, Node: string(cfg.Self.ID),
+		HoldSegments: heldSegments, OnHeldBack: r.heldBack,
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.files = segment.NewFiles(cfg.FS, openFiles)
+	r.host, err = multiraft.Open(multiraft.Config{
+		Node: cfg.Self.ID, Dial: cfg.Net.Dial, Health: r.health, Log: cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if r.meta, err = openMetadata(r); err != nil {
+		return nil, err
+	}
+	r.wg.Go(r.register)
+	r.wg.Go(r.steer)
+	return r, nil
+}
+
+// Close leaves the groups to the others and returns when nothing of the region
+// runs here any more. What was proposed gets its outcome first.
+func (r *Member) Close() error {
+	r.cancel()
+	err := r.close()
+	r.wg.Wait()
+	return err
+}
+
+// close ends in the opposite order of Open: replicas use the host, which uses the
+// journal.
+func (r *Member) close() error {
+	var errs []error
+	r.mu.Lock()
+	replicas := r.replicas
+	r.replicas = map[multiraft.GroupID]*replica{}
+	r.mu.Unlock()
+	var wg sync.WaitGroup
+	var mu sync.Mutex // guards errs
+	for _, p := range replicas {
+		wg.Go(func() {
+			err := p.part.Close()
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, err)
+		})
+	}
+	wg.Wait()
+	if r.host != nil {
+		errs = append(errs, r.host.Close())
+	}
+	r.wg.Wait()
+	if r.journal != nil {
+		errs = append(errs, r.journal.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// hung is how long a write may wait for the disk before the node takes itself for
+// unwell.
+const hung = 3 * time.Second
+
+// health says why this node should lead nothing now.
+func (r *Member) health() error {
+	if err := r.journal.Err(); err != nil {
+		return err
+	}
+	if d := r.journal.Pending(); d > hung {
+		return fmt.Errorf("the disk has not answered for %v", d.Round(time.Second))
+	}
+	return nil
+}
+
+// heldBack has groups keep a snapshot whose entries hold the journal's oldest file
+// back.
+func (r *Member) heldBack(groups []journal.ID) {
+	held := map[journal.ID]bool{}
+	for _, id := range groups {
+		held[id] = true
+	}
+	for _, g := range r.host.Groups() {
+		self := g.Self()
+		if !held[journal.ID(g.ID())] && !held[journalID(g.ID(), self.Epoch)] {
+			continue
+		}
+		if err := g.Snapshot(r.ctx); err != nil && r.ctx.Err() == nil {
+			r.log.Warn("a group holds the journal back and cannot keep a snapshot", "group", g.ID(), "err", err)
+		}
+	}
+}
+
+// Attach makes conn the way to a linked node. The region owns it.
+func (r *Member) Attach(id peer.ID, conn net.Conn) <-chan struct{} {
+	r.reach.up(id)
+	over := r.host.Attach(id, conn)
+	r.poke()
+	return over
+}
+
+// PeerDown says that a node of the region cannot be reached any more.
+func (r *Member) PeerDown(id peer.ID) {
+	r.reach.down(id, time.Now())
+	r.host.PeerDown(id)
+}
+
+// ServeBulk takes a stream that another node's Member has opened with
+// Network.Dial, and closes it.
+func (r *Member) ServeBulk(from peer.ID, conn net.Conn) {
+	if err := r.host.ServeBulk(from, conn); err != nil && r.ctx.Err() == nil {
+		r.log.Warn("a snapshot was not taken over", "from", from, "err", err)
+	}
+}
+
+// poke has the controller look.
+func (r *Member) poke() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Meta is the region's metadata as this node knows it.
+func (r *Member) Meta() *meta.State { return r.meta.state }
+
+// reach remembers since when nodes cannot be reached.
+type reach struct {
+	mu   sync.Mutex // guards the map
+	seen map[peer.ID]time.Time
+}
+
+func (h *reach) up(id peer.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seen[id] = time.Time{}
+}
+
+func (h *reach) down(id peer.ID, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.seen[id] = now
+}
+
+// of says whether a node can be reached, or for how long it could not. A node
+// that was never reached counts from when that was first asked.
+func (h *reach) of(id peer.ID, now time.Time) (alive bool, down time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at, known := h.seen[id]
+	switch {
+	case known && at.IsZero():
+		return true, 0
+	case !known:
+		h.seen[id] = now
+		return false, 0
+	}
+	return false, now.Sub(at)
+}

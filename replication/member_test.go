@@ -1,0 +1,333 @@
+package replication
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/replication/partition"
+	"github.com/skeinmesh/skein/replication/placement"
+	"github.com/skeinmesh/skein/store/storetest"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// town is a region whose nodes are linked by pipes and have disks that fail, in a
+// bubble of synctest.
+type town struct {
+	t   *testing.T
+	rng *rand.Rand
+
+	mu    sync.Mutex // guards nodes' members
+	nodes []*townNode
+}
+
+type townNode struct {
+	town   *town
+	self   peer.Peer
+	found  bool
+	disk   *storetest.Disk
+	member *Member // nil while the node is down
+}
+
+func newTown(t *testing.T, n int) *town {
+	w := &town{t: t, rng: rand.New(rand.NewPCG(1, 2))}
+	for i := range n {
+		w.nodes = append(w.nodes, &townNode{town: w, disk: storetest.NewDisk(), found: i == 0, self: peer.Peer{
+			ID: peer.ID(fmt.Sprintf("node-%d", i)), Name: fmt.Sprintf("n%d", i), Region: "eu",
+		}})
+	}
+	for i := range n {
+		w.start(i)
+	}
+	t.Cleanup(func() {
+		for i := range w.nodes {
+			w.stop(i)
+		}
+	})
+	return w
+}
+
+func (w *town) start(i int) {
+	w.t.Helper()
+	n := w.nodes[i]
+	n.self.Boot++
+	var log *slog.Logger
+	if os.Getenv("SKEIN_TEST_LOG") != "" {
+		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.self.Name)
+	}
+	m, err := Open(Config{
+		Self: n.self, Mesh: "m", Net: n, FS: n.disk, Dir: "streams", Found: n.found, SegmentBytes: 64 << 10, Log: log,
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n.found = false
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n.member = m
+	for _, other := range w.nodes {
+		if other != n && other.member != nil {
+			a, b := net.Pipe()
+			m.Attach(other.self.ID, a)
+			other.member.Attach(n.self.ID, b)
+		}
+	}
+}
+
+func (w *town) stop(i int) {
+	w.mu.Lock()
+	n := w.nodes[i]
+	m := n.member
+	n.member = nil
+	w.mu.Unlock()
+	if m == nil {
+		return
+	}
+	m.Close()
+	for _, other := range w.nodes {
+		if o := other.running(); o != nil {
+			o.PeerDown(n.self.ID)
+		}
+	}
+}
+
+func (w *town) crash(i int, power bool) {
+	if power {
+		w.nodes[i].disk.Crash(w.rng)
+	} else {
+		w.nodes[i].disk.Kill()
+	}
+	w.stop(i)
+	w.nodes[i].disk.Start()
+}
+
+func (n *townNode) running() *Member {
+	n.town.mu.Lock()
+	defer n.town.mu.Unlock()
+	return n.member
+}
+
+func (w *town) member(id peer.ID) *Member {
+	for _, n := range w.nodes {
+		if n.self.ID == id {
+			return n.running()
+		}
+	}
+	return nil
+}
+
+var errDown = errors.New("the node is down")
+
+func (n *townNode) Ask(ctx context.Context, to peer.ID, question []byte) ([]byte, error) {
+	m := n.town.member(to)
+	if m == nil {
+		return nil, errDown
+	}
+	return m.Answer(ctx, n.self.ID, question), nil
+}
+
+func (n *townNode) Dial(_ context.Context, to peer.ID) (net.Conn, error) {
+	m := n.town.member(to)
+	if m == nil {
+		return nil, errDown
+	}
+	a, b := net.Pipe()
+	go m.ServeBulk(n.self.ID, b)
+	return a, nil
+}
+
+func (n *townNode) Linked() (list []peer.ID) {
+	n.town.mu.Lock()
+	defer n.town.mu.Unlock()
+	for _, other := range n.town.nodes {
+		if other != n && other.member != nil {
+			list = append(list, other.self.ID)
+		}
+	}
+	return list
+}
+
+// until waits for a condition, in simulated time.
+func (w *town) until(what string, ok func() bool) {
+	w.t.Helper()
+	for range 3000 {
+		if ok() {
+			return
+		}
+		time.Sleep(20 * time.Millisecond) // simulated
+	}
+	w.t.Fatalf("it does not come to this: %s", what)
+}
+
+// stream makes a stream and waits until it is assigned.
+func (w *town) stream(name string, partitions int) meta.Stream {
+	w.t.Helper()
+	m := w.nodes[0].running()
+	id := newID()
+	def := meta.Definition{Namespace: "default", Name: name, Partitions: partitions, Placement: "local"}.WithDefaults()
+	w.until("the stream is made", func() bool {
+		return m.Propose(w.t.Context(), &meta.CreateStream{UUID: id, Definition: def}) == nil
+	})
+	w.until("the stream has its partitions everywhere", func() bool {
+		for _, n := range w.nodes {
+			if m := n.running(); m != nil {
+				if a, ok := m.Meta().Assignment(id); !ok || len(a.Partitions) != partitions {
+					return false
+				}
+			}
+		}
+		return true
+	})
+	s, _ := m.Meta().Stream(id)
+	return s
+}
+
+func event(log meta.ID, n int) partition.Record {
+	var key partition.Key
+	binary.LittleEndian.PutUint64(key[:], uint64(n)+1)
+	return partition.Record{
+		Log: partition.LogID(log), Window: partition.Window{Age: time.Hour, Events: 100_000}, Key: key, Data: fmt.Appendf(nil, "event %d", n),
+	}
+}
+
+func (w *town) read(m *Member, number uint32, log meta.ID) (list []string) {
+	w.t.Helper()
+	q := Read{Partition: number, Log: log, From: FromEarliest}
+	for {
+		got, err := m.Read(w.t.Context(), q)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if len(got.List) == 0 {
+			return list
+		}
+		for _, s := range got.List {
+			list = append(list, string(s.Data))
+		}
+		q.From, q.Offset = FromOffset, got.Next()
+	}
+}
+
+func TestARegionOfOneKeepsStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 1)
+		s := w.stream("orders", 1)
+		m := w.nodes[0].running()
+		a, _ := m.Meta().Assignment(s.UUID)
+		for i := range 10 {
+			if _, err := m.Append(t.Context(), a.Partitions[0], []partition.Record{event(s.UUID, i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.crash(0, true)
+		w.start(0)
+		m = w.nodes[0].running()
+		w.until("the replica is open again", func() bool {
+			_, err := m.local(a.Partitions[0])
+			return err == nil
+		})
+		w.until("the events are there", func() bool { return len(w.read(m, a.Partitions[0], s.UUID)) == 10 })
+	})
+}
+
+func TestEveryNodeAppendsAndReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 5)
+		s := w.stream("orders", 4)
+		next := 0
+		want := map[uint32]int{}
+		for _, n := range w.nodes {
+			m := n.running()
+			a, _ := m.Meta().Assignment(s.UUID)
+			for range 20 {
+				number := a.Partitions[placement.Partition([]byte{byte(next)}, len(a.Partitions))]
+				if _, err := m.Append(t.Context(), number, []partition.Record{event(s.UUID, next)}); err != nil {
+					t.Fatal(err)
+				}
+				want[number]++
+				next++
+			}
+		}
+		for _, n := range w.nodes {
+			for number, count := range want {
+				w.until("a node reads what the others appended", func() bool {
+					return len(w.read(n.running(), number, s.UUID)) == count
+				})
+			}
+		}
+	})
+}
+
+func TestTheMetadataGetsThreeVotersAndOutlivesItsFounder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 4)
+		voters := func() (n int) {
+			for _, m := range w.nodes[3].running().meta.group.Members() {
+				if m.Voter {
+					n++
+				}
+			}
+			return n
+		}
+		w.until("three vote", func() bool { return voters() == 3 })
+		w.crash(0, true)
+		m := w.nodes[3].running()
+		w.until("a stream is made without the founder", func() bool {
+			return m.Propose(t.Context(), &meta.CreateStream{UUID: meta.ID{9}, Definition: meta.Definition{
+				Namespace: "default", Name: "orders", Partitions: 1, Placement: "local"}.WithDefaults()}) == nil
+		})
+		w.start(0)
+		w.until("the founder hears of it", func() bool {
+			_, ok := w.nodes[0].running().Meta().Stream(meta.ID{9})
+			return ok
+		})
+	})
+}
+
+// A region that grows from one node to three keeps three replicas of what it had.
+func TestReplicasAreAddedAsNodesJoin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 1)
+		s := w.stream("orders", 1)
+		m := w.nodes[0].running()
+		a, _ := m.Meta().Assignment(s.UUID)
+		for i := range 100 {
+			if _, err := m.Append(t.Context(), a.Partitions[0], []partition.Record{event(s.UUID, i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i := range 2 {
+			w.nodes = append(w.nodes, &townNode{town: w, disk: storetest.NewDisk(), self: peer.Peer{
+				ID: peer.ID(fmt.Sprintf("late-%d", i)), Name: fmt.Sprintf("l%d", i), Region: "eu",
+			}})
+			w.start(len(w.nodes) - 1)
+		}
+		w.until("all partitions have three voters", func() bool {
+			for _, p := range m.Meta().Partitions() {
+				if len(p.Replicas) != 3 || p.Change != nil {
+					return false
+				}
+			}
+			return true
+		})
+		w.crash(0, true)
+		m = w.nodes[2].running()
+		w.until("the others have the events", func() bool {
+			got, err := m.Read(t.Context(), Read{Partition: a.Partitions[0], Log: s.UUID, From: FromEarliest})
+			return err == nil && len(got.List) == 100
+		})
+		if _, err := m.Append(t.Context(), a.Partitions[0], []partition.Record{event(s.UUID, 100)}); err != nil {
+			t.Error(err)
+		}
+	})
+}

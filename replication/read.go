@@ -1,0 +1,214 @@
+package replication
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/replication/partition"
+	"github.com/skeinmesh/skein/store"
+	"github.com/skeinmesh/skein/store/segment"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// From says where reading begins if it is not at an offset.
+type From string
+
+// Where reading can begin.
+const (
+	FromOffset   From = ""
+	FromEarliest From = "earliest"
+	FromLatest   From = "latest"
+	FromTime     From = "time"
+)
+
+// Read asks for records of a log.
+type Read struct {
+	Partition uint32        `json:"partition"`
+	Log       meta.ID       `json:"log"`
+	From      From          `json:"from,omitempty"`
+	Offset    int64         `json:"offset,omitempty"`
+	Time      int64         `json:"time,omitempty"`  // nanoseconds since 1970
+	Bytes     int           `json:"bytes,omitempty"` // at most, about; one record at least. Default 256 KiB
+	Wait      time.Duration `json:"wait,omitempty"`  // for the first record, at most 30 s
+}
+
+// Records are some records of a log, the first at an offset.
+type Records struct {
+	Start  int64 // of the log
+	End    int64 // of the log: the offset that its next record gets
+	Offset int64 // of the first record, or where reading goes on
+	List   []Stored
+}
+
+// Next is where reading goes on.
+func (r *Records) Next() int64 { return r.Offset + int64(len(r.List)) }
+
+// Stored is a record as its log has it.
+type Stored struct {
+	Time int64 // nanoseconds since 1970, of the leader that took it
+	Data []byte
+}
+
+const (
+	readBytes = 256 << 10
+	maxRead   = 1 << 20
+	maxWait   = 30 * time.Second
+)
+
+// Read reads from a replica of the partition in this region: this node's, or
+// another's. A log that nothing was appended to is empty. The error is a
+// *TrimmedError if the log begins later than asked for.
+func (r *Member) Read(ctx context.Context, q Read) (Records, error) {
+	q.Wait = min(q.Wait, maxWait)
+	if p, err := r.local(q.Partition); err == nil {
+		return readLog(ctx, p, &q)
+	}
+	body, err := json.Marshal(q)
+	if err != nil {
+		return Records{}, err
+	}
+	err = ErrNoLeader
+	for _, id := range r.able(q.Partition) {
+		var answer []byte
+		if answer, err = r.ask(ctx, id, askRead, body); err == nil {
+			return DecodeRecords(answer)
+		}
+		var from *asked
+		if errors.As(err, &from) && !errors.Is(err, ErrElsewhere) && !errors.Is(err, store.ErrCorrupt) {
+			break // another replica would say the same
+		}
+	}
+	return Records{}, fmt.Errorf("replication: read partition %d: %w", q.Partition, err)
+}
+
+// able are the nodes that have a replica of a partition and can be reached.
+func (r *Member) able(number uint32) (list []peer.ID) {
+	linked := map[peer.ID]bool{}
+	for _, id := range r.cfg.Net.Linked() {
+		linked[id] = true
+	}
+	for _, p := range r.meta.state.Partitions() {
+		if p.Number != number {
+			continue
+		}
+		for _, rep := range p.Replicas {
+			if linked[rep.Node] && rep.Role == meta.Voter && !rep.Lost {
+				list = append(list, rep.Node)
+			}
+		}
+	}
+	return list
+}
+
+func readLog(ctx context.Context, p *partition.Partition, q *Read) (Records, error) {
+	l, err := p.Log(partition.LogID(q.Log))
+	if errors.Is(err, partition.ErrGone) { // nothing was ever appended
+		if q.Wait > 0 {
+			t := time.NewTimer(min(q.Wait, 100*time.Millisecond))
+			defer t.Stop()
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+			}
+		}
+		return Records{}, nil
+	}
+	if err != nil {
+		return Records{}, err
+	}
+	at, err := seek(l, q)
+	if err != nil {
+		return Records{}, err
+	}
+	if q.Wait > 0 && at >= l.Next() {
+		ctx, cancel := context.WithTimeout(ctx, q.Wait)
+		defer cancel()
+		if err := l.Wait(ctx, at); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			return Records{}, err
+		}
+	}
+	bytes := min(q.Bytes, maxRead)
+	if bytes <= 0 {
+		bytes = readBytes
+	}
+	batch, err := l.Reader(at).Read(make([]byte, bytes))
+	out := Records{Start: l.Start(), End: l.Next(), Offset: at}
+	switch {
+	case errors.Is(err, segment.ErrTrimmed):
+		return Records{}, &TrimmedError{Start: l.Start()}
+	case err != nil:
+		return Records{}, err
+	}
+	for _, rec := range batch.Records() {
+		out.List = append(out.List, Stored{rec.Time, rec.Data})
+	}
+	return out, nil
+}
+
+// seek is the offset that a question begins at.
+func seek(l *partition.Log, q *Read) (int64, error) {
+	switch q.From {
+	case FromOffset:
+		if q.Offset < l.Start() {
+			return 0, &TrimmedError{Start: l.Start()}
+		}
+		return q.Offset, nil
+	case FromEarliest:
+		return l.Start(), nil
+	case FromLatest:
+		return l.Next(), nil
+	case FromTime:
+		return l.OffsetAt(q.Time)
+	}
+	return 0, fmt.Errorf("replication: read from %q: it must be an offset, earliest, latest or a time", q.From)
+}
+
+func (r *Member) answerRead(ctx context.Context, body []byte) ([]byte, error) {
+	var q Read
+	if err := json.Unmarshal(body, &q); err != nil {
+		return nil, fmt.Errorf("replication: a malformed question: %w", err)
+	}
+	q.Wait = min(q.Wait, maxWait)
+	p, err := r.local(q.Partition)
+	if err != nil {
+		return nil, err
+	}
+	records, err := readLog(ctx, p, &q)
+	if err != nil {
+		return nil, err
+	}
+	return records.AppendTo(nil), nil
+}
+
+// AppendTo appends the records in a binary form, which DecodeRecords reads: start,
+// end and offset, then each record's time, length and data.
+func (r *Records) AppendTo(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(r.Start))
+	b = binary.AppendUvarint(b, uint64(r.End))
+	b = binary.AppendUvarint(b, uint64(r.Offset))
+	b = binary.AppendUvarint(b, uint64(len(r.List)))
+	for _, s := range r.List {
+		b = binary.AppendVarint(b, s.Time)
+		b = binary.AppendUvarint(b, uint64(len(s.Data)))
+		b = append(b, s.Data...)
+	}
+	return b
+}
+
+// DecodeRecords reads what AppendTo wrote; the records lie in b.
+func DecodeRecords(b []byte) (r Records, err error) {
+	f := fields{b: b}
+	r.Start, r.End, r.Offset = int64(f.number(1<<63-1)), int64(f.number(1<<63-1)), int64(f.number(1<<63-1))
+	for n := f.number(uint64(len(b))); n > 0 && !f.bad; n-- {
+		at := f.number(1<<64 - 1)
+		s := Stored{Time: int64(at>>1) ^ -int64(at&1)}
+		s.Data = f.take(f.number(uint64(len(b))))
+		r.List = append(r.List, s)
+	}
+	return r, f.err()
+}

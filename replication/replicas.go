@@ -1,0 +1,215 @@
+package replication
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/replication/multiraft"
+	"github.com/skeinmesh/skein/replication/partition"
+	"github.com/skeinmesh/skein/store"
+	"github.com/skeinmesh/skein/store/journal"
+	"github.com/skeinmesh/skein/store/segment"
+)
+
+// replica is a replica of a partition that this node keeps, or has begun to.
+type replica struct {
+	number  uint32
+	id      meta.ReplicaID
+	journal journal.ID
+	part    *partition.Partition
+	failed  bool // it is to be given up
+}
+
+// journalID is what the journal keeps a replica under: replicas of one partition
+// under different epochs have nothing in common.
+func journalID(id multiraft.GroupID, epoch uint64) (j journal.ID) {
+	sum := sha256.Sum256(binary.LittleEndian.AppendUint64(id[:], epoch))
+	copy(j[:], sum[:])
+	return j
+}
+
+// begun is set in the journal before a replica first takes part in its group: one
+// that began and has no such value has lost its memory.
+const begun = "replica"
+
+// reconcile opens the replicas that this node should keep and closes those it
+// should not.
+func (r *Member) reconcile() {
+	wanted := map[multiraft.GroupID]bool{}
+	for _, p := range r.meta.state.Partitions() {
+		for _, rep := range p.Replicas {
+			if rep.Node != r.cfg.Self.ID || rep.Lost || !p.Retired.IsZero() {
+				continue
+			}
+			wanted[multiraft.GroupID(p.ID)] = true
+			if err := r.keep(&p, &rep); err != nil && r.ctx.Err() == nil {
+				r.log.Warn("a replica is not open yet", "partition", p.Number, "epoch", rep.Epoch, "err", err)
+			}
+		}
+	}
+	for id, rep := range r.open() {
+		if !wanted[id] || rep.failed {
+			r.giveUp(id, rep)
+		}
+	}
+}
+
+// open are the replicas that are open now.
+func (r *Member) open() map[multiraft.GroupID]*replica {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	open := make(map[multiraft.GroupID]*replica, len(r.replicas))
+	for id, rep := range r.replicas {
+		open[id] = rep
+	}
+	return open
+}
+
+// keep opens a replica that is not open yet.
+func (r *Member) keep(p *meta.Partition, rep *meta.Replica) error {
+	id := multiraft.GroupID(p.ID)
+	r.mu.Lock()
+	have := r.replicas[id]
+	r.mu.Unlock()
+	if have != nil {
+		if have.id != rep.ReplicaID {
+			have.failed = true // an earlier epoch's
+		}
+		return nil
+	}
+	group := r.journal.Group(journalID(id, rep.Epoch))
+	if err := group.Err(); err != nil {
+		return r.lost(p, rep, err)
+	}
+	_, err := group.Value(begun)
+	switch {
+	case errors.Is(err, store.ErrNotFound) && rep.Bootstrapped:
+		return r.lost(p, rep, errors.New("the disk knows nothing of it"))
+	case errors.Is(err, store.ErrNotFound):
+		if err := group.SetValues(store.Value{Key: begun, Data: []byte{1}}); err != nil {
+			return err
+		}
+	case err != nil:
+		return err
+	}
+	if !rep.Bootstrapped {
+		// Before the replica can vote, all know that it has begun.
+		if err := r.Propose(r.ctx, &meta.MarkReplica{Partition: p.ID, Replica: rep.ReplicaID, As: meta.Bootstrapped}); err != nil {
+			return err
+		}
+	}
+	return r.start(p, rep, group)
+}
+
+func (r *Member) start(p *meta.Partition, rep *meta.Replica, group *journal.Group) error {
+	id := multiraft.GroupID(p.ID)
+	var first []multiraft.Replica
+	last, err := group.LastIndex()
+	if err != nil {
+		return err
+	}
+	for _, i := range p.Initial {
+		if i == rep.ReplicaID && last == 0 {
+			first = initial(p)
+		}
+	}
+	n := &replica{number: p.Number, id: rep.ReplicaID, journal: group.ID()}
+	n.part, err = partition.Open(partition.Config{
+		Host: r.host, ID: id, Epoch: rep.Epoch, Bootstrap: first, Store: group,
+		FS: r.cfg.FS, Dir: r.replicaDir(p.Number, rep.Epoch), Files: r.files, FileBytes: r.cfg.SegmentBytes,
+		Fetch: func(ctx context.Context, from multiraft.Replica, log partition.LogID, file segment.FileInfo, position int64) ([]byte, error) {
+			return r.fetch(ctx, p.Number, from, log, file, position)
+		},
+		OnLeader: func(multiraft.Replica, uint64) { r.poke() },
+		OnFailure: func(error) {
+			r.mu.Lock()
+			n.failed = true
+			r.mu.Unlock()
+			r.poke()
+		},
+		Log: r.log,
+	})
+	if err != nil {
+		if errors.Is(err, store.ErrCorrupt) || missingFiles(err) {
+			return r.lost(p, rep, err)
+		}
+		return err
+	}
+	r.mu.Lock()
+	r.replicas[id] = n
+	r.mu.Unlock()
+	r.log.Info("a replica is open", "partition", p.Number, "epoch", rep.Epoch, "new", last == 0)
+	return nil
+}
+
+func missingFiles(err error) bool {
+	var missing *segment.MissingError
+	return errors.As(err, &missing)
+}
+
+func initial(p *meta.Partition) (list []multiraft.Replica) {
+	for _, i := range p.Initial {
+		list = append(list, multiraft.Replica{Node: i.Node, Epoch: i.Epoch})
+	}
+	return list
+}
+
+func (r *Member) replicaDir(number uint32, epoch uint64) string {
+	return filepath.Join(r.cfg.Dir, "partitions", fmt.Sprintf("%d-%d", number, epoch))
+}
+
+// lost tells the region that a replica must never vote again: it gets another
+// epoch. It is not erased: what is left of it may be wanted.
+func (r *Member) lost(p *meta.Partition, rep *meta.Replica, why error) error {
+	r.log.Error("a replica has lost what it knew and will be made anew", "partition", p.Number, "epoch", rep.Epoch, "err", why)
+	return r.Propose(r.ctx, &meta.MarkReplica{Partition: p.ID, Replica: rep.ReplicaID, As: meta.Lost})
+}
+
+// giveUp closes a replica that is no longer wanted here, and lets the journal
+// forget it; or that has failed, which is then lost.
+func (r *Member) giveUp(id multiraft.GroupID, rep *replica) {
+	cause := rep.part.Failed()
+	if err := rep.part.Close(); err != nil {
+		r.log.Warn("a replica was closed with an error", "partition", rep.number, "err", err)
+	}
+	r.mu.Lock()
+	delete(r.replicas, id)
+	r.mu.Unlock()
+	p, known := r.meta.state.Partition(meta.ID(id))
+	if !known {
+		return
+	}
+	at := p.Replica(rep.id)
+	if at >= 0 && p.Retired.IsZero() && !p.Replicas[at].Lost {
+		if errors.Is(cause, store.ErrCorrupt) || errors.Is(cause, store.ErrFailed) {
+			if err := r.lost(&p, &p.Replicas[at], cause); err != nil {
+				r.log.Warn("the loss of a replica could not be told yet", "partition", rep.number, "err", err)
+			}
+		}
+		return
+	}
+	r.erase(&p, rep, at)
+}
+
+// erase deletes what a replica kept that the region has taken off its list.
+func (r *Member) erase(p *meta.Partition, rep *replica, at int) {
+	err := errors.Join(
+		r.journal.Group(rep.journal).Forget(),
+		store.RemoveAll(r.cfg.FS, r.replicaDir(rep.number, rep.id.Epoch)),
+	)
+	if err != nil {
+		r.log.Warn("what a former replica kept could not be deleted", "partition", rep.number, "err", err)
+		return
+	}
+	r.log.Info("a replica was given up", "partition", rep.number, "epoch", rep.id.Epoch)
+	if at >= 0 && !p.Retired.IsZero() {
+		if err := r.Propose(r.ctx, &meta.MarkReplica{Partition: p.ID, Replica: rep.id, As: meta.Erased}); err != nil {
+			r.log.Warn("that a replica is erased could not be told yet", "partition", rep.number, "err", err)
+		}
+	}
+}
