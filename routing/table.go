@@ -66,8 +66,9 @@ type Table struct {
 	mu       sync.RWMutex // guards the fields below; taken after hearing
 	spaces   map[string]*space
 	subs     map[*Subscription]struct{}
-	numbers  uint64 // of subscriptions so far
-	interest *cover // of this node's subscriptions
+	streams  map[string]*Stream // by the name they were set by
+	numbers  uint64             // of subscriptions so far
+	interest *cover             // of this node's subscriptions
 	told     *announcer
 	summary  *summary                               // of this node's told interest and of the region's nodes'
 	keys     map[uint32]match.Key                   // of the fingerprints that can be read, by ID
@@ -78,13 +79,15 @@ type Table struct {
 	unions   map[string]map[string]int              // by region: how many gateways say an entry
 	sizes    map[string]int                         // by region: interests and fingerprints in its union
 
+	keeps            atomic.Int64  // streams
 	unwanted, strays atomic.Uint64 // see Stats
 }
 
 // space is one namespace's share of the table.
 type space struct {
-	local  *match.Index[*Subscription]
-	remote *match.Index[target]
+	local   *match.Index[*Subscription]
+	remote  *match.Index[target]
+	streams *match.Index[*Stream] // nil while there are none
 }
 
 // target is a node of this region or, when the ID is empty, another region.
@@ -99,6 +102,7 @@ func New(self peer.ID, region string) *Table {
 		self: self, region: region,
 		spaces:  map[string]*space{},
 		subs:    map[*Subscription]struct{}{},
+		streams: map[string]*Stream{},
 		told:    newAnnouncer(InterestLinger),
 		keys:    map[uint32]match.Key{},
 		nodes:   map[peer.ID]map[string]bool{},
@@ -140,7 +144,7 @@ func (t *Table) space(ns string) *space {
 
 // prune forgets a namespace in which nobody wants anything.
 func (t *Table) prune(ns string) {
-	if s := t.spaces[ns]; s != nil && s.local.Len() == 0 && s.remote.Len() == 0 {
+	if s := t.spaces[ns]; s != nil && s.local.Len() == 0 && s.remote.Len() == 0 && (s.streams == nil || s.streams.Len() == 0) {
 		delete(t.spaces, ns)
 	}
 }

@@ -18,9 +18,10 @@ import (
 const layerBacklog = 64
 
 // Layer is a private set of streams and packets between the endpoints of a
-// mesh, for gossip. It is a net.Listener and dials its namesakes at other
-// nodes, by address: it works before there is any link. Each stream has a
-// connection of its own.
+// mesh, for gossip and replication. It is a net.Listener and dials its namesakes
+// at other nodes: by address, which works before there is any link, or, once there
+// is one, by peer. Each stream has a connection, and so a congestion window, of its
+// own. What Accept and Dial return is a PeerConn.
 type Layer struct {
 	e        *Endpoint
 	name     string
@@ -67,7 +68,24 @@ func (l *Layer) Close() error {
 
 // DialAddr opens a stream to the layer's namesake at addr.
 func (l *Layer) DialAddr(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	d, err := l.e.greet(ctx, addr, l.e.hello(roleVisit, ""), quietConfig, nil)
+	return l.dial(ctx, addr, quietConfig)
+}
+
+// Dialer dials the layers of that name at other nodes, without one here.
+func (e *Endpoint) Dialer(name string) *Layer { return &Layer{e: e, name: name} }
+
+// Dial opens a stream to the layer's namesake at a linked peer, which lives for as
+// long as neither side closes it.
+func (l *Layer) Dial(ctx context.Context, to peer.ID) (net.Conn, error) {
+	s, err := l.e.session(to)
+	if err != nil {
+		return nil, fmt.Errorf("transport: layer %s: %w", l.name, err)
+	}
+	return l.dial(ctx, addrPort(s.control.RemoteAddr()), linkConfig)
+}
+
+func (l *Layer) dial(ctx context.Context, addr netip.AddrPort, config *quic.Config) (net.Conn, error) {
+	d, err := l.e.greet(ctx, addr, l.e.hello(roleVisit, ""), config, nil)
 	if err != nil {
 		return nil, fmt.Errorf("transport: layer %s: %w", l.name, err)
 	}
@@ -86,7 +104,7 @@ func (l *Layer) DialAddr(ctx context.Context, addr netip.AddrPort) (net.Conn, er
 		<-d.conn.Context().Done()
 		l.e.shut(d.conn, codeDone, "")
 	})
-	return &streamConn{Stream: stream, conn: d.conn}, nil
+	return &streamConn{Stream: stream, conn: d.conn, peer: d.theirs.Peer.ID}, nil
 }
 
 // WritePacket sends a packet of up to 1451 bytes, lossy and unencrypted.
@@ -141,20 +159,30 @@ func (e *Endpoint) visit(conn *quic.Conn, stream *quic.Stream, from peer.Peer) e
 		return errors.New("no layer of that name is open")
 	}
 	select {
-	case l.incoming <- &streamConn{Stream: stream, conn: conn}:
+	case l.incoming <- &streamConn{Stream: stream, conn: conn, peer: from.ID}:
 		return nil
 	default:
 		return ErrBusy
 	}
 }
 
+// PeerConn is a stream to a node of the mesh.
+type PeerConn interface {
+	net.Conn
+	Peer() peer.ID // who is at the other end
+}
+
+var _ PeerConn = (*streamConn)(nil)
+
 // streamConn is a QUIC stream as a net.Conn.
 type streamConn struct {
 	*quic.Stream
 	conn *quic.Conn
+	peer peer.ID // empty for a native client
 	shut func() // what else ends with the stream, or nil
 }
 
+func (s *streamConn) Peer() peer.ID        { return s.peer }
 func (s *streamConn) LocalAddr() net.Addr  { return s.conn.LocalAddr() }
 func (s *streamConn) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
 

@@ -28,6 +28,7 @@ type LinkStats struct {
 	Before    string        // when it is up: why it had not been, unless it is up for the first time
 	RTT       time.Duration // of the last heartbeats, and before them of the handshake; 0 when not up
 	Loss      float64       // the part of packets that the network lost of late, repaired or not, 0 to 1
+	Dialled   bool          // by this node, when it is up
 	Lanes     int           // connections that carry events; 0 when not up
 	LanesWhy  string        // why there are that many: the reason of the last change in this session
 	BytesIn   uint64        // of batches, as they came
@@ -108,7 +109,7 @@ func (l *link) stats() LinkStats {
 	if s := l.cur; s != nil {
 		sum.add(&s.counters)
 		if !s.ended() {
-			st.Peer, st.State = s.peer, Up
+			st.Peer, st.State, st.Dialled = s.peer, Up, s.dialled
 			st.Lanes, st.LanesWhy = s.laneCount()
 			if st.RTT = time.Duration(s.rtt.Load()); st.RTT == 0 {
 				st.RTT = s.control.ConnectionStats().SmoothedRTT
