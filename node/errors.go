@@ -19,6 +19,12 @@ var (
 	ErrSlow = errors.New("node: the subscriber did not keep up")
 	// ErrClosed is returned by what was waiting when it, or the node, closed.
 	ErrClosed = errors.New("node: closed")
+	// ErrNotKept is wrapped when a stream that wants an event could not keep it. With
+	// replication.ErrUnknown it may have: nobody knows. The publisher may try again,
+	// since a stream knows what it has by source and id.
+	ErrNotKept = errors.New("node: not kept")
+	// ErrNoStream means that no stream has that name.
+	ErrNoStream = errors.New("node: no such stream")
 	// ErrNamespace is wrapped by errors about a namespace's name.
 	ErrNamespace = errors.New("node: bad namespace")
 )

@@ -23,6 +23,8 @@ const (
 	kindHolds                                   // call: has your region, or one beyond, this fact? → nothing
 	kindReceived                                // replies of a receiver to its entry node
 	kindAcknowledged                            // replies of an entry node on their way to the origin
+	kindReplication                             // call to a node of the region: a question of its replication.Member
+	kindAbroad                                  // call to a region, from node to node: a question about its streams
 )
 
 // handler receives what peers send; transport calls it.
@@ -37,6 +39,9 @@ func (h *handler) LinkUp(p peer.Peer) {
 	n.outlived(p)
 	n.graph.SetLinked(p, true)
 	n.spread.linkUp(p)
+	if p.Region == n.self.Region {
+		n.streams.linkUp(p.ID)
+	}
 }
 
 // LinkDown is called when a link broke or was closed.
@@ -54,6 +59,7 @@ func (h *handler) LinkDown(id peer.ID, _ string) {
 	}
 	n.spread.linkDown(id)
 	n.flows.linkDown(id)
+	n.streams.linkDown(id)
 }
 
 // alive reports whether gossip takes a node for alive, or cannot tell yet.
@@ -94,6 +100,10 @@ func (h *handler) HandleCall(ctx context.Context, from peer.Peer, kind wire.Kind
 		return n.answerBarrier(ctx, from.ID, body)
 	case kindHolds:
 		return n.answerHolds(ctx, body)
+	case kindReplication:
+		return n.streams.answer(ctx, from.ID, body)
+	case kindAbroad:
+		return n.answerAbroad(ctx, body)
 	case kindLinks:
 		return n.answerLinks(ctx, inspectScope(body))
 	}

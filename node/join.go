@@ -73,6 +73,7 @@ func (n *Node) found(ctx context.Context) error {
 	if _, err := (ownRegister{n}).Found(ctx, n.cfg.Region); err != nil {
 		return err
 	}
+	n.state.Founder = true
 	if err := n.belong(randomHex(8), n.self); err != nil {
 		return err
 	}
@@ -187,10 +188,12 @@ func (n *Node) joinThrough(addr netip.AddrPort) error {
 	}
 	if !slices.Contains(answer.Regions, n.cfg.Region) {
 		registrar := remoteRegister{n.net, addr, n.self.ID}
-		if _, err := registrar.Found(ctx, n.cfg.Region); err != nil {
+		region, err := registrar.Found(ctx, n.cfg.Region)
+		if err != nil {
 			return fmt.Errorf("register region %q with the registrar, node %s at %s: %w",
 				n.cfg.Region, answer.Registrar.Name, answer.Registrar.Addr, err)
 		}
+		n.state.Founder = region.FoundedBy == n.self.ID
 	}
 	if err := n.belong(there.Mesh, answer.Registrar); err != nil {
 		return err
@@ -321,7 +324,7 @@ func (n *Node) openGossip() error {
 		return fmt.Errorf("node: %w", err)
 	}
 	n.gossip.Store(g)
-	return nil
+	return n.streams.open()
 }
 
 func (n *Node) openRegister() (err error) {

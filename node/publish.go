@@ -25,18 +25,38 @@ const DefaultNamespace = "default"
 // own, each in a *PartialError when some of the events are routed. What cannot
 // reach a node because the link broke is reported there, as a gap, and is no error.
 func (n *Node) Publish(ctx context.Context, namespace string, evs []event.Event, overflow Overflow) error {
+	_, err := n.PublishKept(ctx, namespace, evs, overflow)
+	return err
+}
+
+// PublishKept is Publish that tells where streams keep the events. Those that
+// streams want are routed once they are kept, so that nobody hears of an event that
+// then does not exist. Errors besides those of Publish: ErrNotKept, and then no
+// event is routed.
+func (n *Node) PublishKept(ctx context.Context, namespace string, evs []event.Event, overflow Overflow) ([]Position, error) {
 	if err := n.Ready(); err != nil {
-		return err
+		return nil, err
 	}
 	ns, err := namespaceOf(namespace)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for i := range evs {
 		if size := len(evs[i].Bytes()); size > maxEnvelope {
-			return fmt.Errorf("%w: %d bytes, at most %d can be sent to other nodes", event.ErrTooLarge, size, maxEnvelope)
+			return nil, fmt.Errorf("%w: %d bytes, at most %d can be sent to other nodes", event.ErrTooLarge, size, maxEnvelope)
 		}
 	}
+	var positions []Position
+	if n.table.Keeps() {
+		if positions, err = n.capture(ctx, evs, n.wanted(ns, evs)); err != nil {
+			return positions, err
+		}
+	}
+	return positions, n.route(ctx, ns, evs, overflow)
+}
+
+// route hands events to everybody who wants them now.
+func (n *Node) route(ctx context.Context, ns string, evs []event.Event, overflow Overflow) (err error) {
 	if overflow == "" {
 		overflow = n.cfg.Overflow
 	}

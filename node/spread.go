@@ -19,6 +19,7 @@ const (
 	topicSummary  fact.Topic = 2 // to the mesh: what this region wants, as this gateway knows it
 	topicReach    fact.Topic = 3 // to the mesh: the regions this node has links into, and what they cost
 	topicCost     fact.Topic = 4 // to the region: what the region's summary brings here that nobody wants
+	topicStreams  fact.Topic = 5 // to the mesh: the streams that this region owns, as this gateway knows them
 )
 
 // spread runs the fact machine: it takes what peers, links and gossip say,
@@ -49,7 +50,7 @@ func newSpread(n *Node) *spread {
 			Key: sumKey[:16],
 			Topics: map[fact.Topic]fact.Scope{
 				topicInterest: fact.Region, topicSummary: fact.Mesh, topicReach: fact.Mesh,
-				topicCost: fact.Region,
+				topicCost: fact.Region, topicStreams: fact.Mesh,
 			},
 			Seed: n.self.Boot, Compare: compareEvery, Forget: n.cfg.TTL + forgetSlack, Bridge: n.graph.Apart,
 		}),
@@ -136,6 +137,10 @@ func (s *spread) apply(c *fact.Change) {
 		if err := n.table.SetFeedback(c.Owner, c.Adds, c.Removes, c.Full || c.Forgotten); err != nil {
 			n.log.Error("what a node says of the summary cannot be read", "peer", c.Owner, "err", err)
 		}
+	case topicStreams:
+		if c.Region != n.self.Region {
+			n.streams.hear(c.Owner, c.Adds, c.Removes, c.Full || c.Forgotten)
+		}
 	case topicReach:
 		n.graph.SetReach(c.Owner, s.machine.Entries(c.Owner, topicReach))
 	}
@@ -158,9 +163,14 @@ func (s *spread) speak(now time.Time) bool {
 	if s.abroad = s.abroad || len(reach) > 0; s.abroad {
 		adds, removes = n.table.SummaryChanges(now)
 		s.say(topicSummary, adds, removes)
+		if list, changed := n.streams.news(); changed {
+			adds, removes = difference(list, s.machine.Entries(n.self.ID, topicStreams))
+			s.say(topicStreams, adds, removes)
+		}
 	}
 	if !s.summed && !s.all.IsZero() && (s.abroad || now.Sub(s.all) > silentFor) {
 		s.machine.Complete(topicSummary)
+		s.machine.Complete(topicStreams)
 		s.summed = true
 	}
 	return before != s.versions()
@@ -169,7 +179,7 @@ func (s *spread) speak(now time.Time) bool {
 // versions grows with whatever this node says.
 func (s *spread) versions() uint64 {
 	return s.machine.Version(topicInterest) + s.machine.Version(topicSummary) +
-		s.machine.Version(topicReach) + s.machine.Version(topicCost)
+		s.machine.Version(topicReach) + s.machine.Version(topicCost) + s.machine.Version(topicStreams)
 }
 
 func (s *spread) say(t fact.Topic, adds, removes []string) {

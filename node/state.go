@@ -24,15 +24,18 @@ import (
 //	mesh.key    the mesh key, if this node founded the mesh without one
 //	peers.json  peers seen, to find the mesh again
 //	regions.json the register of regions, on the registrar only
+//	streams/    the node's part of what its region keeps; see package replication
 type state struct {
 	dir  string
 	lock *os.File
 
 	ID        peer.ID   `json:"id"`
 	Boot      uint64    `json:"boot"`
-	Mesh      string    `json:"mesh,omitempty"`   // empty until a mesh is founded or joined
-	Region    string    `json:"region,omitempty"` // as registered
-	Registrar peer.Peer `json:"registrar"`        // who keeps the register of regions
+	Mesh      string    `json:"mesh,omitempty"`    // empty until a mesh is founded or joined
+	Region    string    `json:"region,omitempty"`  // as registered
+	Registrar peer.Peer `json:"registrar"`         // who keeps the register of regions
+	Founder   bool      `json:"founder,omitempty"` // of its region
+	Begun     bool      `json:"begun,omitempty"`   // its part in the region's metadata has begun, and must not begin again
 	Since     time.Time `json:"since"`
 }
 

@@ -143,7 +143,7 @@ func (r *Member) tendLog(p *partition.Partition, l *partition.Log) error {
 	if _, dead := r.meta.state.Grave(meta.ID(l.ID())); dead {
 		return p.Drop(ctx, l.ID())
 	}
-	s, known := r.stream(meta.ID(l.ID()))
+	s, known := r.Stream(meta.ID(l.ID()))
 	if !known {
 		return nil // that nothing is known of it deletes nothing
 	}
@@ -180,8 +180,8 @@ func retained(l *partition.Log, keep meta.Retention, now time.Time) (start int64
 	return start, nil
 }
 
-// stream is the definition of a stream that the region owns or keeps.
-func (r *Member) stream(id meta.ID) (meta.Stream, bool) {
+// Stream is the definition of a stream that the region owns or keeps.
+func (r *Member) Stream(id meta.ID) (meta.Stream, bool) {
 	if s, ok := r.meta.state.Stream(id); ok {
 		return s, true
 	}

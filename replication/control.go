@@ -57,6 +57,7 @@ func (r *Member) seen() meta.Seen {
 func (r *Member) control() {
 	r.voters()
 	r.assign()
+	r.adopt()
 	r.purge()
 	view := r.meta.state.View(r.seen())
 	for _, step := range placement.Next(view) {

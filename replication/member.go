@@ -82,7 +82,8 @@ type Member struct {
 	mu       sync.Mutex // guards the fields below
 	replicas map[multiraft.GroupID]*replica
 	outboxes map[uint32]*outbox
-	leaders  map[uint32]peer.ID // of partitions, as others said
+	leaders  map[uint32]peer.ID      // of partitions, as others said
+	foreign  map[meta.ID]meta.Stream // of other regions
 }
 
 // Open opens what the node keeps for its region, and takes part in it from then

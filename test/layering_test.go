@@ -64,7 +64,7 @@ var mayImport = map[string]string{
 	"replication": "replication/placement replication/meta replication/multiraft replication/partition " +
 		"store store/journal store/segment transport/peer",
 
-	"node":          four + " " + words,
+	"node":          four + " replication/meta replication/placement " + words,
 	"node/httpapi":  face,
 	"node/session":  face + " transport",
 	"node/delivery": face,

@@ -23,6 +23,12 @@ type Window struct {
 	Events int64         `json:"events,omitempty"`
 }
 
+// The dedup window of a stream that says none.
+const (
+	DefaultDedupAge    = 10 * time.Minute
+	DefaultDedupEvents = 200_000
+)
+
 // Definition is what the user says of a stream. All but the filter, replicas,
 // retention and dedup stay as they were created.
 type Definition struct {
@@ -77,7 +83,7 @@ func (d Definition) WithDefaults() Definition {
 		d.Placement = "local"
 	}
 	if d.Dedup == (Window{}) {
-		d.Dedup = Window{10 * time.Minute, 200_000}
+		d.Dedup = Window{DefaultDedupAge, DefaultDedupEvents}
 	}
 	return d
 }
@@ -106,7 +112,7 @@ func ParsePlacement(s string) (home bool, regions []string, err error) {
 const (
 	maxAge         = 100 * 365 * 24 * time.Hour
 	maxDedupAge    = 7 * 24 * time.Hour
-	maxDedupEvents = 10_000_000
+	maxDedupEvents = 1_000_000 // a partition remembers a little more at most
 	maxPlacement   = 4096
 )
 

@@ -1,0 +1,169 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/skeinmesh/skein/replication"
+	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// A question to another region goes from node to node on the way that its events
+// would take, and whoever is there first in that region answers it.
+
+// abroad is a question to a region.
+type abroad struct {
+	Region string          `json:"region"`
+	Kind   string          `json:"kind"`
+	Body   json.RawMessage `json:"body"`
+	Hops   int             `json:"hops"` // so far
+}
+
+const (
+	abroadKeep   = "keep"   // []abroadRecord → []Position
+	abroadRead   = "read"   // replication.Read → replication.Records, in its binary form
+	abroadStream = "stream" // a stream's UUID → []StreamLog
+
+	maxAbroadHops = 16
+)
+
+// abroadAnswer is what came of a question.
+type abroadAnswer struct {
+	Code  string          `json:"code,omitempty"` // of an error that has one
+	Error string          `json:"error,omitempty"`
+	Start int64           `json:"start,omitempty"` // of a log that is trimmed
+	Body  json.RawMessage `json:"body,omitempty"`
+}
+
+// askAbroad asks a region and reads the answer.
+func (n *Node) askAbroad(ctx context.Context, to, kind string, question, answer any) error {
+	body, err := json.Marshal(question)
+	if err != nil {
+		return err
+	}
+	q, err := json.Marshal(abroad{Region: to, Kind: kind, Body: body})
+	if err != nil {
+		return err
+	}
+	b, err := n.passAbroad(ctx, to, q)
+	if err != nil {
+		return fmt.Errorf("%w: region %s: %w", replication.ErrUnknown, to, err)
+	}
+	var a abroadAnswer
+	if err := json.Unmarshal(b, &a); err != nil {
+		return fmt.Errorf("%w: region %s: %w", replication.ErrUnknown, to, err)
+	}
+	if a.Error != "" {
+		return a.err(to)
+	}
+	return json.Unmarshal(a.Body, answer)
+}
+
+// passAbroad hands a question to the next node on the way.
+func (n *Node) passAbroad(ctx context.Context, region string, q []byte) ([]byte, error) {
+	var next peer.ID
+	if hop := n.graph.Hop(region, 0); hop.Next != "" {
+		next = hop.Next
+	}
+	if next == "" {
+		return nil, fmt.Errorf("no way leads to region %q", region)
+	}
+	return n.net.Call(ctx, next, kindAbroad, q)
+}
+
+func (n *Node) answerAbroad(ctx context.Context, body []byte) ([]byte, error) {
+	var q abroad
+	if err := json.Unmarshal(body, &q); err != nil {
+		return nil, fmt.Errorf("the question to a region: %w", err)
+	}
+	if q.Region != n.self.Region {
+		if q.Hops++; q.Hops > maxAbroadHops {
+			return nil, errors.New("the question has gone through too many nodes")
+		}
+		b, err := json.Marshal(q)
+		if err != nil {
+			return nil, err
+		}
+		return n.passAbroad(ctx, q.Region, b)
+	}
+	var result any
+	var err error
+	switch q.Kind {
+	case abroadKeep:
+		result, err = n.answerKeep(ctx, q.Body)
+	case abroadRead:
+		result, err = n.answerReadAbroad(ctx, q.Body)
+	case abroadStream:
+		result, err = n.answerStream(ctx, q.Body)
+	default:
+		err = fmt.Errorf("unknown question %q: is this node older than the asker?", q.Kind)
+	}
+	var a abroadAnswer
+	if err == nil {
+		a.Body, err = json.Marshal(result)
+	}
+	if err != nil {
+		a = refusalAbroad(err)
+	}
+	return json.Marshal(a)
+}
+
+// abroadErrors are the errors that stay what they are on their way.
+func abroadErrors() map[string]error {
+	return map[string]error{
+		"unknown": replication.ErrUnknown, "no leader": replication.ErrNoLeader, "busy": replication.ErrBusy,
+		"not kept": ErrNotKept, "no stream": ErrNoStream,
+	}
+}
+
+func refusalAbroad(err error) abroadAnswer {
+	a := abroadAnswer{Error: err.Error()}
+	var trimmed *replication.TrimmedError
+	if errors.As(err, &trimmed) {
+		a.Code, a.Start = "trimmed", trimmed.Start
+	}
+	for code, is := range abroadErrors() {
+		if errors.Is(err, is) && (a.Code == "" || code == "unknown") {
+			a.Code = code
+		}
+	}
+	return a
+}
+
+func (a *abroadAnswer) err(region string) error {
+	text := fmt.Errorf("region %s: %s", region, a.Error)
+	if a.Code == "trimmed" {
+		return fmt.Errorf("%w: %w", &replication.TrimmedError{Start: a.Start}, text)
+	}
+	if is := abroadErrors()[a.Code]; is != nil {
+		return fmt.Errorf("%w: %w", is, text)
+	}
+	return text
+}
+
+func (n *Node) answerReadAbroad(ctx context.Context, body []byte) (any, error) {
+	var q replication.Read
+	if err := json.Unmarshal(body, &q); err != nil {
+		return nil, err
+	}
+	m := n.streams.member.Load()
+	if m == nil {
+		return nil, errNoStreams
+	}
+	records, err := m.Read(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	return records.AppendTo(nil), nil
+}
+
+func (n *Node) answerStream(ctx context.Context, body []byte) (any, error) {
+	var id meta.ID
+	if err := json.Unmarshal(body, &id); err != nil {
+		return nil, err
+	}
+	return n.streamLogs(ctx, id)
+}

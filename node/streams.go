@@ -1,0 +1,355 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/skeinmesh/skein/replication"
+	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/routing/filter"
+	"github.com/skeinmesh/skein/transport"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+// streams is this node's part in what is kept: its region's metadata and
+// partitions, and what it knows of the streams of all regions. A region tells the
+// mesh of the streams it owns as facts; a node that hears of one has its region
+// keep the stream's events, too, if the stream's placement says so.
+type streams struct {
+	n      *Node
+	member atomic.Pointer[replication.Member] // nil until the mesh is known
+
+	saying atomic.Pointer[[]string] // the region's own streams, as facts; replaced when they change
+	said   *[]string                // of those, what was said; the spreader's
+
+	mu     sync.Mutex // guards the fields below
+	opened bool
+	told   map[peer.ID]map[string]meta.Stream // foreign streams, by who tells of them and entry
+	set    map[meta.ID]uint64                 // what the routing table has: streams, by a mark of their definition
+	links  map[peer.ID]context.CancelFunc     // the ways of raft to the region's nodes
+}
+
+func newStreams(n *Node) *streams {
+	return &streams{
+		n: n, told: map[peer.ID]map[string]meta.Stream{}, set: map[meta.ID]uint64{}, links: map[peer.ID]context.CancelFunc{},
+	}
+}
+
+// open takes part in the region, from when the mesh is known.
+func (s *streams) open() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.n
+	if s.opened || n.ctx.Err() != nil {
+		return nil
+	}
+	found := n.state.Founder && !n.state.Begun
+	m, err := replication.Open(replication.Config{
+		Self: n.self, Mesh: n.state.Mesh, Net: (*region)(n), Dir: n.state.path("streams"),
+		Found: found, Changed: s.changed, Log: n.log,
+	})
+	if err != nil {
+		return fmt.Errorf("node: %w", err)
+	}
+	s.opened = true
+	s.member.Store(m)
+	if !n.state.Begun {
+		n.state.Begun = true
+		if err := n.state.save(); err != nil {
+			return err
+		}
+	}
+	for _, layer := range []string{layerRaft, layerSnapshots} {
+		l := n.net.Layer(layer)
+		n.wg.Go(func() { s.accept(l, layer) })
+	}
+	for _, p := range n.graph.Peers() {
+		if p.Region == n.self.Region && n.net.Linked(p.ID) {
+			s.connect(p.ID)
+		}
+	}
+	return nil
+}
+
+func (s *streams) close() error {
+	if m := s.member.Swap(nil); m != nil {
+		return m.Close()
+	}
+	return nil
+}
+
+// Layers of the mesh port for replication. The values are part of the protocol.
+const (
+	layerRaft      = "raft"
+	layerSnapshots = "snapshots"
+)
+
+// accept takes the streams that nodes of the region open.
+func (s *streams) accept(l *transport.Layer, name string) {
+	n := s.n
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return // the endpoint is closed
+		}
+		from := conn.(transport.PeerConn).Peer()
+		m := s.member.Load()
+		p, known := n.graph.Peer(from)
+		switch {
+		case m == nil, known && p.Region != n.self.Region:
+			conn.Close()
+		case name == layerRaft:
+			m.Attach(from, conn)
+		default:
+			n.wg.Go(func() { m.ServeBulk(from, conn) })
+		}
+	}
+}
+
+// linkUp hears of a link to a node of the region. Who has dialled the link also
+// dials the way for raft, so that a node which cannot be dialled has both.
+func (s *streams) linkUp(id peer.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.opened {
+		s.connect(id)
+	}
+}
+
+// connect keeps a way for raft to a linked peer. s.mu is held.
+func (s *streams) connect(id peer.ID) {
+	link, up := s.n.net.Link(id)
+	if !up || !link.Dialled || s.links[id] != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(s.n.ctx)
+	s.links[id] = cancel
+	s.n.wg.Go(func() { s.attach(ctx, id) })
+}
+
+// attach dials a peer again and again while it is linked.
+func (s *streams) attach(ctx context.Context, id peer.ID) {
+	layer := s.n.net.Dialer(layerRaft)
+	for pause := attachPause; ctx.Err() == nil; pause = min(2*pause, attachPauseMax) {
+		began := time.Now()
+		conn, err := layer.Dial(ctx, id)
+		if err != nil {
+			s.n.log.Debug("no way for raft yet", "peer", id, "err", err)
+		} else if m := s.member.Load(); m != nil {
+			select {
+			case <-m.Attach(id, conn):
+			case <-ctx.Done():
+				conn.Close()
+			}
+		}
+		if time.Since(began) > attachPauseMax {
+			pause = attachPause
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+	}
+}
+
+const (
+	attachPause    = 50 * time.Millisecond
+	attachPauseMax = 2 * time.Second
+)
+
+// linkDown hears that a node of the region cannot be reached.
+func (s *streams) linkDown(id peer.ID) {
+	s.mu.Lock()
+	if cancel := s.links[id]; cancel != nil {
+		cancel()
+		delete(s.links, id)
+	}
+	s.mu.Unlock()
+	if m := s.member.Load(); m != nil {
+		m.PeerDown(id)
+	}
+}
+
+// region is the node's region as its member reaches it.
+type region Node
+
+var _ replication.Network = (*region)(nil)
+
+// Ask implements replication.Network.
+func (g *region) Ask(ctx context.Context, to peer.ID, question []byte) ([]byte, error) {
+	return g.net.Call(ctx, to, kindReplication, question)
+}
+
+// Dial implements replication.Network.
+func (g *region) Dial(ctx context.Context, to peer.ID) (net.Conn, error) {
+	return g.net.Dialer(layerSnapshots).Dial(ctx, to)
+}
+
+// Linked implements replication.Network.
+func (g *region) Linked() []peer.ID { return g.graph.Linked(g.self.Region) }
+
+var errNoStreams = errors.New("this node keeps no streams yet: it is still joining")
+
+// answer answers what a node of the region asks the member.
+func (s *streams) answer(ctx context.Context, from peer.ID, question []byte) ([]byte, error) {
+	m := s.member.Load()
+	if m == nil {
+		return nil, errNoStreams
+	}
+	return m.Answer(ctx, from, question), nil
+}
+
+// own makes facts of the streams that the region owns.
+func (s *streams) own(m *replication.Member) {
+	list := []string{}
+	for _, d := range m.Meta().Streams() {
+		if b, err := json.Marshal(d); err == nil {
+			list = append(list, string(b))
+		}
+	}
+	slices.Sort(list)
+	s.saying.Store(&list)
+}
+
+// news are the facts about the region's streams if they are not those of the last
+// call. Only the spreader calls it.
+func (s *streams) news() (list []string, changed bool) {
+	now := s.saying.Load()
+	if now == s.said {
+		return nil, false
+	}
+	s.said = now
+	return *now, true
+}
+
+// hear takes what a node of another region tells of that region's streams.
+func (s *streams) hear(owner peer.ID, adds, removes []string, all bool) {
+	s.mu.Lock()
+	have := s.told[owner]
+	if all || have == nil {
+		have = map[string]meta.Stream{}
+		s.told[owner] = have
+	}
+	for _, e := range removes {
+		delete(have, e)
+	}
+	for _, e := range adds {
+		var d meta.Stream
+		if err := json.Unmarshal([]byte(e), &d); err != nil {
+			s.n.log.Error("a stream of another region cannot be read", "peer", owner, "err", err)
+			continue
+		}
+		have[e] = d
+	}
+	s.mu.Unlock()
+	s.changed()
+}
+
+// foreign are the streams of other regions, each as it was defined last.
+func (s *streams) foreign() map[meta.ID]meta.Stream {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	latest := map[meta.ID]meta.Stream{}
+	for _, told := range s.told {
+		for _, d := range told {
+			if have, known := latest[d.UUID]; !known || d.Newer(have) {
+				latest[d.UUID] = d
+			}
+		}
+	}
+	return latest
+}
+
+// changed brings the routing table, the region and the mesh up to what the
+// metadata says. It does not block.
+func (s *streams) changed() {
+	select {
+	case s.n.streamsChanged <- struct{}{}:
+	default:
+	}
+}
+
+// follow does what changed asks for.
+func (s *streams) follow() {
+	for {
+		select {
+		case <-s.n.streamsChanged:
+		case <-s.n.ctx.Done():
+			return
+		}
+		m := s.member.Load()
+		if m == nil {
+			continue
+		}
+		foreign := s.foreign()
+		m.Learn(foreign)
+		s.route(m, foreign)
+		s.own(m)
+		s.n.spread.poke()
+	}
+}
+
+// keeper is how a stream's events are kept.
+type keeper struct {
+	stream     meta.Stream
+	partitions []uint32 // of this region, if it keeps the stream
+	regions    []string // that keep it instead, if not
+}
+
+// route sets the streams that keep events published at this node.
+func (s *streams) route(m *replication.Member, foreign map[meta.ID]meta.Stream) {
+	known := map[meta.ID]meta.Stream{}
+	for _, d := range m.Meta().Streams() {
+		known[d.UUID] = d
+	}
+	for id, d := range foreign {
+		known[id] = d
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, d := range known {
+		k := &keeper{stream: d}
+		if home, regions, err := meta.ParsePlacement(d.Placement); err != nil {
+			continue
+		} else if !home && len(regions) == 0 || slices.Contains(regions, s.n.self.Region) {
+			a, assigned := m.Meta().Assignment(id)
+			if !assigned {
+				delete(known, id)
+				continue
+			}
+			k.partitions = a.Partitions
+		} else {
+			k.regions = regions
+		}
+		if d.Tombstone != nil {
+			delete(known, id)
+			continue
+		}
+		if s.set[id] == d.Version+1 {
+			continue
+		}
+		f := filter.Everything()
+		if len(d.Filter) > 0 {
+			var err error
+			if f, err = filter.Parse(d.Filter); err != nil {
+				s.n.log.Error("a stream's filter cannot be read: nothing is kept in it here", "stream", d.Name, "owner", d.Owner, "err", err)
+				continue
+			}
+		}
+		s.n.table.SetStream(id.String(), d.Namespace, f, k)
+		s.set[id] = d.Version + 1
+	}
+	for id := range s.set {
+		if _, there := known[id]; !there {
+			s.n.table.SetStream(id.String(), "", filter.Filter{}, nil)
+			delete(s.set, id)
+		}
+	}
+}
