@@ -80,7 +80,7 @@ type ReplicaView struct {
 }
 
 // CreateStream makes a stream that this node's region owns, and waits until the
-// regions that keep it do, for as long as ctx lives or two seconds; those that are
+// regions that keep it do, for as long as ctx lives or ten seconds; those that are
 // not that far are Missing: what is published there until they are is not kept.
 // Errors: meta.ErrInvalid, meta.ErrExists, meta.ErrLimit, ErrNamespace,
 // replication.ErrNoLeader.
@@ -129,10 +129,13 @@ func newUUID() (id [16]byte) {
 	return id
 }
 
+// createWait is how long CreateStream waits for the regions.
+const createWait = 10 * time.Second
+
 // awaitStream waits until the regions that are to keep a stream do, and names those
 // that do not.
 func (n *Node) awaitStream(ctx context.Context, s *meta.Stream) (missing []string) {
-	ctx, cancel := context.WithTimeout(ctx, DefaultWait)
+	ctx, cancel := context.WithTimeout(ctx, createWait)
 	defer cancel()
 	var wg sync.WaitGroup
 	var mu sync.Mutex // guards missing

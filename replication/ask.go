@@ -18,7 +18,7 @@ import (
 // what belongs to it. Answers begin with a byte, too: answered, or refused before
 // a refusal. The values are part of the protocol.
 const (
-	askAdmit   = 1 // → nothing: let the asker into the metadata group
+	askAdmit   = 1 // registration → nothing: let the asker into the metadata group
 	askPropose = 2 // command → its index
 	askAppend  = 3 // partition, records → outcomes
 	askRead    = 4 // Read → Records
@@ -62,7 +62,7 @@ func (r *Member) Answer(ctx context.Context, from peer.ID, question []byte) []by
 func (r *Member) answer(ctx context.Context, from peer.ID, kind byte, body []byte) ([]byte, error) {
 	switch kind {
 	case askAdmit:
-		return nil, r.answerAdmit(ctx, from)
+		return nil, r.answerAdmit(ctx, from, append([]byte(nil), body...))
 	case askPropose:
 		index, err := r.decide(ctx, append([]byte(nil), body...))
 		if err != nil {
@@ -102,15 +102,15 @@ func (r *Member) askPropose(ctx context.Context, to peer.ID, cmd []byte) (uint64
 
 // askAdmit asks to be let into the metadata group: any node, since this one does
 // not know yet who leads it.
-func (r *Member) askAdmit(ctx context.Context) error {
+func (r *Member) askAdmit(ctx context.Context, registration []byte) error {
 	err := ErrNoLeader
 	for _, id := range r.cfg.Net.Linked() {
-		if _, err = r.ask(ctx, id, askAdmit, nil); err == nil {
+		if _, err = r.ask(ctx, id, askAdmit, registration); err == nil {
 			return nil
 		}
 		var from *asked
 		if errors.As(err, &from) && from.Leader != "" {
-			if _, err = r.ask(ctx, from.Leader, askAdmit, nil); err == nil {
+			if _, err = r.ask(ctx, from.Leader, askAdmit, registration); err == nil {
 				return nil
 			}
 		}
@@ -118,9 +118,9 @@ func (r *Member) askAdmit(ctx context.Context) error {
 	return err
 }
 
-func (r *Member) answerAdmit(ctx context.Context, from peer.ID) error {
+func (r *Member) answerAdmit(ctx context.Context, from peer.ID, registration []byte) error {
 	if r.meta.group.IsLeader() {
-		return r.admit(ctx, from)
+		return r.admit(ctx, from, registration)
 	}
 	leader, _, known := r.meta.group.Leader()
 	if !known {

@@ -230,43 +230,63 @@ func (r *Member) decide(ctx context.Context, cmd []byte) (index uint64, err erro
 	return index, err
 }
 
-// register makes this node one of the region: it has itself let into the metadata
-// group, and tells of its start. It ends when both are done.
+// register makes this node one of the region: it tells of its start, and has itself
+// let into the metadata group. It does so again when nobody has led that for long,
+// as seen from here: the region may have taken this node for gone.
 func (r *Member) register() {
-	self := multiraft.Replica{Node: r.cfg.Self.ID, Epoch: metaEpoch}
+	registered, led := false, time.Now()
 	for pause := retryPause; ; pause = min(2*pause, 4*retryPauseTo) {
-		err := r.tryRegister(self)
-		if err == nil {
-			return
+		now := time.Now()
+		if _, _, known := r.meta.group.Leader(); known && registered {
+			led = now
 		}
-		if errors.Is(err, meta.ErrClone) {
-			r.log.Error("this node's disk is an old image or a copy of another's: it takes part in nothing", "err", err)
-			return
+		if !registered || now.Sub(led) > forsaken {
+			switch err := r.tryRegister(); {
+			case err == nil:
+				registered, led = true, now
+			case errors.Is(err, meta.ErrClone):
+				r.log.Error("this node's disk is an old image or a copy of another's: it takes part in nothing", "err", err)
+				return
+			default:
+				r.log.Debug("not yet of the region", "err", err)
+			}
 		}
-		r.log.Debug("not yet of the region", "err", err)
 		if !r.sleep(r.ctx, pause) {
 			return
 		}
 	}
 }
 
-func (r *Member) tryRegister(self multiraft.Replica) error {
-	member := false
-	for _, m := range r.meta.group.Members() {
-		member = member || m.Replica == self
-	}
-	if !member {
-		if err := r.askAdmit(r.ctx); err != nil {
-			return err
-		}
-	}
-	return r.Propose(r.ctx, &meta.RegisterNode{
+// forsaken is for how long a node must not have heard of a leader of the metadata
+// before it asks to be let in again.
+const forsaken = 10 * time.Second
+
+func (r *Member) tryRegister() error {
+	ctx, cancel := context.WithTimeout(r.ctx, proposeWait)
+	defer cancel()
+	cmd, err := meta.Encode(time.Now(), &meta.RegisterNode{
 		ID: r.cfg.Self.ID, Name: r.cfg.Self.Name, Boot: r.cfg.Self.Boot, Instance: r.instance, Level: meta.Level,
 	})
+	if err != nil {
+		return err
+	}
+	if r.meta.group.IsLeader() {
+		_, err = r.decide(ctx, cmd)
+		return err
+	}
+	return r.askAdmit(ctx, cmd)
 }
 
-// admit lets a node into the metadata group. Only its leader can.
-func (r *Member) admit(ctx context.Context, id peer.ID) error {
+// admit registers a node's start and lets it into the metadata group, in that
+// order: members that are not registered are taken for gone. Only the group's
+// leader can.
+func (r *Member) admit(ctx context.Context, id peer.ID, registration []byte) error {
+	if _, err := r.decide(ctx, registration); err != nil {
+		return err
+	}
+	if _, registered := r.meta.state.Node(id); !registered {
+		return fmt.Errorf("replication: node %s has registered another", id.Short())
+	}
 	for _, m := range r.meta.group.Members() {
 		if m.Node == id {
 			return nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/multiraft"
@@ -144,8 +145,27 @@ func (r *Member) start(p *meta.Partition, rep *meta.Replica, group *journal.Grou
 	r.replicas[id] = n
 	r.mu.Unlock()
 	r.log.Info("a replica is open", "partition", p.Number, "epoch", rep.Epoch, "new", last == 0)
+	if len(first) > 0 && first[0].Node == r.cfg.Self.ID {
+		r.wg.Go(func() { r.campaign(n.part.Group()) })
+	}
 	return nil
 }
+
+// campaign has a new partition led soon: its first replica stands for election as
+// soon as the others may be there, a few times.
+func (r *Member) campaign(g *multiraft.Group) {
+	for range 4 {
+		if !r.sleep(r.ctx, campaignPause) {
+			return
+		}
+		if _, _, known := g.Leader(); known {
+			return
+		}
+		g.Campaign()
+	}
+}
+
+const campaignPause = 100 * time.Millisecond
 
 func missingFiles(err error) bool {
 	var missing *segment.MissingError

@@ -213,3 +213,16 @@ func (g *Group) change(ctx context.Context, what string, begin func(within time.
 		return fmt.Errorf("multiraft: group %s: %s: %w", g.id, what, ctx.Err())
 	}
 }
+
+// Campaign has the replica stand for election now, without waiting for a leader to
+// be missed: for a group that has just been made.
+func (g *Group) Campaign() {
+	rpc := raft.RPC{
+		Command:  g.command(g.self.Node, &message{kind: kindTimeoutNow, from: g.self.Epoch}),
+		RespChan: make(chan raft.RPCResponse, 1),
+	}
+	select {
+	case g.requests <- rpc:
+	case <-g.closing:
+	}
+}
