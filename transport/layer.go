@@ -179,7 +179,7 @@ type streamConn struct {
 	*quic.Stream
 	conn *quic.Conn
 	peer peer.ID // empty for a native client
-	shut func() // what else ends with the stream, or nil
+	shut func()  // what else ends with the stream, or nil
 }
 
 func (s *streamConn) Peer() peer.ID        { return s.peer }
