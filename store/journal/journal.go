@@ -27,7 +27,8 @@ type Config struct {
 	// Mesh and Node say whose the journal is: at most 128 bytes each. A
 	// directory of another mesh or node is refused.
 	Mesh, Node string
-	// SegmentBytes is the size of a file, from 16 KiB to 1 GiB. Default 64 MiB.
+	// SegmentBytes is the size of a file, from 16 KiB to 1 GiB; the first ones are
+	// smaller. Default 64 MiB.
 	SegmentBytes int64
 	// CacheBytes is how much of what was written last is kept in memory, to be
 	// read from there. Default 8 MiB; negative for none.

@@ -45,6 +45,14 @@ func (j *Journal) adopt(seg *segment, limit int64) {
 	})
 }
 
+// firstBytes is the size of a journal's first file, so that a node with little to
+// keep takes little room; each later one is twice as large, up to SegmentBytes.
+const firstBytes = 1 << 20
+
+func (j *Journal) segmentBytes(sequence uint64) int64 {
+	return min(j.cfg.SegmentBytes, firstBytes<<min(sequence-1, 10))
+}
+
 // create makes a segment that begins with the state of every group, with room
 // for size bytes after that. Nothing of it remains if there is no room.
 func (j *Journal) create(sequence uint64, before, size int64) (seg *segment, limit int64, err error) {
@@ -57,7 +65,7 @@ func (j *Journal) create(sequence uint64, before, size int64) (seg *segment, lim
 		before: before, mesh: j.cfg.Mesh, node: j.cfg.Node,
 	}
 	round := j.checkpoint()
-	h.allocated = toSector(max(j.cfg.SegmentBytes, headersSize+int64(len(round))+size+marksSize))
+	h.allocated = toSector(max(j.segmentBytes(sequence), headersSize+int64(len(round))+size+marksSize))
 	b := append(h.put(nil), round...)
 
 	name := fileName(sequence)
