@@ -132,23 +132,25 @@ func (o *outbox) run() {
 		if len(calls) == 0 {
 			return
 		}
+		var sent []*appendCall // whoever waits no more is not served
 		var records []partition.Record
 		for _, c := range calls {
-			if c.ctx.Err() == nil {
-				records = append(records, c.records...)
+			if err := c.ctx.Err(); err != nil {
+				c.done(nil, fmt.Errorf("%w: %w", ErrNoLeader, err))
+				continue
 			}
+			sent = append(sent, c)
+			records = append(records, c.records...)
 		}
 		results, err := o.insist(records)
-		for _, c := range calls {
-			switch {
-			case err != nil:
+		for _, c := range sent {
+			if err != nil {
 				c.done(nil, err)
-			case len(results) < len(c.records):
-				c.done(nil, fmt.Errorf("%w: it took too long", ErrNoLeader))
-			default:
-				c.done(results[:len(c.records):len(c.records)], nil)
-				results = results[len(c.records):]
+				continue
 			}
+			n := len(c.records)
+			c.done(results[:n:n], nil)
+			results = results[n:]
 		}
 	}
 }
@@ -277,7 +279,7 @@ func encodeAppend(number uint32, records []partition.Record) []byte {
 
 func decodeAppend(b []byte) (number uint32, records []partition.Record, err error) {
 	f := fields{b: b}
-	number = uint32(f.number(1 << 32))
+	number = uint32(f.number(1<<32 - 1))
 	for n := f.number(uint64(len(b))); n > 0 && !f.bad; n-- {
 		var rec partition.Record
 		f.read(rec.Log[:])

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -163,6 +165,13 @@ func (p *Partition) config(id LogID, birth uint64) segment.Config {
 }
 
 func dirName(id LogID, birth uint64) string { return fmt.Sprintf("%s-%d", id, birth) }
+
+// birthOf is the birth that a name of dirName ends with.
+func birthOf(dir string) (birth uint64, ok bool) {
+	_, digits, _ := strings.Cut(dir, "-")
+	birth, err := strconv.ParseUint(digits, 10, 64)
+	return birth, err == nil
+}
 
 // open opens a log that is new here.
 func (p *Partition) open(k kept) (*Log, error) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -296,6 +297,34 @@ func TestANewReplicaFetchesWhatItHasNot(t *testing.T) {
 		c.start(lost)
 		if n := len(c.same(orders)); n != 8100 {
 			t.Errorf("%d records after a crash", n)
+		}
+	})
+}
+
+// What is removed after a snapshot is not what Apply makes at that moment.
+func TestALogThatIsBeingMadeIsNotSwept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		_, p := c.leader()
+		if _, err := p.Append(t.Context(), records(orders, 0, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Drop(t.Context(), orders); err != nil {
+			t.Fatal(err)
+		}
+		dropped, made := p.config(orders, 0).Dir, p.config(payments, 1).Dir
+		if err := p.cfg.FS.MkdirAll(made); err != nil { // as far as Apply may have come
+			t.Fatal(err)
+		}
+		if err := p.Group().Snapshot(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.sweep(); err != nil {
+			t.Fatal(err)
+		}
+		names, err := p.cfg.FS.List(p.dir())
+		if err != nil || len(names) != 1 || names[0] != filepath.Base(made) {
+			t.Errorf("%v: %v, want %s and not %s", err, names, made, dropped)
 		}
 	})
 }

@@ -119,7 +119,8 @@ func (s *snapshot) Release() {
 }
 
 // sweep removes the files that the snapshot on the disk does not need: of what
-// was trimmed, and of logs that were dropped.
+// was trimmed, and of logs that were dropped. Logs born since are let alone, since
+// Apply may be making one, and prepare fetching one, at this moment.
 func (p *Partition) sweep() error {
 	_, data := p.snaps.Latest()
 	if data == nil {
@@ -143,7 +144,7 @@ func (p *Partition) sweep() error {
 	names, err := p.cfg.FS.List(p.dir())
 	errs = append(errs, err)
 	for _, name := range names {
-		if !needed[name] {
+		if birth, is := birthOf(name); is && birth < kept.births && !needed[name] {
 			errs = append(errs, store.RemoveAll(p.cfg.FS, filepath.Join(p.dir(), name)))
 		}
 	}
