@@ -5,12 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
-	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/multiraft"
 	"github.com/skeinmesh/skein/replication/partition"
+	"github.com/skeinmesh/skein/store"
 	"github.com/skeinmesh/skein/transport/peer"
 )
 
@@ -18,6 +19,7 @@ const (
 	appendRecords = 1024      // that go to a leader at once
 	appendBytes   = 512 << 10 // unless the only record is larger
 	appendWait    = 10 * time.Second
+	fullWait      = 3 * time.Second // for another leader, when the disk of this one is full
 	// MaxQueued is how many bytes of records may wait for one partition.
 	MaxQueued = partition.MaxQueued
 )
@@ -47,7 +49,7 @@ func recordSize(rec *partition.Record) int { return len(rec.Data) + 96 }
 // outcomes, one for each. It looks for the leader, and tries again when there is
 // none or it is lost: what an attempt kept whose answer was lost counts as a
 // duplicate then, unless its log has no window. The error says that
-// nothing is kept (ErrNoLeader, partition.ErrBusy), or, with multiraft.ErrUnknown,
+// nothing is kept (ErrNoLeader, partition.ErrBusy, store.ErrFull), or, with multiraft.ErrUnknown,
 // that nobody knows.
 func (r *Member) Append(ctx context.Context, number uint32, records []partition.Record) ([]partition.Appended, error) {
 	type outcome struct {
@@ -90,15 +92,12 @@ func (o *outbox) put(c *appendCall) error {
 	if o.bytes > 0 && o.bytes+size > MaxQueued {
 		return partition.ErrBusy
 	}
-	if o.r.ctx.Err() != nil {
+	if !o.running && !o.r.begin(o.run) {
 		return partition.ErrClosed
 	}
+	o.running = true
 	o.bytes += size
 	o.calls = append(o.calls, c)
-	if !o.running {
-		o.running = true
-		o.r.wg.Go(o.run)
-	}
 	return nil
 }
 
@@ -167,6 +166,7 @@ func (o *outbox) insist(records []partition.Record) ([]partition.Appended, error
 		safe = safe && records[i].Key != (partition.Key{}) && records[i].Window.Events > 0
 	}
 	var unknown error
+	began := time.Now()
 	for pause := retryPause / 10; ; pause = min(2*pause, retryPauseTo) {
 		results, err := o.r.appendOnce(ctx, o.number, records)
 		switch {
@@ -177,7 +177,7 @@ func (o *outbox) insist(records []partition.Record) ([]partition.Appended, error
 			if !safe {
 				return nil, unknown
 			}
-		case errors.Is(err, partition.ErrBusy):
+		case errors.Is(err, partition.ErrBusy), errors.Is(err, store.ErrFull) && time.Since(began) > fullWait:
 			if unknown != nil {
 				return nil, unknown
 			}
@@ -194,7 +194,7 @@ func (o *outbox) insist(records []partition.Record) ([]partition.Appended, error
 
 // nothingKept reports whether an error says that no record was kept.
 func nothingKept(err error) bool {
-	for _, is := range []error{multiraft.ErrNotLeader, multiraft.ErrUnwell, partition.ErrBusy, partition.ErrClosed, ErrNoLeader, ErrElsewhere} {
+	for _, is := range []error{multiraft.ErrNotLeader, multiraft.ErrUnwell, partition.ErrBusy, partition.ErrClosed, ErrNoLeader, ErrElsewhere, store.ErrFull} {
 		if errors.Is(err, is) && !errors.Is(err, multiraft.ErrUnknown) {
 			return true
 		}
@@ -205,6 +205,9 @@ func nothingKept(err error) bool {
 // appendOnce appends through whoever leads the partition, as far as is known.
 func (r *Member) appendOnce(ctx context.Context, number uint32, records []partition.Record) ([]partition.Appended, error) {
 	if p, err := r.local(number); err == nil && p.Group().IsLeader() {
+		if err := r.room(); err != nil {
+			return nil, err
+		}
 		return p.Append(ctx, records)
 	}
 	leader := r.leaderOf(number)
@@ -233,27 +236,14 @@ func (r *Member) noteLeader(number uint32, leader peer.ID) {
 	r.leaders[number] = leader
 }
 
-// anyReplica is a node that has a replica of a partition and can be reached, of
-// which one may know who leads it; a different one each time.
+// anyReplica is another node that has a replica of a partition and can be reached,
+// of which one may know who leads it; a different one each time.
 func (r *Member) anyReplica(number uint32) peer.ID {
-	for _, p := range r.meta.state.Partitions() {
-		if p.Number != number {
-			continue
-		}
-		linked := r.cfg.Net.Linked()
-		var able []peer.ID
-		for _, rep := range p.Replicas {
-			for _, id := range linked {
-				if rep.Node == id && rep.Role == meta.Voter {
-					able = append(able, id)
-				}
-			}
-		}
-		if len(able) > 0 {
-			return able[r.turn.Add(1)%uint64(len(able))]
-		}
+	able := slices.DeleteFunc(r.able(number), func(id peer.ID) bool { return id == r.cfg.Self.ID })
+	if len(able) == 0 {
+		return ""
 	}
-	return ""
+	return able[r.turn.Add(1)%uint64(len(able))]
 }
 
 // encodeAppend makes a question of records: partition, then as in an entry of the
@@ -298,6 +288,9 @@ func (r *Member) answerAppend(ctx context.Context, body []byte) ([]byte, error) 
 	}
 	p, err := r.local(number)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.room(); err != nil && p.Group().IsLeader() {
 		return nil, err
 	}
 	results, err := p.Append(ctx, records)

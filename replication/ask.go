@@ -18,13 +18,15 @@ import (
 // what belongs to it. Answers begin with a byte, too: answered, or refused before
 // a refusal. The values are part of the protocol.
 const (
-	askAdmit   = 1 // registration → nothing: let the asker into the metadata group
+	askAdmit   = 1 // start → nothing: let the asker into the metadata group
 	askPropose = 2 // command → its index
 	askAppend  = 3 // partition, records → outcomes
 	askRead    = 4 // Read → Records
 	askChunk   = 5 // chunk → bytes of a file
 	askStatus  = 6 // partition → Status
 	askTrim    = 7 // trim → nothing
+	askVouch   = 8 // start → nothing: no later start of the asker is known
+	askLead    = 9 // → nothing: the node may be handed the lead of something
 
 	answered = 0
 	refused  = 1
@@ -52,7 +54,10 @@ func (r *Member) Answer(ctx context.Context, from peer.ID, question []byte) []by
 	if len(question) == 0 {
 		return encode(errors.New("replication: an empty question"))
 	}
-	answer, err := r.answer(ctx, from, question[0], question[1:])
+	answer, err := []byte(nil), r.Fenced()
+	if err == nil {
+		answer, err = r.answer(ctx, from, question[0], question[1:])
+	}
 	if err != nil {
 		return encode(err)
 	}
@@ -62,7 +67,11 @@ func (r *Member) Answer(ctx context.Context, from peer.ID, question []byte) []by
 func (r *Member) answer(ctx context.Context, from peer.ID, kind byte, body []byte) ([]byte, error) {
 	switch kind {
 	case askAdmit:
-		return nil, r.answerAdmit(ctx, from, append([]byte(nil), body...))
+		return nil, r.answerAdmit(ctx, from, body)
+	case askLead:
+		return nil, r.mayLead()
+	case askVouch:
+		return nil, r.answerVouch(from, body)
 	case askPropose:
 		index, err := r.decide(ctx, append([]byte(nil), body...))
 		if err != nil {
@@ -98,35 +107,6 @@ func (r *Member) askPropose(ctx context.Context, to peer.ID, cmd []byte) (uint64
 		return 0, errors.New("replication: a malformed answer")
 	}
 	return index, nil
-}
-
-// askAdmit asks to be let into the metadata group: any node, since this one does
-// not know yet who leads it.
-func (r *Member) askAdmit(ctx context.Context, registration []byte) error {
-	err := ErrNoLeader
-	for _, id := range r.cfg.Net.Linked() {
-		if _, err = r.ask(ctx, id, askAdmit, registration); err == nil {
-			return nil
-		}
-		var from *asked
-		if errors.As(err, &from) && from.Leader != "" {
-			if _, err = r.ask(ctx, from.Leader, askAdmit, registration); err == nil {
-				return nil
-			}
-		}
-	}
-	return err
-}
-
-func (r *Member) answerAdmit(ctx context.Context, from peer.ID, registration []byte) error {
-	if r.meta.group.IsLeader() {
-		return r.admit(ctx, from, registration)
-	}
-	leader, _, known := r.meta.group.Leader()
-	if !known {
-		return ErrNoLeader
-	}
-	return &ledElsewhere{leader.Node}
 }
 
 // chunk asks for a part of a file.

@@ -52,8 +52,8 @@ func (r *Member) advance(g *multiraft.Group, p *meta.Partition) {
 		done = err == nil
 	case meta.Remove:
 		if remove == g.Self() { // another leader removes this one
-			r.handOver(ctx, g)
-			return
+			err = r.handOver(ctx, g)
+			break
 		}
 		err = g.RemoveServer(ctx, remove)
 		done = err == nil
@@ -90,15 +90,6 @@ func caughtUp(g *multiraft.Group, r multiraft.Replica) bool {
 	return false
 }
 
-// handOver gives leadership to any other voter.
-func (r *Member) handOver(ctx context.Context, g *multiraft.Group) {
-	for _, m := range g.Members() {
-		if m.Voter && m.Replica != g.Self() && g.TransferLeadership(ctx, m.Replica) == nil {
-			return
-		}
-	}
-}
-
 // balance hands over what this node leads and others should.
 func (r *Member) balance() {
 	for _, t := range placement.Leaders(r.meta.state.View(r.seen())) {
@@ -113,7 +104,7 @@ func (r *Member) balance() {
 		ctx, cancel := context.WithTimeout(r.ctx, 2*time.Second)
 		for _, rep := range p.Replicas {
 			if rep.Node == t.To {
-				if err := g.TransferLeadership(ctx, raftReplica(rep.ReplicaID)); err != nil {
+				if err := r.handTo(ctx, g, raftReplica(rep.ReplicaID)); err != nil {
 					r.log.Debug("a partition was not handed over", "partition", p.Number, "to", t.To, "err", err)
 				}
 			}

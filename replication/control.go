@@ -17,15 +17,21 @@ func (r *Member) steer() {
 	t := time.NewTicker(controlEvery)
 	defer t.Stop()
 	var tended time.Time
-	for {
-		r.reconcile()
+	for r.Fenced() == nil {
+		if r.registered.Load() {
+			r.reconcile()
+		}
 		if r.meta.group.IsLeader() {
 			r.control()
 		}
+		r.stepAside()
 		r.change()
 		if now := time.Now(); now.Sub(tended) >= tendEvery {
 			tended = now
 			r.tend()
+			if r.registered.Load() {
+				r.leftovers()
+			}
 		}
 		select {
 		case <-t.C:
@@ -36,15 +42,30 @@ func (r *Member) steer() {
 	}
 }
 
+// silentFor is how long a node follows the metadata no more before its leader
+// counts it as down.
+const silentFor = 10 * time.Second
+
 // seen is what this node sees of the region's others.
 func (r *Member) seen() meta.Seen {
 	now := time.Now()
+	heard := map[peer.ID]time.Time{}
+	if r.meta.group.IsLeader() {
+		for _, f := range r.meta.group.Stats().Follower {
+			heard[f.Node] = f.Heard
+		}
+	}
 	return meta.Seen{
 		Node: func(id peer.ID) (bool, time.Duration) {
 			if id == r.cfg.Self.ID {
 				return true, 0
 			}
-			return r.reach.of(id, now)
+			alive, down := r.reach.of(id, now)
+			// A node whose disk has failed can be reached and follows nothing.
+			if at := heard[id]; alive && !at.IsZero() && now.Sub(at) > silentFor {
+				return false, now.Sub(at)
+			}
+			return alive, down
 		},
 		Leader: func(id meta.ID) peer.ID {
 			p, _ := r.meta.state.Partition(id)
@@ -83,12 +104,14 @@ func (r *Member) command(c meta.Command) error {
 // voters sees to it that the metadata has the voters it should.
 func (r *Member) voters() {
 	stats := r.meta.group.Stats()
-	ready := map[multiraft.Replica]bool{{Node: r.cfg.Self.ID, Epoch: metaEpoch}: true}
+	ready := map[multiraft.Replica]bool{r.meta.group.Self(): true}
 	for _, f := range stats.Follower {
 		ready[f.Replica] = f.Matched+readyLag >= stats.Commit && time.Since(f.Heard) < readyWithin
 	}
 	var members []placement.Member
+	epochs := map[peer.ID]uint64{}
 	for _, m := range r.meta.group.Members() {
+		epochs[m.Node] = m.Epoch
 		members = append(members, placement.Member{ID: m.Node, Voter: m.Voter, Ready: ready[m.Replica]})
 	}
 	step, due := placement.Voters(r.meta.state.View(r.seen()).Nodes, members)
@@ -97,14 +120,16 @@ func (r *Member) voters() {
 	}
 	ctx, cancel := context.WithTimeout(r.ctx, 5*time.Second)
 	defer cancel()
-	replica := multiraft.Replica{Node: step.Node, Epoch: metaEpoch}
+	replica := multiraft.Replica{Node: step.Node, Epoch: epochs[step.Node]}
 	var err error
-	switch step.Act {
-	case placement.Promote:
+	switch {
+	case step.Act != placement.Promote && step.Node == r.cfg.Self.ID:
+		err = r.handOver(ctx, r.meta.group) // the next leader does it
+	case step.Act == placement.Promote:
 		err = r.meta.group.AddVoter(ctx, replica)
-	case placement.Drop:
+	case step.Act == placement.Drop:
 		err = r.meta.group.RemoveServer(ctx, replica)
-	case placement.Demote:
+	case step.Act == placement.Demote:
 		if err = r.meta.group.RemoveServer(ctx, replica); err == nil {
 			err = r.meta.group.AddNonvoter(ctx, replica)
 		}

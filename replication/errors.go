@@ -41,19 +41,30 @@ func (e *TrimmedError) Error() string { return "it has been trimmed" }
 // Unwrap makes every TrimmedError a segment.ErrTrimmed.
 func (e *TrimmedError) Unwrap() error { return segment.ErrTrimmed }
 
-// kinds are the errors that are the same on both sides.
-func kinds() map[string]error {
-	return map[string]error{
-		"not leader": multiraft.ErrNotLeader,
-		"unknown":    multiraft.ErrUnknown,
-		"unwell":     multiraft.ErrUnwell,
-		"busy":       partition.ErrBusy,
-		"closed":     partition.ErrClosed,
-		"gone":       partition.ErrGone,
-		"no leader":  ErrNoLeader,
-		"ahead":      segment.ErrAhead,
-		"full":       store.ErrFull,
-		"elsewhere":  ErrElsewhere,
+// kind is an error that is the same on both sides.
+type kind struct {
+	code string
+	is   error
+}
+
+// kinds are in the order in which they count: what may be kept and may be not is
+// unknown, whatever else it is.
+func kinds() []kind {
+	return []kind{
+		{"unknown", multiraft.ErrUnknown},
+		{"not leader", multiraft.ErrNotLeader},
+		{"full", store.ErrFull},
+		{"unwell", multiraft.ErrUnwell},
+		{"busy", partition.ErrBusy},
+		{"closed", partition.ErrClosed},
+		{"gone", partition.ErrGone},
+		{"no leader", ErrNoLeader},
+		{"ahead", segment.ErrAhead},
+		{"no file", segment.ErrNoFile},
+		{"elsewhere", ErrElsewhere},
+		{"corrupt", store.ErrCorrupt},
+		{"unreadable", errAt},
+		{"store closed", store.ErrClosed},
 	}
 }
 
@@ -79,9 +90,9 @@ func encode(err error) []byte {
 	if code := meta.Code(err); code != "" && r.Code == "" {
 		r.Code = "meta " + code
 	}
-	for code, is := range kinds() {
-		if r.Code == "" && errors.Is(err, is) {
-			r.Code = code
+	for _, k := range kinds() {
+		if r.Code == "" && errors.Is(err, k.is) {
+			r.Code = k.code
 		}
 	}
 	b, _ := json.Marshal(r)
@@ -100,7 +111,11 @@ func decode(b []byte) error {
 	case e.Code == "trimmed":
 		e.is = &TrimmedError{Start: e.Start}
 	default:
-		e.is = kinds()[e.Code]
+		for _, k := range kinds() {
+			if k.code == e.Code {
+				e.is = k.is
+			}
+		}
 	}
 	return e
 }

@@ -50,6 +50,11 @@ type Config struct {
 	// SegmentBytes is the size of files of logs, the same on all nodes of the
 	// region. Default segment.DefaultFileBytes.
 	SegmentBytes int64
+	// JournalBytes is the size of the journal's files. Default 64 MiB.
+	JournalBytes int64
+	// ScrubRate is how many bytes a second are read to find out whether logs are
+	// still on the disk as they were written. Default 8 MiB.
+	ScrubRate int64
 	// Changed is called when the region's metadata has changed. It must not block.
 	Changed func()
 	Log     *slog.Logger // default: nothing is logged
@@ -79,11 +84,22 @@ type Member struct {
 	reach    reach
 	turn     atomic.Uint64 // whose it is to be asked
 
+	suspects chan struct{} // holds a token when somebody has read what is damaged
+	disk     diskLevel
+
+	trusted    atomic.Bool // others say that no later start of this node is known
+	registered atomic.Bool // the region knows of this start
+
 	mu       sync.Mutex // guards the fields below
 	replicas map[multiraft.GroupID]*replica
 	outboxes map[uint32]*outbox
 	leaders  map[uint32]peer.ID      // of partitions, as others said
 	foreign  map[meta.ID]meta.Stream // of other regions
+	closed   bool
+	fenced   error // why the node takes part in nothing
+	failure  error // of the disk
+	// condemned are replicas that are damaged and must not be opened again.
+	condemned map[journal.ID]error
 }
 
 // Open opens what the node keeps for its region, and takes part in it from then
@@ -98,12 +114,16 @@ func Open(cfg Config) (_ *Member, err error) {
 	if cfg.Replicas <= 0 {
 		cfg.Replicas = defaultReplicas
 	}
+	if cfg.ScrubRate <= 0 {
+		cfg.ScrubRate = defaultScrubRate
+	}
 	if cfg.Changed == nil {
 		cfg.Changed = func() {}
 	}
 	r := &Member{
 		cfg: cfg, log: cfg.Log, instance: newID(), wake: make(chan struct{}, 1),
 		replicas: map[multiraft.GroupID]*replica{}, outboxes: map[uint32]*outbox{}, leaders: map[uint32]peer.ID{},
+		condemned: map[journal.ID]error{}, suspects: make(chan struct{}, 1),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.reach.seen = map[peer.ID]time.Time{}
@@ -118,14 +138,14 @@ func Open(cfg Config) (_ *Member, err error) {
 	}
 	r.journal, err = journal.Open(journal.Config{
 		FS: cfg.FS, Dir: filepath.Join(cfg.Dir, "journal"), Mesh: cfg.Mesh, Node: string(cfg.Self.ID),
-		HoldSegments: heldSegments, OnHeldBack: r.heldBack,
+		SegmentBytes: cfg.JournalBytes, HoldSegments: heldSegments, OnHeldBack: r.heldBack,
 	})
 	if err != nil {
 		return nil, err
 	}
 	r.files = segment.NewFiles(cfg.FS, openFiles)
 	r.host, err = multiraft.Open(multiraft.Config{
-		Node: cfg.Self.ID, Dial: cfg.Net.Dial, Health: r.health, Log: cfg.Log,
+		Node: cfg.Self.ID, Dial: cfg.Net.Dial, Health: r.Health, Log: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
@@ -135,21 +155,25 @@ func Open(cfg Config) (_ *Member, err error) {
 	}
 	r.wg.Go(r.register)
 	r.wg.Go(r.steer)
+	r.wg.Go(r.scrub)
+	r.wg.Go(r.watchDisk)
 	return r, nil
 }
 
 // Close leaves the groups to the others and returns when nothing of the region
-// runs here any more. What was proposed gets its outcome first.
+// runs here any more. Whether what was on its way is kept is unknown.
 func (r *Member) Close() error {
 	r.cancel()
-	err := r.close()
-	r.wg.Wait()
-	return err
+	return r.close()
 }
 
-// close ends in the opposite order of Open: replicas use the host, which uses the
-// journal.
+// close ends in the opposite order of Open: whoever opens replicas goes first,
+// then the replicas, which use the host, which uses the journal.
 func (r *Member) close() error {
+	r.mu.Lock()
+	r.closed = true
+	r.mu.Unlock()
+	r.wg.Wait()
 	var errs []error
 	r.mu.Lock()
 	replicas := r.replicas
@@ -169,26 +193,10 @@ func (r *Member) close() error {
 	if r.host != nil {
 		errs = append(errs, r.host.Close())
 	}
-	r.wg.Wait()
 	if r.journal != nil {
 		errs = append(errs, r.journal.Close())
 	}
 	return errors.Join(errs...)
-}
-
-// hung is how long a write may wait for the disk before the node takes itself for
-// unwell.
-const hung = 3 * time.Second
-
-// health says why this node should lead nothing now.
-func (r *Member) health() error {
-	if err := r.journal.Err(); err != nil {
-		return err
-	}
-	if d := r.journal.Pending(); d > hung {
-		return fmt.Errorf("the disk has not answered for %v", d.Round(time.Second))
-	}
-	return nil
 }
 
 // heldBack has groups keep a snapshot whose entries hold the journal's oldest file
@@ -200,7 +208,7 @@ func (r *Member) heldBack(groups []journal.ID) {
 	}
 	for _, g := range r.host.Groups() {
 		self := g.Self()
-		if !held[journal.ID(g.ID())] && !held[journalID(g.ID(), self.Epoch)] {
+		if !held[journalID(g.ID(), self.Epoch)] {
 			continue
 		}
 		if err := g.Snapshot(r.ctx); err != nil && r.ctx.Err() == nil {
@@ -229,6 +237,16 @@ func (r *Member) ServeBulk(from peer.ID, conn net.Conn) {
 	if err := r.host.ServeBulk(from, conn); err != nil && r.ctx.Err() == nil {
 		r.log.Warn("a snapshot was not taken over", "from", from, "err", err)
 	}
+}
+
+// begin runs f beside the others unless the region is left already.
+func (r *Member) begin(f func()) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.wg.Go(f)
+	}
+	return !r.closed
 }
 
 // poke has the controller look.

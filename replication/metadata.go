@@ -8,24 +8,23 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/multiraft"
+	"github.com/skeinmesh/skein/store"
 	"github.com/skeinmesh/skein/store/journal"
-	"github.com/skeinmesh/skein/transport/peer"
 )
-
-// metaEpoch is that of all replicas of metadata groups: a node whose disk is lost
-// is another node.
-const metaEpoch = 1
 
 // metadata is this node's replica of the region's metadata group. Every node of
 // the region has one; three or five of them vote.
 type metadata struct {
 	state *meta.State
 	group *multiraft.Group
+	log   store.Log
 	// changed is called after each change.
 	changed func()
 
@@ -45,14 +44,59 @@ func newID() (id meta.ID) {
 	return id
 }
 
-// openMetadata opens the replica. The founder begins the group with itself alone;
-// all others wait to be let in.
-func openMetadata(r *Member) (m *metadata, err error) {
-	dir := filepath.Join(r.cfg.Dir, "meta")
-	if err := r.cfg.FS.MkdirAll(dir); err != nil {
+// openMetadata opens the replica that this node has, or begins one. The founder
+// begins the group with itself alone; all others wait to be let in. A replica
+// that has lost something never votes again: this start begins another, under
+// its own number as the epoch, and what is left of the old one stays until the
+// region has let the new one in.
+func openMetadata(r *Member) (*metadata, error) {
+	if err := r.cfg.FS.MkdirAll(r.metaDir()); err != nil {
 		return nil, err
 	}
-	m = &metadata{state: meta.New(r.cfg.Self.Region), moved: make(chan struct{})}
+	epochs, err := r.metaEpochs()
+	if err != nil {
+		return nil, err
+	}
+	epoch := r.cfg.Self.Boot
+	if n := len(epochs); n > 0 {
+		m, err := startMetadata(r, epochs[n-1], nil)
+		if err == nil || !errors.Is(err, store.ErrCorrupt) {
+			return m, err
+		}
+		r.log.Error("what this node knew of its region's metadata is damaged or gone: it begins anew", "epoch", epochs[n-1], "err", err)
+		return startMetadata(r, max(epoch, epochs[n-1]+1), nil)
+	}
+	var first []multiraft.Replica
+	if r.cfg.Found {
+		first = []multiraft.Replica{{Node: r.cfg.Self.ID, Epoch: epoch}}
+	}
+	return startMetadata(r, epoch, first)
+}
+
+func (r *Member) metaDir() string { return filepath.Join(r.cfg.Dir, "meta") }
+
+// metaEpochs are those under which this node has begun replicas of the metadata.
+func (r *Member) metaEpochs() (epochs []uint64, err error) {
+	names, err := r.cfg.FS.List(r.metaDir())
+	for _, name := range names {
+		if n, err := strconv.ParseUint(name, 10, 64); err == nil {
+			epochs = append(epochs, n)
+		}
+	}
+	slices.Sort(epochs)
+	return epochs, err
+}
+
+// startMetadata starts a replica under an epoch. The error is store.ErrCorrupt if
+// it had begun and has lost something since.
+func startMetadata(r *Member, epoch uint64, first []multiraft.Replica) (m *metadata, err error) {
+	id := metaGroup(r.cfg.Mesh, r.cfg.Self.Region)
+	group := r.journal.Group(journalID(id, epoch))
+	dir := filepath.Join(r.metaDir(), strconv.FormatUint(epoch, 10))
+	if err := beginMetadata(r.cfg.FS, dir, group); err != nil {
+		return nil, fmt.Errorf("metadata of region %s: %w", r.cfg.Self.Region, err)
+	}
+	m = &metadata{state: meta.New(r.cfg.Self.Region), log: group, moved: make(chan struct{})}
 	m.changed = func() {
 		r.poke()
 		r.cfg.Changed()
@@ -61,21 +105,41 @@ func openMetadata(r *Member) (m *metadata, err error) {
 	if err != nil {
 		return nil, err
 	}
-	var first []multiraft.Replica
-	if r.cfg.Found {
-		first = []multiraft.Replica{{Node: r.cfg.Self.ID, Epoch: metaEpoch}}
-	}
 	m.group, err = r.host.Start(multiraft.GroupConfig{
-		ID: metaGroup(r.cfg.Mesh, r.cfg.Self.Region), Epoch: metaEpoch,
-		Store: r.journal.Group(journal.ID(metaGroup(r.cfg.Mesh, r.cfg.Self.Region))), Snapshots: snaps, FSM: (*metaMachine)(m), Bootstrap: first,
+		ID: id, Epoch: epoch, Store: group, Snapshots: snaps, FSM: (*metaMachine)(m), Bootstrap: first,
 		SnapshotThreshold: 4096, TrailingLogs: 1024,
-		OnLeader:  func(multiraft.Replica, uint64) { r.poke() },
-		OnFailure: func(err error) { r.log.Error("the region's metadata cannot be kept here any more", "err", err) },
+		OnLeader: func(multiraft.Replica, uint64) { r.poke() },
+		OnFailure: func(err error) {
+			r.log.Error("the region's metadata cannot be kept here until this node starts again", "err", err)
+		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("metadata of region %s: %w", r.cfg.Self.Region, err)
 	}
 	return m, nil
+}
+
+// beginMetadata notes in the journal, and then by a directory, that a replica has
+// begun: one that the directory tells of and the journal does not know has lost
+// its memory.
+func beginMetadata(fs store.FS, dir string, group *journal.Group) error {
+	if err := group.Err(); err != nil {
+		return err
+	}
+	_, err := group.Value(begun)
+	there, listErr := fs.List(filepath.Dir(dir))
+	switch {
+	case listErr != nil:
+		return listErr
+	case errors.Is(err, store.ErrNotFound) && slices.Contains(there, filepath.Base(dir)):
+		return fmt.Errorf("the journal does not know the replica of %s: %w", dir, store.ErrCorrupt)
+	case errors.Is(err, store.ErrNotFound):
+		err = group.SetValues(store.Value{Key: begun, Data: []byte{1}})
+	}
+	if err != nil {
+		return err
+	}
+	return fs.MkdirAll(dir)
 }
 
 // metaMachine is the metadata as its group sees it.
@@ -228,69 +292,4 @@ func (r *Member) decide(ctx context.Context, cmd []byte) (index uint64, err erro
 		err = refused
 	}
 	return index, err
-}
-
-// register makes this node one of the region: it tells of its start, and has itself
-// let into the metadata group. It does so again when nobody has led that for long,
-// as seen from here: the region may have taken this node for gone.
-func (r *Member) register() {
-	registered, led := false, time.Now()
-	for pause := retryPause; ; pause = min(2*pause, 4*retryPauseTo) {
-		now := time.Now()
-		if _, _, known := r.meta.group.Leader(); known && registered {
-			led = now
-		}
-		if !registered || now.Sub(led) > forsaken {
-			switch err := r.tryRegister(); {
-			case err == nil:
-				registered, led = true, now
-			case errors.Is(err, meta.ErrClone):
-				r.log.Error("this node's disk is an old image or a copy of another's: it takes part in nothing", "err", err)
-				return
-			default:
-				r.log.Debug("not yet of the region", "err", err)
-			}
-		}
-		if !r.sleep(r.ctx, pause) {
-			return
-		}
-	}
-}
-
-// forsaken is for how long a node must not have heard of a leader of the metadata
-// before it asks to be let in again.
-const forsaken = 10 * time.Second
-
-func (r *Member) tryRegister() error {
-	ctx, cancel := context.WithTimeout(r.ctx, proposeWait)
-	defer cancel()
-	cmd, err := meta.Encode(time.Now(), &meta.RegisterNode{
-		ID: r.cfg.Self.ID, Name: r.cfg.Self.Name, Boot: r.cfg.Self.Boot, Instance: r.instance, Level: meta.Level,
-	})
-	if err != nil {
-		return err
-	}
-	if r.meta.group.IsLeader() {
-		_, err = r.decide(ctx, cmd)
-		return err
-	}
-	return r.askAdmit(ctx, cmd)
-}
-
-// admit registers a node's start and lets it into the metadata group, in that
-// order: members that are not registered are taken for gone. Only the group's
-// leader can.
-func (r *Member) admit(ctx context.Context, id peer.ID, registration []byte) error {
-	if _, err := r.decide(ctx, registration); err != nil {
-		return err
-	}
-	if _, registered := r.meta.state.Node(id); !registered {
-		return fmt.Errorf("replication: node %s has registered another", id.Short())
-	}
-	for _, m := range r.meta.group.Members() {
-		if m.Node == id {
-			return nil
-		}
-	}
-	return r.meta.group.AddNonvoter(ctx, multiraft.Replica{Node: id, Epoch: metaEpoch})
 }

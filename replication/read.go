@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/skeinmesh/skein/replication/meta"
@@ -61,53 +62,110 @@ const (
 )
 
 // Read reads from a replica of the partition in this region: this node's, or
-// another's. A log that nothing was appended to is empty. The error is a
-// *TrimmedError if the log begins later than asked for.
+// another's if that one is damaged, behind or not there. A log that nothing was
+// appended to is empty. The error is a *TrimmedError if the log begins later than
+// asked for, and segment.ErrAhead if it ends before.
 func (r *Member) Read(ctx context.Context, q Read) (Records, error) {
 	q.Wait = min(q.Wait, maxWait)
-	if p, err := r.local(q.Partition); err == nil {
-		return readLog(ctx, p, &q)
-	}
 	body, err := json.Marshal(q)
 	if err != nil {
 		return Records{}, err
 	}
 	err = ErrNoLeader
-	for _, id := range r.able(q.Partition) {
-		var answer []byte
-		if answer, err = r.ask(ctx, id, askRead, body); err == nil {
-			return DecodeRecords(answer)
+	for _, id := range r.readers(&q) {
+		var got Records
+		if id == r.cfg.Self.ID {
+			got, err = r.readHere(ctx, &q)
+		} else {
+			var answer []byte
+			if answer, err = r.ask(ctx, id, askRead, body); err == nil {
+				got, err = DecodeRecords(answer)
+			}
+		}
+		if err == nil {
+			return got, nil
 		}
 		var from *asked
-		if errors.As(err, &from) && !errors.Is(err, ErrElsewhere) && !errors.Is(err, store.ErrCorrupt) {
+		if ctx.Err() != nil || (id == r.cfg.Self.ID || errors.As(err, &from)) && !elsewhere(err) {
 			break // another replica would say the same
 		}
 	}
 	return Records{}, fmt.Errorf("replication: read partition %d: %w", q.Partition, err)
 }
 
-// able are the nodes that have a replica of a partition and can be reached.
+// elsewhere reports whether another replica may read what this one cannot.
+func elsewhere(err error) bool {
+	for _, is := range []error{ErrElsewhere, segment.ErrAhead, partition.ErrGone, store.ErrCorrupt, store.ErrClosed, errAt} {
+		if errors.Is(err, is) {
+			return true
+		}
+	}
+	return false
+}
+
+// errAt is what a reader gets whose replica's disk fails to read.
+var errAt = errors.New("replication: the log cannot be read here")
+
+// readers are the nodes to read from, in the order in which to try: this one if
+// it can, then the leader, then the others. Who asks for what comes next asks the
+// leader first, since others may be behind.
+func (r *Member) readers(q *Read) []peer.ID {
+	leader := r.leaderOf(q.Partition)
+	var here, lead, rest []peer.ID
+	for _, id := range r.able(q.Partition) {
+		switch id {
+		case r.cfg.Self.ID:
+			here = append(here, id)
+		case leader:
+			lead = append(lead, id)
+		default:
+			rest = append(rest, id)
+		}
+	}
+	if q.From == FromLatest && leader != r.cfg.Self.ID {
+		return slices.Concat(lead, here, rest)
+	}
+	return slices.Concat(here, lead, rest)
+}
+
+// able are the nodes that have a replica of a partition to read from: those that
+// can be reached, and this one.
 func (r *Member) able(number uint32) (list []peer.ID) {
-	linked := map[peer.ID]bool{}
+	linked := map[peer.ID]bool{r.cfg.Self.ID: true}
 	for _, id := range r.cfg.Net.Linked() {
 		linked[id] = true
 	}
-	for _, p := range r.meta.state.Partitions() {
-		if p.Number != number {
-			continue
-		}
-		for _, rep := range p.Replicas {
-			if linked[rep.Node] && rep.Role == meta.Voter && !rep.Lost {
-				list = append(list, rep.Node)
-			}
+	p, known := r.meta.state.Number(number)
+	if !known {
+		return nil
+	}
+	for _, rep := range p.Replicas {
+		if linked[rep.Node] && rep.Role == meta.Voter && !rep.Lost {
+			list = append(list, rep.Node)
 		}
 	}
 	return list
 }
 
+// readHere reads from this node's replica.
+func (r *Member) readHere(ctx context.Context, q *Read) (Records, error) {
+	p, err := r.local(q.Partition)
+	if err != nil {
+		return Records{}, err
+	}
+	got, err := readLog(ctx, p, q)
+	if errors.Is(err, store.ErrCorrupt) || errors.Is(err, errAt) {
+		r.suspect()
+	}
+	return got, err
+}
+
 func readLog(ctx context.Context, p *partition.Partition, q *Read) (Records, error) {
 	l, err := p.Log(partition.LogID(q.Log))
-	if errors.Is(err, partition.ErrGone) { // nothing was ever appended
+	if errors.Is(err, partition.ErrGone) { // nothing was ever appended, as far as is known here
+		if q.From == FromOffset && q.Offset > 0 {
+			return Records{}, segment.ErrAhead
+		}
 		if q.Wait > 0 {
 			t := time.NewTimer(min(q.Wait, 100*time.Millisecond))
 			defer t.Stop()
@@ -141,6 +199,8 @@ func readLog(ctx context.Context, p *partition.Partition, q *Read) (Records, err
 	switch {
 	case errors.Is(err, segment.ErrTrimmed):
 		return Records{}, &TrimmedError{Start: l.Start()}
+	case err != nil && !elsewhere(err):
+		return Records{}, fmt.Errorf("%w: %w", errAt, err)
 	case err != nil:
 		return Records{}, err
 	}
@@ -174,11 +234,7 @@ func (r *Member) answerRead(ctx context.Context, body []byte) ([]byte, error) {
 		return nil, fmt.Errorf("replication: a malformed question: %w", err)
 	}
 	q.Wait = min(q.Wait, maxWait)
-	p, err := r.local(q.Partition)
-	if err != nil {
-		return nil, err
-	}
-	records, err := readLog(ctx, p, &q)
+	records, err := r.readHere(ctx, &q)
 	if err != nil {
 		return nil, err
 	}

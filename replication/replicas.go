@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/skeinmesh/skein/replication/meta"
@@ -23,7 +24,7 @@ type replica struct {
 	id      meta.ReplicaID
 	journal journal.ID
 	part    *partition.Partition
-	failed  bool // it is to be given up
+	failed  atomic.Bool // it is to be given up
 }
 
 // journalID is what the journal keeps a replica under: replicas of one partition
@@ -41,6 +42,9 @@ const begun = "replica"
 // reconcile opens the replicas that this node should keep and closes those it
 // should not.
 func (r *Member) reconcile() {
+	if r.broken() != nil {
+		return // nothing can be opened, and what is open leads nothing
+	}
 	wanted := map[multiraft.GroupID]bool{}
 	for _, p := range r.meta.state.Partitions() {
 		for _, rep := range p.Replicas {
@@ -54,7 +58,7 @@ func (r *Member) reconcile() {
 		}
 	}
 	for id, rep := range r.open() {
-		if !wanted[id] || rep.failed {
+		if !wanted[id] || rep.failed.Load() {
 			r.giveUp(id, rep)
 		}
 	}
@@ -75,17 +79,20 @@ func (r *Member) open() map[multiraft.GroupID]*replica {
 func (r *Member) keep(p *meta.Partition, rep *meta.Replica) error {
 	id := multiraft.GroupID(p.ID)
 	r.mu.Lock()
-	have := r.replicas[id]
+	have, damage := r.replicas[id], r.condemned[journalID(id, rep.Epoch)]
 	r.mu.Unlock()
 	if have != nil {
 		if have.id != rep.ReplicaID {
-			have.failed = true // an earlier epoch's
+			have.failed.Store(true) // an earlier epoch's
 		}
 		return nil
 	}
 	group := r.journal.Group(journalID(id, rep.Epoch))
-	if err := group.Err(); err != nil {
-		return r.lost(p, rep, err)
+	if damage == nil {
+		damage = group.Err()
+	}
+	if damage != nil {
+		return r.lost(p, rep, damage)
 	}
 	_, err := group.Value(begun)
 	switch {
@@ -127,16 +134,17 @@ func (r *Member) start(p *meta.Partition, rep *meta.Replica, group *journal.Grou
 			return r.fetch(ctx, p.Number, from, log, file, position)
 		},
 		OnLeader: func(multiraft.Replica, uint64) { r.poke() },
-		OnFailure: func(error) {
-			r.mu.Lock()
-			n.failed = true
-			r.mu.Unlock()
+		OnFailure: func(err error) {
+			if errors.Is(err, store.ErrFailed) {
+				r.breaks(err)
+			}
+			n.failed.Store(true)
 			r.poke()
 		},
 		Log: r.log,
 	})
 	if err != nil {
-		if errors.Is(err, store.ErrCorrupt) || missingFiles(err) {
+		if errors.Is(err, store.ErrCorrupt) || missingFiles(err) || group.Err() != nil {
 			return r.lost(p, rep, err)
 		}
 		return err
@@ -190,8 +198,17 @@ func (r *Member) lost(p *meta.Partition, rep *meta.Replica, why error) error {
 	return r.Propose(r.ctx, &meta.MarkReplica{Partition: p.ID, Replica: rep.ReplicaID, As: meta.Lost})
 }
 
+// condemn gives up a replica that is damaged: it is not opened again.
+func (r *Member) condemn(rep *replica, why error) {
+	r.mu.Lock()
+	r.condemned[rep.journal] = why
+	r.mu.Unlock()
+	rep.failed.Store(true)
+	r.poke()
+}
+
 // giveUp closes a replica that is no longer wanted here, and lets the journal
-// forget it; or that has failed, which is then lost.
+// forget it; or that has failed: it is lost if it is damaged, else opened again.
 func (r *Member) giveUp(id multiraft.GroupID, rep *replica) {
 	cause := rep.part.Failed()
 	if err := rep.part.Close(); err != nil {
@@ -206,7 +223,13 @@ func (r *Member) giveUp(id multiraft.GroupID, rep *replica) {
 	}
 	at := p.Replica(rep.id)
 	if at >= 0 && p.Retired.IsZero() && !p.Replicas[at].Lost {
-		if errors.Is(cause, store.ErrCorrupt) || errors.Is(cause, store.ErrFailed) {
+		if errors.Is(cause, store.ErrCorrupt) {
+			r.condemn(rep, cause)
+		}
+		r.mu.Lock()
+		cause = r.condemned[rep.journal]
+		r.mu.Unlock()
+		if cause != nil {
 			if err := r.lost(&p, &p.Replicas[at], cause); err != nil {
 				r.log.Warn("the loss of a replica could not be told yet", "partition", rep.number, "err", err)
 			}
@@ -230,6 +253,37 @@ func (r *Member) erase(p *meta.Partition, rep *replica, at int) {
 	if at >= 0 && !p.Retired.IsZero() {
 		if err := r.Propose(r.ctx, &meta.MarkReplica{Partition: p.ID, Replica: rep.id, As: meta.Erased}); err != nil {
 			r.log.Warn("that a replica is erased could not be told yet", "partition", rep.number, "err", err)
+		}
+	}
+}
+
+// leftovers deletes what is here of replicas that the region has taken off its
+// list while they were not open: lost ones, and those of a node that was away.
+// That the region does not know a partition deletes nothing.
+func (r *Member) leftovers() {
+	names, err := r.cfg.FS.List(filepath.Join(r.cfg.Dir, "partitions"))
+	if err != nil {
+		return // there are none
+	}
+	self, _ := r.meta.state.Node(r.cfg.Self.ID)
+	open := r.open()
+	partitions := map[uint32]meta.Partition{}
+	for _, p := range r.meta.state.Partitions() {
+		partitions[p.Number] = p
+	}
+	for _, name := range names {
+		var number uint32
+		id := meta.ReplicaID{Node: r.cfg.Self.ID}
+		if n, err := fmt.Sscanf(name, "%d-%d", &number, &id.Epoch); n != 2 || err != nil {
+			continue
+		}
+		p, known := partitions[number]
+		if !known || p.Replica(id) >= 0 || id.Epoch >= self.NextEpoch {
+			continue
+		}
+		group := multiraft.GroupID(p.ID)
+		if rep := open[group]; rep == nil || rep.id != id {
+			r.erase(&p, &replica{number: number, id: id, journal: journalID(group, id.Epoch)}, -1)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 
 	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/partition"
@@ -36,7 +37,7 @@ func (r *Member) Status(ctx context.Context, number uint32, log meta.ID) (Status
 	if err != nil {
 		return Status{}, err
 	}
-	nodes := r.able(number)
+	nodes := slices.DeleteFunc(r.able(number), func(id peer.ID) bool { return id == r.cfg.Self.ID })
 	if leader := r.leaderOf(number); leader != "" {
 		nodes = append([]peer.ID{leader}, nodes...)
 	}

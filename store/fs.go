@@ -27,6 +27,9 @@ type FS interface {
 	// SyncDir puts a directory's entries on the disk: that a file was made,
 	// renamed or removed is certain only after it.
 	SyncDir(dir string) error
+	// Space is how large the disk is that a directory lies on, and how much of it
+	// this user may still fill, in bytes. A size of 0 says that it is not known.
+	Space(dir string) (size, free int64, err error)
 }
 
 // File is an open file. What was written is certain only after a Sync that

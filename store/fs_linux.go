@@ -6,6 +6,22 @@ import (
 	"syscall"
 )
 
+// Space counts what is kept for the superuser neither as size nor as free.
+func (OS) Space(dir string) (size, free int64, err error) {
+	var fs syscall.Statfs_t
+	for {
+		err = syscall.Statfs(dir, &fs)
+		if err == nil {
+			break
+		}
+		if err != syscall.EINTR {
+			return 0, 0, &os.PathError{Op: "statfs", Path: dir, Err: err}
+		}
+	}
+	used := fs.Blocks - fs.Bfree
+	return int64(used+fs.Bavail) * fs.Bsize, int64(fs.Bavail) * fs.Bsize, nil
+}
+
 // Sync leaves out what reading the file back does not need, such as the time of
 // the last change: that would be one more write of the file system's journal.
 func (f osFile) Sync() error {

@@ -62,6 +62,16 @@ type RegisterNode struct {
 
 func (*RegisterNode) kind() string { return "node.register" }
 
+// Registration is a command as the registration of a node, if it is one. Whether
+// it was or will be applied is not said.
+func Registration(cmd []byte) (c RegisterNode, ok bool) {
+	e, err := open(cmd)
+	if err != nil || e.Kind != c.kind() {
+		return c, false
+	}
+	return c, unmarshal(e.Body, &c) == nil
+}
+
 func (c *RegisterNode) apply(s *State, _ uint64) (Outcome, error) {
 	n, known := s.nodes[c.ID]
 	switch {

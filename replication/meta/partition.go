@@ -56,6 +56,14 @@ func (p Partition) Replica(id ReplicaID) int {
 // Partition returns a partition.
 func (s *State) Partition(id ID) (Partition, bool) { return pick(s, s.partitions, id) }
 
+// Number returns a partition by its number.
+func (s *State) Number(n uint32) (Partition, bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	p, ok := s.partitions[s.numbers[n]]
+	return p, ok && p.Number == n
+}
+
 // Partitions lists the partitions by number, retired ones included.
 func (s *State) Partitions() []Partition {
 	s.mu.RLock()

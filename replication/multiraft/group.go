@@ -209,7 +209,7 @@ func (g *Group) startRaft(conf *raft.Config) (err error) {
 		snapshot = list[0].Index
 	}
 	if first > snapshot+1 {
-		return fmt.Errorf("the log begins at entry %d, but the last snapshot ends at %d", first, snapshot)
+		return fmt.Errorf("%w: the log begins at entry %d, but the last snapshot ends at %d", store.ErrCorrupt, first, snapshot)
 	}
 	defer func() {
 		if p := recover(); p != nil {

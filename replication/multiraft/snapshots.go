@@ -21,7 +21,7 @@ import (
 // whole, so that a crash leaves the one before or the new one. Snapshots are
 // small: what is large is fetched apart, see GroupConfig.Prepare.
 //
-//	"SKSN" | version (1) | zero (3) | CRC32C of what follows (4) | length of meta (4) | meta, JSON | data
+//	"SKSN" | version (1) | zero (3) | CRC32C of all the rest (4) | length of meta (4) | meta, JSON | data
 //
 // Its methods may be called concurrently.
 type Snapshots struct {
@@ -82,13 +82,16 @@ func parseSnapshot(b []byte) (*raft.SnapshotMeta, []byte, error) {
 	if len(b) < snapshotHead || string(b[:4]) != snapshotMagic {
 		return nil, nil, damaged("it does not begin as a snapshot does")
 	}
-	if b[4] != snapshotVersion {
-		return nil, nil, fmt.Errorf("%w: version %d, this one knows %d", store.ErrNewer, b[4], snapshotVersion)
-	}
 	sum, length := binary.LittleEndian.Uint32(b[8:]), binary.LittleEndian.Uint32(b[12:])
 	rest := b[snapshotHead:]
-	if crc32.Checksum(b[12:], castagnoli()) != sum || int64(length) > int64(len(rest)) {
+	if checksum(b) != sum {
 		return nil, nil, damaged("its checksum is wrong")
+	}
+	if b[4] != snapshotVersion { // all versions have the checksum there
+		return nil, nil, fmt.Errorf("%w: version %d, this one knows %d", store.ErrNewer, b[4], snapshotVersion)
+	}
+	if int64(length) > int64(len(rest)) {
+		return nil, nil, damaged("it ends early")
 	}
 	var meta raft.SnapshotMeta
 	if err := json.Unmarshal(rest[:length], &meta); err != nil {
@@ -97,7 +100,11 @@ func parseSnapshot(b []byte) (*raft.SnapshotMeta, []byte, error) {
 	return &meta, rest[length:], nil
 }
 
-func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
+// checksum is that of a snapshot, of all but the checksum itself.
+func checksum(b []byte) uint32 {
+	table := crc32.MakeTable(crc32.Castagnoli)
+	return crc32.Update(crc32.Checksum(b[:8], table), table, b[12:])
+}
 
 // Latest is the index that the snapshot covers and its data, which must not be
 // changed; 0 and nil if there is none.
@@ -183,7 +190,7 @@ func (k *sink) Close() error {
 	b = append(b, 0, 0, 0, 0) // the sum, below
 	b = binary.LittleEndian.AppendUint32(b, uint32(len(meta)))
 	b = append(append(b, meta...), k.data...)
-	binary.LittleEndian.PutUint32(b[8:], crc32.Checksum(b[12:], castagnoli()))
+	binary.LittleEndian.PutUint32(b[8:], checksum(b))
 	s := k.of
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,10 +2,12 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 
 	"github.com/skeinmesh/skein/replication/multiraft"
+	"github.com/skeinmesh/skein/store"
 	"github.com/skeinmesh/skein/store/segment"
 )
 
@@ -23,7 +25,7 @@ func (p *Partition) prepare(ctx context.Context, from multiraft.Replica, snapsho
 			return fmt.Errorf("partition: log %s: %w", k.id, err)
 		}
 		for _, file := range missing {
-			if err := p.fetch(ctx, from, k, file); err != nil {
+			if err := p.fetch(ctx, from, k, file, true); err != nil {
 				return fmt.Errorf("partition: log %s: fetch from %s: %w", k.id, from, err)
 			}
 		}
@@ -31,14 +33,15 @@ func (p *Partition) prepare(ctx context.Context, from multiraft.Replica, snapsho
 	return nil
 }
 
-// fetch fetches a file into the log's staging place.
-func (p *Partition) fetch(ctx context.Context, from multiraft.Replica, k kept, file segment.FileInfo) error {
+// fetch fetches a file into the log's staging place. What the log's own file has
+// of it is taken from there if seed says so.
+func (p *Partition) fetch(ctx context.Context, from multiraft.Replica, k kept, file segment.FileInfo, seed bool) error {
 	staged, err := segment.Stage(p.config(k.id, k.birth), file)
 	if err != nil {
 		return err
 	}
 	defer staged.Close()
-	if staged.Have() == 0 {
+	if seed && staged.Have() == 0 {
 		if err := staged.Seed(); err != nil {
 			return err
 		}
@@ -56,4 +59,38 @@ func (p *Partition) fetch(ctx context.Context, from multiraft.Replica, k kept, f
 		}
 	}
 	return staged.Finish()
+}
+
+// Scrub reads once through what the replica's logs have on the disk for certain,
+// at most so many bytes a second; see segment.Scrub.
+func (p *Partition) Scrub(ctx context.Context, bytesPerSecond int64, report func(segment.Finding)) error {
+	logs := func(yield func(*segment.Log) bool) {
+		for _, l := range p.Logs() {
+			if !yield(l.segment()) {
+				return
+			}
+		}
+	}
+	return segment.Scrub(ctx, logs, bytesPerSecond, report)
+}
+
+// Repair puts in the place of a full file of a log, which is damaged, the same
+// file of one of these replicas. The error is segment.ErrNoFile if none of those
+// that answered has it, or if the file is still written.
+func (p *Partition) Repair(ctx context.Context, log LogID, file segment.FileInfo, from []multiraft.Replica) error {
+	l, err := p.Log(log)
+	if err != nil {
+		return err
+	}
+	k := kept{id: log, birth: l.born()}
+	err = fmt.Errorf("partition: log %s: repair: nobody else has the file", log)
+	for _, source := range from {
+		if err = p.fetch(ctx, source, k, file, true); errors.Is(err, store.ErrCorrupt) {
+			err = p.fetch(ctx, source, k, file, false) // the part that was taken from here was not well
+		}
+		if err == nil {
+			return l.segment().Install(file)
+		}
+	}
+	return err
 }

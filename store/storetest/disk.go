@@ -260,6 +260,15 @@ func (d *Disk) SyncDir(dir string) error {
 	return nil
 }
 
+// Space is that of the limit, if there is one.
+func (d *Disk) Space(dir string) (size, free int64, err error) {
+	if err := d.enter("statfs", dir); err != nil {
+		return 0, 0, err
+	}
+	defer d.mu.Unlock()
+	return d.limit, max(0, d.limit-d.used()), nil
+}
+
 // used is the number of bytes in files that have names. The lock is held.
 func (d *Disk) used() int64 {
 	var sum int64
