@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -47,7 +48,7 @@ func (r *Member) register() {
 		if err == nil {
 			err = r.tryRegister()
 		}
-		if errors.Is(err, meta.ErrClone) {
+		if errors.Is(err, meta.ErrClone) || errors.Is(err, errRival) {
 			r.fence(err)
 			return
 		}
@@ -65,6 +66,13 @@ func (r *Member) register() {
 	for led := time.Now(); r.sleep(r.ctx, lookEvery); {
 		if _, _, known := r.meta.group.Leader(); known {
 			led = time.Now()
+			if !r.meta.group.IsLeader() {
+				continue
+			}
+			if err := r.vouched(); errors.Is(err, errRival) {
+				r.fence(err)
+				return
+			}
 		} else if time.Since(led) > outsideFor { // it may have been dropped while it was away
 			if err := r.tryRegister(); err != nil {
 				r.log.Debug("not of the region any more", "err", err)
@@ -75,7 +83,7 @@ func (r *Member) register() {
 
 // fence keeps this node out of all groups, for good.
 func (r *Member) fence(err error) {
-	r.log.Error("this node's disk is an old image or a copy of another's: it takes part in nothing", "err", err)
+	r.log.Error("this node takes part in nothing", "err", err)
 	r.mu.Lock()
 	r.fenced = fmt.Errorf("replication: %w", err)
 	r.mu.Unlock()
@@ -95,9 +103,6 @@ func (r *Member) Fenced() error {
 // node. It returns nil once a quorum of the voters, of which this node may be one,
 // does not; or if this node has no vote.
 func (r *Member) vouched() error {
-	if r.trusted.Load() {
-		return nil
-	}
 	voters := map[peer.ID]bool{}
 	for _, m := range r.meta.group.Members() {
 		voters[m.Node] = m.Voter
@@ -117,9 +122,12 @@ func (r *Member) vouched() error {
 		return err
 	}
 	for _, id := range r.cfg.Net.Linked() {
-		_, err := r.askFor(r.ctx, vouchWait, id, askVouch, question)
+		answer, err := r.askFor(r.ctx, vouchWait, id, askVouch, question)
+		if err == nil {
+			err = r.rival(id, answer)
+		}
 		switch {
-		case errors.Is(err, meta.ErrClone):
+		case errors.Is(err, meta.ErrClone), errors.Is(err, errRival):
 			return err
 		case err == nil && voters[id]:
 			need--
@@ -141,13 +149,58 @@ func (r *Member) askFor(ctx context.Context, within time.Duration, to peer.ID, k
 	return r.ask(ctx, to, kind, body)
 }
 
-// answerVouch says whether a later start of the asker is known here.
-func (r *Member) answerVouch(from peer.ID, body []byte) error {
+// answerVouch says whether a later start of the asker is known here, and of which
+// group this node is.
+func (r *Member) answerVouch(from peer.ID, body []byte) ([]byte, error) {
 	var s start
 	if err := json.Unmarshal(body, &s); err != nil {
-		return fmt.Errorf("replication: a malformed question: %w", err)
+		return nil, fmt.Errorf("replication: a malformed question: %w", err)
 	}
-	return r.latest(from, s)
+	if err := r.latest(from, s); err != nil {
+		return nil, err
+	}
+	return json.Marshal(r.decided())
+}
+
+// decided is who decides on a region's metadata, as one node knows it, and how
+// much was.
+type decided struct {
+	Members []peer.ID `json:"members,omitempty"`
+	Applied uint64    `json:"applied"`
+}
+
+func (r *Member) decided() decided {
+	d := decided{Applied: r.meta.state.Applied()}
+	for _, m := range r.meta.group.Members() {
+		d.Members = append(d.Members, m.Node)
+	}
+	return d
+}
+
+var errRival = errors.New("replication: the region was founded twice")
+
+// rival is errRival if a node of the region is of another group than this node,
+// which has decided more: then this one stops. The register of regions and what
+// the founder notes beside its streams let it not come to that; should it, all
+// that both have kept stays where it is.
+func (r *Member) rival(id peer.ID, answer []byte) error {
+	var theirs decided
+	if err := json.Unmarshal(answer, &theirs); err != nil {
+		return fmt.Errorf("replication: a malformed answer: %w", err)
+	}
+	ours := r.decided()
+	if len(ours.Members) == 0 || len(theirs.Members) == 0 {
+		return nil
+	}
+	for _, m := range ours.Members {
+		if slices.Contains(theirs.Members, m) {
+			return nil
+		}
+	}
+	if ours.Applied > theirs.Applied || ours.Applied == theirs.Applied && r.cfg.Self.ID < id {
+		return nil // they stop
+	}
+	return fmt.Errorf("%w: node %s is of a group that has decided more (%d, here %d)", errRival, id.Short(), theirs.Applied, ours.Applied)
 }
 
 // latest is meta.ErrClone if a later start of a node is known here, or another

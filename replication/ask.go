@@ -25,7 +25,7 @@ const (
 	askChunk   = 5 // chunk → bytes of a file
 	askStatus  = 6 // partition → Status
 	askTrim    = 7 // trim → nothing
-	askVouch   = 8 // start → nothing: no later start of the asker is known
+	askVouch   = 8 // start → decided: no later start of the asker is known
 	askLead    = 9 // → nothing: the node may be handed the lead of something
 
 	answered = 0
@@ -71,7 +71,7 @@ func (r *Member) answer(ctx context.Context, from peer.ID, kind byte, body []byt
 	case askLead:
 		return nil, r.mayLead()
 	case askVouch:
-		return nil, r.answerVouch(from, body)
+		return r.answerVouch(from, body)
 	case askPropose:
 		index, err := r.decide(ctx, append([]byte(nil), body...))
 		if err != nil {

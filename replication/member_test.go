@@ -66,7 +66,7 @@ func (w *town) start(i int) {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.self.Name)
 	}
 	m, err := Open(Config{
-		Self: n.self, Mesh: "m", Net: n, FS: n.disk, Dir: "streams", Found: n.found, SegmentBytes: 64 << 10, Log: log,
+		Self: n.self, Mesh: "m", Net: n, FS: n.disk, Dir: "streams", Found: n.found, SegmentBytes: 64 << 10, JournalBytes: 1 << 20, Log: log,
 	})
 	if err != nil {
 		w.t.Fatal(err)
