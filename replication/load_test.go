@@ -20,10 +20,11 @@ type load struct {
 	stop   context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu    sync.Mutex // guards the fields below
-	acked map[int]place
-	tries map[int]bool // events that were offered
-	full  int          // appends refused for a full disk
+	mu     sync.Mutex // guards the fields below
+	acked  map[int]place
+	tries  map[int]bool // events that were offered
+	full   int          // appends refused for a full disk
+	filled int          // events beside those of the publishers
 }
 
 // place is where an event is kept.

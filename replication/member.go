@@ -85,6 +85,7 @@ type Member struct {
 	turn     atomic.Uint64 // whose it is to be asked
 
 	suspects chan struct{} // holds a token when somebody has read what is damaged
+	rounds   atomic.Uint64 // of the scrubber
 	disk     diskLevel
 
 	trusted    atomic.Bool // others say that no later start of this node is known

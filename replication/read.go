@@ -59,6 +59,9 @@ const (
 	readBytes = 256 << 10
 	maxRead   = 1 << 20
 	maxWait   = 30 * time.Second
+	// behindWait is how long a replica that is asked for more than it has waits for
+	// it, and who asks for it, before another one is asked.
+	behindWait = time.Second
 )
 
 // Read reads from a replica of the partition in this region: this node's, or
@@ -183,7 +186,15 @@ func readLog(ctx context.Context, p *partition.Partition, q *Read) (Records, err
 	if err != nil {
 		return Records{}, err
 	}
-	if q.Wait > 0 && at >= l.Next() {
+	if at > l.Next() { // another replica had more: this one has it soon
+		ctx, cancel := context.WithTimeout(ctx, behindWait)
+		err := l.Wait(ctx, at-1)
+		cancel()
+		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+			return Records{}, err
+		}
+	}
+	if q.Wait > 0 && at == l.Next() {
 		ctx, cancel := context.WithTimeout(ctx, q.Wait)
 		defer cancel()
 		if err := l.Wait(ctx, at); err != nil && !errors.Is(err, context.DeadlineExceeded) {

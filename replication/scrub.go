@@ -32,7 +32,9 @@ func (r *Member) scrub() {
 		case <-r.ctx.Done():
 			return
 		}
-		if r.scrubAll() {
+		well := r.scrubAll()
+		r.rounds.Add(1)
+		if well {
 			pause.Reset(scrubEvery)
 		} else {
 			pause.Reset(scrubSoon)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/skeinmesh/skein/replication/multiraft"
 	"github.com/skeinmesh/skein/store"
@@ -61,17 +62,18 @@ func (p *Partition) fetch(ctx context.Context, from multiraft.Replica, k kept, f
 	return staged.Finish()
 }
 
-// Scrub reads once through what the replica's logs have on the disk for certain,
-// at most so many bytes a second; see segment.Scrub.
+// Scrub reads once through what the replica's logs have on the disk, at most so
+// many bytes a second; see segment.Scrub. What was not synced yet is synced first.
 func (p *Partition) Scrub(ctx context.Context, bytesPerSecond int64, report func(segment.Finding)) error {
-	logs := func(yield func(*segment.Log) bool) {
-		for _, l := range p.Logs() {
-			if !yield(l.segment()) {
-				return
-			}
-		}
+	var segs []*segment.Log
+	for _, l := range p.Logs() {
+		segs = append(segs, l.segment())
 	}
-	return segment.Scrub(ctx, logs, bytesPerSecond, report)
+	if err := segment.SyncAll(segs, syncs); err != nil && !errors.Is(err, store.ErrClosed) {
+		p.fail(fmt.Errorf("partition %s: scrub: %w", p.cfg.ID, err))
+		return nil
+	}
+	return segment.Scrub(ctx, slices.Values(segs), bytesPerSecond, report)
 }
 
 // Repair puts in the place of a full file of a log, which is damaged, the same
