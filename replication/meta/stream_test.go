@@ -29,7 +29,7 @@ func TestStreamsOutsideTheLimitsAreRefusedWithTheLimit(t *testing.T) {
 		{func(d *Definition) { d.Replicas = 8 }, "1 to 7"},
 		{func(d *Definition) { d.Retention.Age = -1 }, "not negative"},
 		{func(d *Definition) { d.Retention.Bytes = -1 }, "not negative"},
-		{func(d *Definition) { d.Dedup.Events = 1 << 40 }, "10000000"},
+		{func(d *Definition) { d.Dedup.Events = 1 << 40 }, "1000000"},
 		{func(d *Definition) { d.Placement = "stretch:eu,us" }, `"home:REGION"`},
 		{func(d *Definition) { d.Placement = "home" }, `"home:REGION"`},
 		{func(d *Definition) { d.Placement = "home:eu,us" }, `"home:REGION"`},
