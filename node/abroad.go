@@ -26,6 +26,8 @@ const (
 	abroadKeep   = "keep"   // []abroadRecord → []Position
 	abroadRead   = "read"   // replication.Read → replication.Records, in its binary form
 	abroadStream = "stream" // a stream's UUID → []StreamLog
+	abroadEnds   = "ends"   // a stream's UUID → []logEnd
+	abroadTrim   = "trim"   // logTrim → nothing
 
 	maxAbroadHops = 16
 )
@@ -49,6 +51,9 @@ func (n *Node) askAbroad(ctx context.Context, to, kind string, question, answer 
 		return err
 	}
 	b, err := n.passAbroad(ctx, to, q)
+	if errors.Is(err, ErrUnreachable) {
+		return err // nobody was asked
+	}
 	if err != nil {
 		return fmt.Errorf("%w: region %s: %w", replication.ErrUnknown, to, err)
 	}
@@ -69,7 +74,7 @@ func (n *Node) passAbroad(ctx context.Context, region string, q []byte) ([]byte,
 		next = hop.Next
 	}
 	if next == "" {
-		return nil, fmt.Errorf("no way leads to region %q", region)
+		return nil, fmt.Errorf("%w: no way leads to region %.80q now", ErrUnreachable, region)
 	}
 	return n.net.Call(ctx, next, kindAbroad, q)
 }
@@ -87,7 +92,11 @@ func (n *Node) answerAbroad(ctx context.Context, body []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return n.passAbroad(ctx, q.Region, b)
+		answer, err := n.passAbroad(ctx, q.Region, b)
+		if errors.Is(err, ErrUnreachable) {
+			return json.Marshal(refusalAbroad(err))
+		}
+		return answer, err
 	}
 	var result any
 	var err error
@@ -98,6 +107,10 @@ func (n *Node) answerAbroad(ctx context.Context, body []byte) ([]byte, error) {
 		result, err = n.answerReadAbroad(ctx, q.Body)
 	case abroadStream:
 		result, err = n.answerStream(ctx, q.Body)
+	case abroadEnds:
+		result, err = n.answerEnds(ctx, q.Body)
+	case abroadTrim:
+		result, err = n.answerTrim(ctx, q.Body)
 	default:
 		err = fmt.Errorf("unknown question %q: is this node older than the asker?", q.Kind)
 	}
@@ -111,12 +124,19 @@ func (n *Node) answerAbroad(ctx context.Context, body []byte) ([]byte, error) {
 	return json.Marshal(a)
 }
 
-// abroadErrors are the errors that stay what they are on their way.
-func abroadErrors() map[string]error {
-	return map[string]error{
-		"unknown": replication.ErrUnknown, "no leader": replication.ErrNoLeader, "busy": replication.ErrBusy,
-		"not kept": ErrNotKept, "no stream": ErrNoStream,
+// abroadErrors are the errors that stay what they are on their way, the one that
+// says most first.
+func abroadErrors() []abroadError {
+	return []abroadError{
+		{"unknown", ErrUnknown}, {"full", ErrFull}, {"busy", ErrBusy}, {"no leader", ErrNoLeader},
+		{"unreachable", ErrUnreachable}, {"not kept", ErrNotKept}, {"no stream", ErrNoStream},
+		{"invalid", ErrInvalid}, {"ahead", replication.ErrAhead}, {"not ready", ErrNotReady},
 	}
+}
+
+type abroadError struct {
+	code string
+	is   error
 }
 
 func refusalAbroad(err error) abroadAnswer {
@@ -125,9 +145,9 @@ func refusalAbroad(err error) abroadAnswer {
 	if errors.As(err, &trimmed) {
 		a.Code, a.Start = "trimmed", trimmed.Start
 	}
-	for code, is := range abroadErrors() {
-		if errors.Is(err, is) && (a.Code == "" || code == "unknown") {
-			a.Code = code
+	for _, e := range abroadErrors() {
+		if a.Code == "" && errors.Is(err, e.is) {
+			a.Code = e.code
 		}
 	}
 	return a
@@ -138,8 +158,10 @@ func (a *abroadAnswer) err(region string) error {
 	if a.Code == "trimmed" {
 		return fmt.Errorf("%w: %w", &replication.TrimmedError{Start: a.Start}, text)
 	}
-	if is := abroadErrors()[a.Code]; is != nil {
-		return fmt.Errorf("%w: %w", is, text)
+	for _, e := range abroadErrors() {
+		if e.code == a.Code {
+			return fmt.Errorf("%w: %w", e.is, text)
+		}
 	}
 	return text
 }

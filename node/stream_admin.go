@@ -287,6 +287,10 @@ func (n *Node) find(namespace, name string, deleted bool) (meta.Stream, error) {
 			found = append(found, s)
 		}
 	}
+	if deleted { // of several that had the name, the one that was deleted last
+		slices.SortFunc(found, func(a, b meta.Stream) int { return b.Tombstone.At.Compare(a.Tombstone.At) })
+		found = slices.CompactFunc(found, func(a, b meta.Stream) bool { return a.Owner == b.Owner })
+	}
 	switch len(found) {
 	case 0:
 		return meta.Stream{}, fmt.Errorf("%w: %.80q in namespace %s", ErrNoStream, name, ns)
@@ -354,13 +358,4 @@ func (n *Node) changeStream(ctx context.Context, namespace, name string, deleted
 		return fmt.Errorf("%w: stream %s belongs to region %s, and only a node there can change it", meta.ErrRefused, s.Name, s.Owner)
 	}
 	return n.streams.member.Load().Propose(ctx, c(&s))
-}
-
-// TrimStream drops the events of one log before an offset.
-func (n *Node) TrimStream(ctx context.Context, namespace, name string, partition uint32, before int64) error {
-	s, err := n.find(namespace, name, false)
-	if err != nil {
-		return err
-	}
-	return n.streams.member.Load().Trim(ctx, partition, s.UUID, before)
 }

@@ -27,6 +27,9 @@ type StreamRead struct {
 	// Follow goes on with what comes, as it comes; else reading ends with what was
 	// there when it began, in the order of time.
 	Follow bool
+	// GoOn has Next tell of a From that retention has passed, and go on with what is
+	// left. Without it, ReadStream refuses.
+	GoOn bool
 }
 
 // StreamEvent is an event that a stream keeps.
@@ -55,13 +58,14 @@ type logReader struct {
 	region string
 	ask    replication.Read
 	got    []replication.Stored // not handed out yet, the first at offset next
-	next   int64
-	end    int64 // reading ends there, unless it follows; -1 until it is known
-	began  bool
+	next   int64                // -1 while only the time is known
+	since  int64                // that time, in nanoseconds since 1970
+	end    int64                // reading ends there, unless it follows
 }
 
 type fetched struct {
 	log     *logReader
+	first   bool // the log is new
 	records replication.Records
 	err     error
 }
@@ -69,8 +73,10 @@ type fetched struct {
 // readWait is how long a question for records waits for the first.
 const readWait = 5 * time.Second
 
-// ReadStream begins to read a stream. Close must follow. Errors: ErrNoStream,
-// ErrPosition, and those of the regions that cannot be asked.
+// ReadStream begins to read a stream. Close must follow. What was acknowledged
+// before the call is there to be read. Errors: ErrNoStream, ErrPosition,
+// *TrimmedError, and those of regions that cannot be asked: ErrNoLeader,
+// ErrUnreachable.
 func (n *Node) ReadStream(ctx context.Context, q StreamRead) (*StreamReader, error) {
 	s, err := n.find(q.Namespace, q.Name, false)
 	if err != nil {
@@ -78,58 +84,109 @@ func (n *Node) ReadStream(ctx context.Context, q StreamRead) (*StreamReader, err
 	}
 	r := &StreamReader{n: n, stream: s, follow: q.Follow, came: make(chan fetched)}
 	r.ctx, r.cancel = context.WithCancel(n.ctx)
-	for _, region := range n.keepers(&s) {
-		limit, cancel := context.WithTimeout(ctx, DefaultWait)
-		logs, err := n.logsOf(limit, region, s.UUID)
-		cancel()
-		if err != nil {
-			r.cancel()
-			return nil, fmt.Errorf("read stream %s: %w", s.Name, err)
-		}
-		for _, l := range logs {
-			r.logs = append(r.logs, &logReader{region: region, end: -1, ask: replication.Read{Partition: l.Partition, Log: s.UUID}})
-		}
+	starts, err := r.open(ctx)
+	if err == nil {
+		err = r.seek(q.From)
 	}
-	if err := r.seek(q.From); err != nil {
+	if err == nil && !q.GoOn {
+		err = r.trimmed(starts)
+	}
+	if err != nil {
 		r.cancel()
-		return nil, err
+		return nil, fmt.Errorf("read stream %s: %w", s.Name, err)
 	}
 	if q.Follow {
 		for _, l := range r.logs {
 			r.wg.Go(func() { r.fetchAll(l) })
 		}
+		known := map[string]bool{}
+		for _, l := range r.logs {
+			known[l.name()] = true
+		}
+		r.wg.Go(func() { r.watch(known) })
 	}
 	return r, nil
 }
 
-// ErrPosition is wrapped by what is wrong with where reading should begin.
-var ErrPosition = errors.New("node: bad position")
-
-// seek sets where the logs are read from.
-func (r *StreamReader) seek(from string) error {
-	set := func(f replication.From, at int64) {
-		for _, l := range r.logs {
-			l.ask.From, l.ask.Time, l.ask.Offset = f, at, at
+// open finds the logs, and where each begins.
+func (r *StreamReader) open(ctx context.Context) (starts []int64, err error) {
+	regions := r.n.keepers(&r.stream)
+	found, errs := make([][]logEnd, len(regions)), make([]error, len(regions))
+	ctx, cancel := context.WithTimeout(ctx, endWait+DefaultWait)
+	defer cancel()
+	var wg sync.WaitGroup
+	for i, region := range regions {
+		wg.Go(func() { found[i], errs[i] = r.n.endsOf(ctx, region, r.stream.UUID) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for i, region := range regions {
+		for _, e := range found[i] {
+			r.logs = append(r.logs, r.log(region, e))
+			starts = append(starts, e.Start)
 		}
 	}
+	return starts, nil
+}
+
+// log is a log that is read from its beginning.
+func (r *StreamReader) log(region string, e logEnd) *logReader {
+	l := &logReader{region: region, end: e.Next, ask: replication.Read{Partition: e.Partition, Log: r.stream.UUID}}
+	l.at(e.Start)
+	return l
+}
+
+// at sets where a log is read from.
+func (l *logReader) at(offset int64) {
+	l.ask.From, l.ask.Offset, l.next = replication.FromOffset, offset, offset
+}
+
+// from sets the time that a log is read from.
+func (l *logReader) from(nanoseconds int64) {
+	l.ask.From, l.ask.Time, l.next, l.since = replication.FromTime, nanoseconds, -1, nanoseconds
+}
+
+// trimmed says which log begins later than it is to be read from.
+func (r *StreamReader) trimmed(starts []int64) error {
+	for i, l := range r.logs {
+		if l.next >= 0 && l.next < starts[i] {
+			return r.passed(l, l.next, starts[i])
+		}
+	}
+	return nil
+}
+
+func (r *StreamReader) passed(l *logReader, offset, start int64) error {
+	return &TrimmedError{Stream: r.stream.Name, Region: l.region, Partition: l.ask.Partition, Offset: offset, Start: start}
+}
+
+// seek sets the logs, which are at their starts, where they are to be read from.
+func (r *StreamReader) seek(from string) error {
 	switch from {
 	case "", "earliest":
-		set(replication.FromEarliest, 0)
 		return nil
 	case "latest":
-		set(replication.FromLatest, 0)
+		for _, l := range r.logs {
+			l.at(l.end)
+		}
 		return nil
 	}
 	if at, err := time.Parse(time.RFC3339Nano, from); err == nil {
-		set(replication.FromTime, at.UnixNano())
+		for _, l := range r.logs {
+			l.from(at.UnixNano())
+		}
 		return nil
 	}
 	if at, err := strconv.ParseInt(from, 10, 64); err == nil && at >= 0 {
 		if len(r.logs) > 1 {
-			return fmt.Errorf("%w: offset %d: stream %s has %d logs, each with offsets of its own: say a time, or a cursor like %s",
+			return fmt.Errorf("%w: offset %d: stream %s has %d logs, each with offsets of its own: say earliest, latest, a time, or a cursor like %s",
 				ErrPosition, at, r.stream.Name, len(r.logs), r.Cursor())
 		}
-		set(replication.FromOffset, at)
+		for _, l := range r.logs {
+			l.at(at)
+		}
 		return nil
 	}
 	return r.seekCursor(from)
@@ -138,19 +195,21 @@ func (r *StreamReader) seek(from string) error {
 // seekCursor sets the logs as a cursor says; logs that it does not name are read
 // from the beginning: they are newer than the cursor.
 func (r *StreamReader) seekCursor(cursor string) error {
-	at := map[string]int64{}
+	named := map[string]func(*logReader){}
 	for part := range strings.SplitSeq(cursor, ",") {
 		log, offset, ok := strings.Cut(part, ":")
+		offset, timed := strings.CutPrefix(offset, "@")
 		n, err := strconv.ParseInt(offset, 10, 64)
-		if !ok || err != nil || n < 0 || !strings.Contains(log, "/") {
+		if !ok || err != nil || n < 0 && !timed || !strings.Contains(log, "/") {
 			return fmt.Errorf("%w %.80q: want earliest, latest, an offset, a time like 2006-01-02T15:04:05Z, or a cursor like eu/0:17,us/3:4", ErrPosition, cursor)
 		}
-		at[log] = n
+		if named[log] = func(l *logReader) { l.at(n) }; timed {
+			named[log] = func(l *logReader) { l.from(n) }
+		}
 	}
 	for _, l := range r.logs {
-		l.ask.From = replication.FromEarliest
-		if offset, named := at[l.name()]; named {
-			l.ask.From, l.ask.Offset, l.next = replication.FromOffset, offset, offset
+		if set := named[l.name()]; set != nil {
+			set(l)
 		}
 	}
 	return nil
@@ -162,6 +221,10 @@ func (l *logReader) name() string { return fmt.Sprintf("%s/%d", l.region, l.ask.
 func (r *StreamReader) Cursor() string {
 	var parts []string
 	for _, l := range r.logs {
+		if l.next < 0 {
+			parts = append(parts, fmt.Sprintf("%s:@%d", l.name(), l.since))
+			continue
+		}
 		parts = append(parts, fmt.Sprintf("%s:%d", l.name(), l.next))
 	}
 	slices.Sort(parts)
@@ -175,8 +238,9 @@ func (r *StreamReader) Close() {
 }
 
 // Next returns the next event; it is valid until the next call. The error is io.EOF
-// at the end of a reader that does not follow, a *replication.TrimmedError if
-// retention has passed where it should go on, or ctx's.
+// at the end of a reader that does not follow, a *TrimmedError if retention has
+// passed where it should go on, after which Next goes on with what is left, or
+// ctx's.
 func (r *StreamReader) Next(ctx context.Context) (StreamEvent, error) {
 	if r.follow {
 		return r.nextToCome(ctx)
@@ -188,12 +252,10 @@ func (r *StreamReader) Next(ctx context.Context) (StreamEvent, error) {
 func (r *StreamReader) nextInTime(ctx context.Context) (StreamEvent, error) {
 	var first *logReader
 	for _, l := range r.logs {
-		for len(l.got) == 0 && !l.over() {
-			records, err := r.fetch(ctx, l, 0)
-			if err != nil {
+		if len(l.got) == 0 && !l.over() {
+			if err := r.fill(ctx, l); err != nil {
 				return StreamEvent{}, err
 			}
-			l.take(&records)
 		}
 		if len(l.got) > 0 && (first == nil || cmp.Compare(l.got[0].Time, first.got[0].Time) < 0) {
 			first = l
@@ -206,15 +268,40 @@ func (r *StreamReader) nextInTime(ctx context.Context) (StreamEvent, error) {
 }
 
 // over reports whether all that was there when reading began is read.
-func (l *logReader) over() bool { return l.began && l.next >= l.end }
+func (l *logReader) over() bool { return l.next >= l.end }
 
-// take takes records that came for a log.
-func (l *logReader) take(records *replication.Records) {
-	if !l.began {
-		l.began, l.end = true, records.End
+// fill fetches a log's next records. The replica that answers may be behind the
+// leader, who said where the log ends: then it is waited for.
+func (r *StreamReader) fill(ctx context.Context, l *logReader) error {
+	for began := time.Now(); ; {
+		records, err := r.fetchFrom(ctx, l.region, l.ask, 0)
+		var trimmed *replication.TrimmedError
+		switch {
+		case errors.As(err, &trimmed):
+			passed := r.passed(l, l.next, trimmed.Start)
+			l.at(trimmed.Start)
+			return passed
+		case err == nil && (len(records.List) > 0 || records.End >= l.end):
+			l.take(&records)
+			return nil
+		case err != nil && !errors.Is(err, replication.ErrAhead):
+			return err
+		case time.Since(began) > readWait:
+			return fmt.Errorf("%w: read stream %s: no replica of %s that answers has offset %d", ErrNoLeader, r.stream.Name, l.name(), l.next)
+		}
+		select {
+		case <-time.After(fetchPause / 2):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
-	l.got, l.next = records.List, records.Offset
-	l.ask.From, l.ask.Offset = replication.FromOffset, records.Next()
+}
+
+// take takes records that came for a log, up to where reading ends.
+func (l *logReader) take(records *replication.Records) {
+	l.got = records.List[:min(int64(len(records.List)), max(0, l.end-records.Offset))]
+	l.at(records.Offset)
+	l.ask.Offset = records.Next()
 }
 
 // hand hands out a log's next event.
@@ -229,11 +316,10 @@ func (r *StreamReader) hand(l *logReader) (ev StreamEvent, err error) {
 	return ev, nil
 }
 
-// fetch asks for a log's next records.
-func (r *StreamReader) fetch(ctx context.Context, l *logReader, wait time.Duration) (records replication.Records, err error) {
-	ask := l.ask
+// fetchFrom asks for a log's next records.
+func (r *StreamReader) fetchFrom(ctx context.Context, region string, ask replication.Read, wait time.Duration) (records replication.Records, err error) {
 	ask.Wait = wait
-	if l.region == r.n.self.Region {
+	if region == r.n.self.Region {
 		m := r.n.streams.member.Load()
 		if m == nil {
 			return records, errNoStreams
@@ -241,12 +327,12 @@ func (r *StreamReader) fetch(ctx context.Context, l *logReader, wait time.Durati
 		records, err = m.Read(ctx, ask)
 	} else {
 		var b []byte
-		if err = r.n.askAbroad(ctx, l.region, abroadRead, ask, &b); err == nil {
+		if err = r.n.askAbroad(ctx, region, abroadRead, ask, &b); err == nil {
 			records, err = replication.DecodeRecords(b)
 		}
 	}
 	if err != nil {
-		return records, fmt.Errorf("read stream %s, partition %d of region %s: %w", r.stream.Name, ask.Partition, l.region, err)
+		return records, fmt.Errorf("read stream %s, partition %d of region %s: %w", r.stream.Name, ask.Partition, region, err)
 	}
 	return records, nil
 }
@@ -254,37 +340,74 @@ func (r *StreamReader) fetch(ctx context.Context, l *logReader, wait time.Durati
 // fetchAll fetches a log's records as they come, until the reader is closed. A
 // region that cannot be asked is asked again: what it keeps does not go away.
 func (r *StreamReader) fetchAll(l *logReader) {
+	ask := l.ask
 	for pause := fetchPause; r.ctx.Err() == nil; {
-		records, err := r.fetch(r.ctx, l, readWait)
+		records, err := r.fetchFrom(r.ctx, l.region, ask, readWait)
+		f := fetched{log: l, records: records}
 		var trimmed *replication.TrimmedError
 		switch {
 		case errors.As(err, &trimmed):
-			l.ask.Offset = trimmed.Start // and go on with what is left
+			f.err, f.records.Offset = r.passed(l, ask.Offset, trimmed.Start), trimmed.Start
+			ask.From, ask.Offset = replication.FromOffset, trimmed.Start // and go on with what is left
 		case err != nil:
 			r.n.log.Debug("a stream's reader waits", "stream", r.stream.Name, "region", l.region, "err", err)
-			select {
-			case <-time.After(pause):
-			case <-r.ctx.Done():
-			}
+			r.pause(pause)
 			pause = min(2*pause, fetchPauseMax)
 			continue
 		case len(records.List) == 0:
-			l.ask.From, l.ask.Offset = replication.FromOffset, records.Offset // what comes next is wanted
+			pause = fetchPause
 			continue
 		default:
-			l.ask.From, l.ask.Offset = replication.FromOffset, records.Next()
+			ask.From, ask.Offset = replication.FromOffset, records.Next()
 		}
 		pause = fetchPause
 		select {
-		case r.came <- fetched{l, records, err}:
+		case r.came <- f:
 		case <-r.ctx.Done():
 		}
+	}
+}
+
+// watch looks for logs that are made while the reader follows: of regions that
+// begin to keep the stream.
+func (r *StreamReader) watch(known map[string]bool) {
+	for r.ctx.Err() == nil {
+		r.pause(watchEvery)
+		for _, region := range r.n.keepers(&r.stream) {
+			ctx, cancel := context.WithTimeout(r.ctx, DefaultWait)
+			logs, err := r.n.logsOf(ctx, region, r.stream.UUID)
+			cancel()
+			if err != nil {
+				continue // it is asked again
+			}
+			for _, found := range logs {
+				l := r.log(region, logEnd{Partition: found.Partition, Start: found.Start})
+				if known[l.name()] {
+					continue
+				}
+				known[l.name()] = true
+				select {
+				case r.came <- fetched{log: l, first: true}:
+					r.wg.Go(func() { r.fetchAll(l) })
+				case <-r.ctx.Done():
+				}
+			}
+		}
+	}
+}
+
+// pause waits, or until the reader is closed.
+func (r *StreamReader) pause(d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-r.ctx.Done():
 	}
 }
 
 const (
 	fetchPause    = 100 * time.Millisecond
 	fetchPauseMax = 5 * time.Second
+	watchEvery    = 10 * time.Second
 )
 
 // nextToCome hands out what comes, log by log.
@@ -295,11 +418,15 @@ func (r *StreamReader) nextToCome(ctx context.Context) (StreamEvent, error) {
 		}
 		select {
 		case f := <-r.came:
+			if f.first {
+				r.logs = append(r.logs, f.log)
+				continue
+			}
+			f.log.got, f.log.next = f.records.List, f.records.Offset
 			if f.err != nil {
 				return StreamEvent{}, f.err
 			}
 			r.at = f.log
-			f.log.got, f.log.next = f.records.List, f.records.Offset
 		case <-ctx.Done():
 			return StreamEvent{}, ctx.Err()
 		case <-r.ctx.Done():

@@ -3,7 +3,6 @@ package node
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -195,7 +194,7 @@ func (g *region) Dial(ctx context.Context, to peer.ID) (net.Conn, error) {
 // Linked implements replication.Network.
 func (g *region) Linked() []peer.ID { return g.graph.Linked(g.self.Region) }
 
-var errNoStreams = errors.New("this node keeps no streams yet: it is still joining")
+var errNoStreams = fmt.Errorf("%w: it keeps no streams yet: it is still joining", ErrNotReady)
 
 // answer answers what a node of the region asks the member.
 func (s *streams) answer(ctx context.Context, from peer.ID, question []byte) ([]byte, error) {

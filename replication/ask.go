@@ -18,15 +18,16 @@ import (
 // what belongs to it. Answers begin with a byte, too: answered, or refused before
 // a refusal. The values are part of the protocol.
 const (
-	askAdmit   = 1 // start → nothing: let the asker into the metadata group
-	askPropose = 2 // command → its index
-	askAppend  = 3 // partition, records → outcomes
-	askRead    = 4 // Read → Records
-	askChunk   = 5 // chunk → bytes of a file
-	askStatus  = 6 // partition → Status
-	askTrim    = 7 // trim → nothing
-	askVouch   = 8 // start → decided: no later start of the asker is known
-	askLead    = 9 // → nothing: the node may be handed the lead of something
+	askAdmit   = 1  // start → nothing: let the asker into the metadata group
+	askPropose = 2  // command → its index
+	askAppend  = 3  // partition, records → outcomes
+	askRead    = 4  // Read → Records
+	askChunk   = 5  // chunk → bytes of a file
+	askStatus  = 6  // partition → Status
+	askTrim    = 7  // trim → nothing
+	askVouch   = 8  // start → decided: no later start of the asker is known
+	askLead    = 9  // → nothing: the node may be handed the lead of something
+	askEnd     = 10 // partition and log → its start and end
 
 	answered = 0
 	refused  = 1
@@ -88,6 +89,8 @@ func (r *Member) answer(ctx context.Context, from peer.ID, kind byte, body []byt
 		return r.answerStatus(body)
 	case askTrim:
 		return nil, r.answerTrim(ctx, body)
+	case askEnd:
+		return r.answerEnd(ctx, body)
 	}
 	return nil, fmt.Errorf("replication: unknown question %d: is this node older than the asker?", kind)
 }
