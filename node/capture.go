@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/skeinmesh/skein/replication"
 	"github.com/skeinmesh/skein/replication/meta"
@@ -105,6 +106,7 @@ func (n *Node) capture(ctx context.Context, evs []event.Event, wanted [][]*keepe
 	}
 	wg.Wait()
 	all := slices.Concat(positions...)
+	n.count.streams.note(all, errs)
 	slices.SortStableFunc(all, func(a, b Position) int { return a.Event - b.Event })
 	if err := errors.Join(errs...); err != nil {
 		if len(all) > 0 && !errors.Is(err, replication.ErrUnknown) {
@@ -159,6 +161,7 @@ func (n *Node) keep(ctx context.Context, c *captured) ([]Position, error) {
 	if m == nil {
 		return nil, errNoStreams
 	}
+	n.count.streams.appends.Add(1)
 	results, err := m.Append(ctx, c.partition, c.records)
 	if err != nil {
 		return nil, err
@@ -240,4 +243,26 @@ func (n *Node) answerKeep(ctx context.Context, body []byte) (any, error) {
 		}
 	}
 	return positions, nil
+}
+
+// keepCounters are the counters of StreamStats.
+type keepCounters struct {
+	appends, kept, duplicates, unknown atomic.Uint64
+}
+
+// note counts what came of a publish.
+func (c *keepCounters) note(positions []Position, errs []error) {
+	var duplicates uint64
+	for _, p := range positions {
+		if p.Duplicate {
+			duplicates++
+		}
+	}
+	c.kept.Add(uint64(len(positions)) - duplicates)
+	c.duplicates.Add(duplicates)
+	for _, err := range errs {
+		if errors.Is(err, ErrUnknown) {
+			c.unknown.Add(1)
+		}
+	}
 }

@@ -317,6 +317,11 @@ func (n *Node) Stats() Stats {
 		s.QueuedBytes += sub.(*Subscription).queue.Bytes()
 		return true
 	})
+	keep := &n.count.streams
+	s.Streams = StreamStats{
+		Streams: n.streams.count(), Appends: keep.appends.Load(), Kept: keep.kept.Load(),
+		Duplicates: keep.duplicates.Load(), Unknown: keep.unknown.Load(),
+	}
 	if g := n.gossip.Load(); g != nil {
 		st := g.Stats()
 		s.Gossip = GossipStats{

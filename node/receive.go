@@ -213,6 +213,7 @@ type counters struct {
 	published, delivered, forwarded, received atomic.Uint64
 	drops                                     [drops]atomic.Uint64
 	gaps                                      gapCounters
+	streams                                   keepCounters
 }
 
 func (c *counters) dropped(why drop) { c.drops[why].Add(1) }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -258,6 +259,16 @@ func (s *streams) all() (list []meta.Stream) {
 	return list
 }
 
+// count is how many streams there are that are not deleted.
+func (s *streams) count() (n int) {
+	for _, d := range s.all() {
+		if d.Tombstone == nil {
+			n++
+		}
+	}
+	return n
+}
+
 // StreamViews lists the streams of a namespace, those that were deleted included.
 func (n *Node) StreamViews(namespace string) ([]StreamView, error) {
 	ns, err := namespaceOf(namespace)
@@ -357,5 +368,13 @@ func (n *Node) changeStream(ctx context.Context, namespace, name string, deleted
 	if s.Owner != n.self.Region {
 		return fmt.Errorf("%w: stream %s belongs to region %s, and only a node there can change it", meta.ErrRefused, s.Name, s.Owner)
 	}
-	return n.streams.member.Load().Propose(ctx, c(&s))
+	m := n.streams.member.Load()
+	if m == nil {
+		return errNoStreams
+	}
+	err = m.Propose(ctx, c(&s))
+	if errors.Is(err, meta.ErrUnknown) { // it was changed at this moment
+		return fmt.Errorf("%w: %w", ErrNoStream, err)
+	}
+	return err
 }

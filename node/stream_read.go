@@ -237,7 +237,15 @@ func (r *StreamReader) Close() {
 	r.wg.Wait()
 }
 
-// Next returns the next event; it is valid until the next call. The error is io.EOF
+// Ready reports whether Next has an event without waiting.
+func (r *StreamReader) Ready() bool {
+	if r.follow {
+		return r.at != nil && len(r.at.got) > 0
+	}
+	return len(r.logs) == 1 && len(r.logs[0].got) > 0
+}
+
+// Next returns the next event. The error is io.EOF
 // at the end of a reader that does not follow, a *TrimmedError if retention has
 // passed where it should go on, after which Next goes on with what is left, or
 // ctx's.

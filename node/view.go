@@ -127,6 +127,16 @@ type Stats struct {
 	PacketsRebuilt uint64 // that the network had lost
 	Summary        SummaryStats
 	Gossip         GossipStats
+	Streams        StreamStats
+}
+
+// StreamStats are of what streams keep.
+type StreamStats struct {
+	Streams    int    // that this node knows of and that are not deleted
+	Appends    uint64 // batches of events that this node gave to partitions
+	Kept       uint64 // positions that events published here got in streams
+	Duplicates uint64 // positions that they had got before
+	Unknown    uint64 // batches of which nobody knows whether they are kept
 }
 
 // FlowStats are those of the events that were published here for other regions.

@@ -222,7 +222,7 @@ func (b *broker) openFaces(port net.Listener, config *tls.Config, tokens []httpa
 		return
 	}
 	api := httpapi.New(httpapi.Config{
-		Broker: b.node, Inspector: b.node, Native: b.native, Tokens: tokens, MaxEvent: b.flags.maxEvent, Log: b.log,
+		Broker: b.node, Inspector: b.node, Streams: b.node, Native: b.native, Tokens: tokens, MaxEvent: b.flags.maxEvent, Log: b.log,
 	})
 	b.face = httpapi.OpenServer(httpapi.ServerConfig{API: api, Listeners: []net.Listener{port}, TLS: config, Log: b.log})
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/skeinmesh/skein/transport/event"
 )
 
-// Broker is what publishing and subscribing need of a node. Publish keeps
-// nothing of the events.
+// Broker is what publishing and subscribing need of a node. PublishKept keeps
+// nothing of its slice and of the events' memory.
 type Broker interface {
-	Publish(ctx context.Context, namespace string, evs []event.Event, overflow node.Overflow) error
+	PublishKept(ctx context.Context, namespace string, evs []event.Event, overflow node.Overflow) ([]node.Position, error)
 	Subscribe(ctx context.Context, req node.SubscribeRequest) (*node.Subscription, error)
 	Ready() error
 }
@@ -28,6 +28,8 @@ type Config struct {
 	Broker Broker
 	// Inspector answers what is asked under /mesh and /metrics. Required.
 	Inspector Inspector
+	// Streams keeps events. Without it its paths do not exist.
+	Streams Streams
 	// Log gets refusals of the network and bugs; nothing per event. Default:
 	// discarded.
 	Log *slog.Logger
@@ -56,6 +58,7 @@ type Config struct {
 type API struct {
 	broker  Broker
 	inspect Inspector
+	streams Streams // may be nil
 	native  http.Handler
 	log     *slog.Logger
 
@@ -65,7 +68,6 @@ type API struct {
 	quota    *rate.Limiter // nil: no bound
 	tokens   tokens
 	paths    map[string]*resource
-	events   *resource // also /namespaces/{ns}/events
 	metrics  http.Handler
 	count    counters
 
@@ -95,7 +97,7 @@ func New(cfg Config) *API {
 		cfg.Polls = 1024
 	}
 	a := &API{
-		broker: cfg.Broker, inspect: cfg.Inspector, native: cfg.Native, log: cfg.Log,
+		broker: cfg.Broker, inspect: cfg.Inspector, streams: cfg.Streams, native: cfg.Native, log: cfg.Log,
 		maxEvent: cfg.MaxEvent, maxBatch: max(cfg.MaxBatch, cfg.MaxEvent),
 		queue: cfg.QueueBytes, tokens: newTokens(cfg.Tokens),
 	}

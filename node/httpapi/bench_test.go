@@ -24,9 +24,9 @@ type sink struct {
 	count atomic.Uint64
 }
 
-func (s *sink) Publish(_ context.Context, _ string, evs []event.Event, _ node.Overflow) error {
+func (s *sink) PublishKept(_ context.Context, _ string, evs []event.Event, _ node.Overflow) ([]node.Position, error) {
 	s.count.Add(uint64(len(evs)))
-	return nil
+	return nil, nil
 }
 
 // benchRequest is a binary event of 256 bytes of data and six attributes.

@@ -23,12 +23,13 @@ type recorder struct {
 	mu    sync.Mutex // guards the fields below
 	got   map[string][]event.Event
 	fail  error
+	kept  []node.Position // what PublishKept answers
 	panic any
 	nodes []node.NodeView
 	asked *event.Event // by Route
 }
 
-func (b *recorder) Publish(_ context.Context, namespace string, evs []event.Event, _ node.Overflow) error {
+func (b *recorder) PublishKept(_ context.Context, namespace string, evs []event.Event, _ node.Overflow) ([]node.Position, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.panic != nil {
@@ -39,12 +40,12 @@ func (b *recorder) Publish(_ context.Context, namespace string, evs []event.Even
 	case errors.As(fail, &partial): // once
 		evs, b.fail = evs[:partial.Routed], nil
 	case fail != nil:
-		return fail
+		return nil, fail
 	}
 	for i := range evs { // Publish keeps nothing of what it is given
 		b.got[namespace] = append(b.got[namespace], evs[i].Clone())
 	}
-	return fail
+	return b.kept, fail
 }
 
 func (b *recorder) Subscribe(context.Context, node.SubscribeRequest) (*node.Subscription, error) {
@@ -67,7 +68,7 @@ func (b *recorder) Route(namespace string, ev *event.Event) (node.RouteReport, e
 	return node.RouteReport{Namespace: namespace}, nil
 }
 
-// failWith makes Publish fail, or panic; with nil, nil it works again.
+// failWith makes publishing fail, or panic; with nil, nil it works again.
 func (b *recorder) failWith(err error, p any) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -97,7 +98,7 @@ type face struct {
 func serveRecorder(t testing.TB, options ...func(*Config, *ServerConfig)) *face {
 	t.Helper()
 	b := &recorder{got: map[string][]event.Event{}}
-	f := serveConfig(t, Config{Broker: b, Inspector: b}, options...)
+	f := serveConfig(t, Config{Broker: b, Inspector: b, Streams: b}, options...)
 	f.broker = b
 	return f
 }

@@ -20,6 +20,7 @@ type Stats struct {
 	Streams  int            // Server-Sent Events open now
 	Sockets  int            // WebSockets open now
 	Polls    int            // polls kept now
+	Readers  int            // GET /streams/{stream}/events under way
 }
 
 // counters are an API's Stats while it runs.
@@ -27,6 +28,7 @@ type counters struct {
 	statuses         [600]atomic.Uint64
 	accepted, sent   atomic.Uint64
 	streams, sockets atomic.Int64
+	readers          atomic.Int64
 }
 
 func (c *counters) request(status int) {
@@ -40,6 +42,7 @@ func (a *API) Stats() Stats {
 	s := Stats{
 		Requests: map[int]uint64{}, Accepted: a.count.accepted.Load(), Sent: a.count.sent.Load(),
 		Streams: int(a.count.streams.Load()), Sockets: int(a.count.sockets.Load()), Polls: a.polls.open(),
+		Readers: int(a.count.readers.Load()),
 	}
 	for status := range a.count.statuses {
 		if n := a.count.statuses[status].Load(); n > 0 {
@@ -68,18 +71,19 @@ func (a *API) serveMetrics(w *response, r *http.Request, _ string) error {
 type collector struct {
 	api *API
 
-	published, delivered, forwarded, received  *prometheus.Desc
-	dropped, gaps, missed                      *prometheus.Desc
-	flows, flowBytes, flowLost, flowResends    *prometheus.Desc
-	subscriptions, queued, interests           *prometheus.Desc
-	summary, prints, widened, unwanted         *prometheus.Desc
-	peers, links, ready, connections           *prometheus.Desc
-	packetsDropped, packetsRebuilt             *prometheus.Desc
-	gossipPeers, gossipAbsent, gossipHealth    *prometheus.Desc
-	rejoins, rumors, rumorsDropped             *prometheus.Desc
-	linkBytes, linkEvents, linkRTT, linkLoss   *prometheus.Desc
-	linkQueued, linkDropped, linkSaved, linkUp *prometheus.Desc
-	requests, accepted, sent, open             *prometheus.Desc
+	published, delivered, forwarded, received   *prometheus.Desc
+	dropped, gaps, missed                       *prometheus.Desc
+	flows, flowBytes, flowLost, flowResends     *prometheus.Desc
+	subscriptions, queued, interests            *prometheus.Desc
+	summary, prints, widened, unwanted          *prometheus.Desc
+	peers, links, ready, connections            *prometheus.Desc
+	packetsDropped, packetsRebuilt              *prometheus.Desc
+	gossipPeers, gossipAbsent, gossipHealth     *prometheus.Desc
+	rejoins, rumors, rumorsDropped              *prometheus.Desc
+	linkBytes, linkEvents, linkRTT, linkLoss    *prometheus.Desc
+	linkQueued, linkDropped, linkSaved, linkUp  *prometheus.Desc
+	requests, accepted, sent, open              *prometheus.Desc
+	streams, appends, kept, duplicates, unknown *prometheus.Desc
 }
 
 func newCollector(a *API) *collector {
@@ -129,6 +133,11 @@ func newCollector(a *API) *collector {
 		requests:       desc("http_requests_total", "HTTP requests by the status of their answer.", "status"),
 		accepted:       desc("http_accepted_events_total", "Events taken over HTTP and WebSocket."),
 		sent:           desc("http_sent_events_total", "Events and gaps handed to subscribers over HTTP and WebSocket."),
+		streams:        desc("streams", "Streams that this node knows of."),
+		appends:        desc("stream_appends_total", "Batches of events that this node gave to partitions of its region."),
+		kept:           desc("stream_kept_events_total", "Events published here that streams keep; an event that two keep counts twice."),
+		duplicates:     desc("stream_duplicate_events_total", "Events published here that streams had already."),
+		unknown:        desc("stream_unknown_outcomes_total", "Batches published here of which nobody knows whether they are kept."),
 		open:           desc("http_subscriptions", "Subscriptions open over HTTP now.", "face"),
 	}
 }
@@ -180,6 +189,11 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter(c.rejoins, n.Gossip.Rejoined)
 	counter(c.rumors, n.Gossip.RumorsIn)
 	counter(c.rumorsDropped, n.Gossip.RumorsDropped)
+	gauge(c.streams, float64(n.Streams.Streams))
+	counter(c.appends, n.Streams.Appends)
+	counter(c.kept, n.Streams.Kept)
+	counter(c.duplicates, n.Streams.Duplicates)
+	counter(c.unknown, n.Streams.Unknown)
 	gauge(c.peers, float64(n.Peers))
 	gauge(c.links, float64(n.LinksUp))
 	gauge(c.ready, truth(c.api.broker.Ready() == nil))
@@ -195,6 +209,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	gauge(c.open, float64(s.Streams), "sse")
 	gauge(c.open, float64(s.Sockets), "websocket")
 	gauge(c.open, float64(s.Polls), "poll")
+	gauge(c.open, float64(s.Readers), "ndjson")
 }
 
 func (c *collector) collectLink(l *node.LinkView, counter func(*prometheus.Desc, uint64, ...string), gauge func(*prometheus.Desc, float64, ...string)) {

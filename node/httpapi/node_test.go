@@ -42,7 +42,7 @@ func serveNode(t testing.TB, options ...func(*Config, *ServerConfig)) *face {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	return serveConfig(t, Config{Broker: n, Inspector: n}, options...)
+	return serveConfig(t, Config{Broker: n, Inspector: n, Streams: n}, options...)
 }
 
 // publish posts an event with an id, of type t.

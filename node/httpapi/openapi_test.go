@@ -76,13 +76,14 @@ func TestOpenAPIReferencesResolve(t *testing.T) {
 
 func TestOpenAPISchemasHaveTheFieldsThatAreSent(t *testing.T) {
 	d := readDocument(t)
-	for _, v := range []any{node.Topology{}, node.RegionView{}, node.NodeView{}, node.LinkView{}, node.InterestView{}, node.RouteReport{}, node.RouteNode{}, node.RouteHop{}, Problem{}, ProblemError{}} {
+	for _, v := range []any{node.Topology{}, node.RegionView{}, node.NodeView{}, node.LinkView{}, node.InterestView{}, node.RouteReport{}, node.RouteNode{}, node.RouteHop{}, Problem{}, ProblemError{}, node.TrimmedError{}, node.StreamDefinition{}, node.StreamView{}, node.StreamLog{}, node.ReplicaView{}, node.StreamTrim{}, streamLine{}} {
 		typ := reflect.TypeOf(v)
+		schemaName := strings.ToUpper(typ.Name()[:1]) + typ.Name()[1:]
 		var schema struct {
 			Properties map[string]json.RawMessage `json:"properties"`
 			Required   []string                   `json:"required"`
 		}
-		if err := json.Unmarshal(d.Components["schemas"][typ.Name()], &schema); err != nil {
+		if err := json.Unmarshal(d.Components["schemas"][schemaName], &schema); err != nil {
 			t.Fatalf("%s: %v", typ.Name(), err)
 		}
 		for i := range typ.NumField() {
@@ -106,7 +107,7 @@ func TestOpenAPISchemasHaveTheFieldsThatAreSent(t *testing.T) {
 
 func TestOpenAPIParametersAreThoseThatAreTaken(t *testing.T) {
 	d := readDocument(t)
-	taken := append([]string{"barrier", "wait", "gaps", "max", "poll", "mode"}, filterParameters...)
+	taken := append([]string{"barrier", "wait", "gaps", "max", "poll", "mode", "stream", "from", "count", "follow"}, filterParameters...)
 	for name, raw := range d.Components["parameters"] {
 		var p struct{ In string }
 		if err := json.Unmarshal(raw, &p); err != nil {

@@ -46,7 +46,7 @@ type polls struct {
 type poll struct {
 	id        string
 	namespace string
-	sub       *node.Subscription
+	sub       source
 	expires   time.Time // guarded by polls.mu; zero while it is asked for
 
 	asking    sync.Mutex // held by the one request that asks; guards the fields below
@@ -66,7 +66,7 @@ type answer struct {
 func newPolls(limit int) *polls { return &polls{limit: limit, byID: map[string]*poll{}} }
 
 // add keeps a new subscription, asked for by its caller.
-func (ps *polls) add(namespace string, sub *node.Subscription) (*poll, error) {
+func (ps *polls) add(namespace string, sub source) (*poll, error) {
 	p := &poll{id: rand.Text(), namespace: namespace, sub: sub}
 	p.asking.Lock()
 	ps.mu.Lock()
@@ -196,7 +196,7 @@ func (a *API) openPoll(ctx context.Context, w *response, r *http.Request, q *que
 	namespace := q.request.Namespace
 	if q.poll == "" {
 		q.request.Wait = min(q.wait, node.DefaultWait)
-		sub, err := a.open(ctx, w, q)
+		sub, err := a.open(ctx, w, r, q)
 		if err != nil {
 			return nil, err
 		}
@@ -206,7 +206,7 @@ func (a *API) openPoll(ctx context.Context, w *response, r *http.Request, q *que
 		}
 		return p, err
 	}
-	for _, name := range append(filterParameters, "barrier") {
+	for _, name := range append(filterParameters, "barrier", "stream", "from") {
 		if r.URL.Query().Has(name) {
 			return nil, parameter(name, "belongs to the first poll only")
 		}

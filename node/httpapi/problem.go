@@ -20,6 +20,11 @@ type Problem struct {
 	Status int            `json:"status"`
 	Detail string         `json:"detail"`
 	Errors []ProblemError `json:"errors,omitempty"`
+	// Outcome is unknown where what was asked for may have been done all the same:
+	// a publish that is sent again is known as a duplicate then.
+	Outcome string `json:"outcome,omitempty"`
+	// Trimmed says what is still there, where that which was asked for is not.
+	Trimmed *node.TrimmedError `json:"trimmed,omitempty"`
 
 	header http.Header // beside the document; nil when there is none
 }
@@ -72,6 +77,8 @@ func problemOf(err error) *Problem {
 	switch {
 	case errors.As(err, &problem):
 		return problem
+	case streamProblem(err) != nil:
+		return streamProblem(err)
 	case errors.As(err, &batch):
 		p := problemf(http.StatusBadRequest, "%d of the batch's events are invalid, so none was taken", batch.Total)
 		for _, e := range batch.Events {
@@ -98,6 +105,40 @@ func problemOf(err error) *Problem {
 	return nil
 }
 
+// streamProblem is the problem that an error of streams is; nil for another.
+func streamProblem(err error) *Problem {
+	words := strings.TrimPrefix(err.Error(), "node: ")
+	var trimmed *node.TrimmedError
+	switch {
+	case errors.As(err, &trimmed):
+		p := problemf(http.StatusGone, "%s; from=earliest begins there", trimmed)
+		p.Trimmed = trimmed
+		return p
+	case errors.Is(err, node.ErrPosition):
+		return parameter("from", "does not say where to begin: %s", words)
+	case errors.Is(err, node.ErrNoStream):
+		return problemf(http.StatusNotFound, "%s", words)
+	case errors.Is(err, node.ErrExists), errors.Is(err, node.ErrRefused):
+		return problemf(http.StatusConflict, "%s", words)
+	case errors.Is(err, node.ErrInvalid), errors.Is(err, node.ErrLimit):
+		return problemf(http.StatusBadRequest, "%s", words)
+	}
+	var p *Problem
+	switch {
+	case errors.Is(err, node.ErrFull):
+		p = problemf(http.StatusInsufficientStorage, "%s", words).with("Retry-After", "5")
+	case errors.Is(err, node.ErrUnknown), errors.Is(err, node.ErrBusy), errors.Is(err, node.ErrNoLeader),
+		errors.Is(err, node.ErrUnreachable), errors.Is(err, node.ErrNotKept):
+		p = unavailable(words)
+	default:
+		return nil
+	}
+	if errors.Is(err, node.ErrUnknown) {
+		p.Outcome = "unknown"
+	}
+	return p
+}
+
 func invalidErrors(e *event.InvalidError) []ProblemError {
 	list := make([]ProblemError, len(e.Problems))
 	for i, p := range e.Problems {
@@ -111,11 +152,7 @@ func invalidErrors(e *event.InvalidError) []ProblemError {
 
 // refuse answers with an error's problem document.
 func (a *API) refuse(w *response, r *http.Request, err error) {
-	p := problemOf(err)
-	if p == nil {
-		a.log.Error("a request met a bug", "method", r.Method, "path", excerpt(r.URL.Path), "err", err)
-		p = problemf(http.StatusInternalServerError, "a bug in this node; its log has the details")
-	}
+	p := a.problem(r, err)
 	body, err := json.Marshal(p)
 	if err != nil {
 		a.log.Error("a problem document cannot be written", "err", err)
@@ -130,6 +167,19 @@ func (a *API) refuse(w *response, r *http.Request, err error) {
 	if _, err := w.Write(append(body, '\n')); err != nil {
 		a.log.Debug("an answer did not reach its client", "err", err)
 	}
+}
+
+// problem is an error's problem; one that no input can cause is told in the log.
+func (a *API) problem(r *http.Request, err error) *Problem {
+	p := problemOf(err)
+	if p == nil {
+		a.log.Error("a request met a bug", "method", r.Method, "path", excerpt(r.URL.Path), "err", err)
+		return problemf(http.StatusInternalServerError, "a bug in this node; its log has the details")
+	}
+	if r.Method == http.MethodGet {
+		p.Outcome = "" // nothing was to be done
+	}
+	return p
 }
 
 // excerpt is input as it may be repeated: at most 80 characters, printable.

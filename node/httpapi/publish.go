@@ -49,9 +49,11 @@ func (a *API) publish(w *response, r *http.Request, namespace string) error {
 	if err != nil {
 		return err
 	}
-	if err := a.take(r, namespace, events); err != nil {
+	kept, err := a.take(r, namespace, events)
+	if err != nil {
 		return err
 	}
+	tellPositions(w.Header(), kept)
 	w.WriteHeader(http.StatusAccepted)
 	return nil
 }
@@ -59,28 +61,50 @@ func (a *API) publish(w *response, r *http.Request, namespace string) error {
 // take publishes decoded events within the quota. An empty batch is taken at
 // any time. A batch that finds no room at its beginning is refused; one that
 // finds none any more is taken all the same.
-func (a *API) take(r *http.Request, namespace string, events []event.Event) error {
+func (a *API) take(r *http.Request, namespace string, events []event.Event) ([]node.Position, error) {
 	if len(events) == 0 {
-		return nil
+		return nil, nil
 	}
 	overflow, err := overflowOf(r.Header)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := a.withinQuota(len(events)); err != nil {
-		return err
+		return nil, err
 	}
-	err = a.broker.Publish(r.Context(), namespace, events, overflow)
+	kept, err := a.broker.PublishKept(r.Context(), namespace, events, overflow)
 	if partial := (*node.PartialError)(nil); errors.As(err, &partial) && errors.Is(err, node.ErrOverloaded) {
 		// Who is told to try again sends all of them again. What finds no room now is
-		// told by a gap.
-		err = a.broker.Publish(r.Context(), namespace, events[partial.Routed:], node.DropNewest)
+		// told by a gap. All are kept already: streams know them.
+		_, err = a.broker.PublishKept(r.Context(), namespace, events[partial.Routed:], node.DropNewest)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	a.count.accepted.Add(uint64(len(events)))
-	return nil
+	return kept, nil
+}
+
+const (
+	// headerPosition says where a stream keeps an event, as node.Position.String
+	// writes it: one for each event and stream, in the order of the events.
+	headerPosition = "Skein-Position"
+	// headerKept is how many positions there are.
+	headerKept = "Skein-Kept"
+	// maxPositions bounds the headers of an answer: clients bound them, too. Of a
+	// larger batch the first ones are told.
+	maxPositions = 64
+)
+
+// tellPositions adds where events are kept to an answer.
+func tellPositions(h http.Header, kept []node.Position) {
+	if len(kept) == 0 {
+		return
+	}
+	h.Set(headerKept, strconv.Itoa(len(kept)))
+	for _, p := range kept[:min(len(kept), maxPositions)] {
+		h.Add(headerPosition, p.String())
+	}
 }
 
 // headerOverflow says what becomes of events for which there is no room.

@@ -14,6 +14,7 @@ type resource struct {
 	path    string // as the OpenAPI document has it
 	methods map[string]action
 	allow   string // the methods, for Allow
+	spaced  bool   // it is there below /namespaces/{namespace}, too
 	ingress bool   // events are posted here: OPTIONS consents to webhooks
 }
 
@@ -30,8 +31,10 @@ func (a *API) route() {
 	publish := action{Publish, a.publish}
 	subscribe := action{Subscribe, a.subscribe}
 	a.paths = map[string]*resource{}
-	a.events = a.add("/events", map[string]action{"POST": publish, "GET": subscribe})
-	a.add("/", map[string]action{"POST": publish, "GET": {0, a.welcome}, "HEAD": {0, a.welcome}})
+	events := a.add("/events", map[string]action{"POST": publish, "GET": subscribe})
+	events.spaced, events.ingress = true, true
+	root := a.add("/", map[string]action{"POST": publish, "GET": {0, a.welcome}, "HEAD": {0, a.welcome}})
+	root.ingress = true
 	for path, do := range map[string]action{
 		"/healthz":        {0, a.healthz},
 		"/readyz":         {0, a.readyz},
@@ -45,6 +48,9 @@ func (a *API) route() {
 	} {
 		a.add(path, map[string]action{"GET": do, "HEAD": do})
 	}
+	if a.streams != nil {
+		a.routeStreams()
+	}
 	if a.native != nil {
 		a.add("/native", map[string]action{"GET": {Publish | Subscribe | anywhere, a.serveNative}})
 	}
@@ -52,7 +58,7 @@ func (a *API) route() {
 
 func (a *API) add(path string, methods map[string]action) *resource {
 	res := &resource{path: path, methods: methods}
-	for _, m := range []string{"POST", "OPTIONS", "GET", "HEAD"} {
+	for _, m := range []string{"POST", "OPTIONS", "GET", "HEAD", "DELETE"} {
 		if _, ok := methods[m]; ok || m == "OPTIONS" {
 			if res.allow != "" {
 				res.allow += ", "
@@ -60,32 +66,41 @@ func (a *API) add(path string, methods map[string]action) *resource {
 			res.allow += m
 		}
 	}
-	_, res.ingress = methods["POST"]
 	a.paths[path] = res
 	return res
 }
 
 // lookup finds a path's resource and the namespace in it.
 func (a *API) lookup(path string) (_ *resource, namespace string) {
-	if res, ok := a.paths[path]; ok {
-		return res, ""
+	namespace, path = splitNamespace(path)
+	path, _ = streamPath(path)
+	res := a.paths[path]
+	if res == nil || namespace != "" && !res.spaced {
+		return nil, ""
 	}
-	rest, ok := strings.CutPrefix(path, "/namespaces/")
+	return res, namespace
+}
+
+// splitNamespace takes the namespace off the front of a path that has one.
+func splitNamespace(path string) (namespace, rest string) {
+	below, ok := strings.CutPrefix(path, "/namespaces/")
 	if !ok {
-		return nil, ""
+		return "", path
 	}
-	namespace, ok = strings.CutSuffix(rest, "/events")
-	if !ok || namespace == "" || strings.Contains(namespace, "/") {
-		return nil, ""
+	slash := strings.IndexByte(below, '/')
+	if slash <= 0 {
+		return "", path
 	}
-	return a.events, namespace
+	return below[:slash], below[slash:]
 }
 
 // documented lists the paths as the OpenAPI document must have them.
-func (a *API) documented() []string {
-	list := []string{"/namespaces/{namespace}/events"}
-	for path := range a.paths {
+func (a *API) documented() (list []string) {
+	for path, res := range a.paths {
 		list = append(list, path)
+		if res.spaced {
+			list = append(list, "/namespaces/{namespace}"+path)
+		}
 	}
 	slices.Sort(list)
 	return list

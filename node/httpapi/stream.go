@@ -29,6 +29,9 @@ const (
 //	event: gap
 //	data: {"count":3,"cause":…     what this reader missed
 //
+// What comes from a stream has an id, the reader's cursor: a client that comes back
+// with it as Last-Event-ID goes on there.
+//
 // JSON with line ends in it goes as several data lines, as the format has it.
 func (a *API) stream(w *response, r *http.Request, namespace string) error {
 	q, err := parseQuery(r, namespace, "sse")
@@ -38,7 +41,7 @@ func (a *API) stream(w *response, r *http.Request, namespace string) error {
 	q.request.Wait = q.wait
 	ctx, cancel := a.untilClose(r)
 	defer cancel()
-	sub, err := a.open(ctx, w, q)
+	sub, err := a.open(ctx, w, r, q)
 	if err != nil {
 		return err
 	}
@@ -75,7 +78,7 @@ type eventStream struct {
 }
 
 // run writes until ctx, the subscription or the connection ends.
-func (s *eventStream) run(ctx context.Context, sub *node.Subscription, count *counters) error {
+func (s *eventStream) run(ctx context.Context, sub source, count *counters) error {
 	items := make([]queue.Item, itemsAhead)
 	for {
 		if err := s.flush(); err != nil {
@@ -92,7 +95,7 @@ func (s *eventStream) run(ctx context.Context, sub *node.Subscription, count *co
 }
 
 // pump writes what comes until ctx ends.
-func (s *eventStream) pump(ctx context.Context, sub *node.Subscription, items []queue.Item, count *counters) error {
+func (s *eventStream) pump(ctx context.Context, sub source, items []queue.Item, count *counters) error {
 	for {
 		n, err := sub.Next(ctx, items)
 		if errors.Is(err, node.ErrSlow) {
@@ -103,6 +106,9 @@ func (s *eventStream) pump(ctx context.Context, sub *node.Subscription, items []
 			return err
 		}
 		for i := range items[:n] {
+			if id := cursorOf(sub, i); id != "" {
+				s.out = append(append(append(s.out, "id: "...), id...), '\n')
+			}
 			if err := s.append(&items[i]); err != nil {
 				return err
 			}
@@ -126,6 +132,7 @@ func (s *eventStream) append(it *queue.Item) error {
 	if it.Gap != nil {
 		switch s.gaps {
 		case gapsSkip:
+			s.out = append(s.out, ":\n\n"...)
 			return nil
 		case gapsNative:
 			s.out = append(s.out, "event: gap\ndata: "...)

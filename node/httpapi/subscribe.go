@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,6 +90,8 @@ type query struct {
 	max     int    // events in a poll's answer
 	poll    string // the cursor of an earlier poll
 	mode    string // of a WebSocket: both, publish or subscribe
+	stream  string // that is read and followed; empty: what comes, live
+	from    string // where reading of it begins
 }
 
 // filterParameters say which events are wanted; all that are given must hold.
@@ -101,16 +104,17 @@ func parseQuery(r *http.Request, namespace string, face string, known ...string)
 	if err != nil {
 		return nil, err
 	}
-	known = append(known, append(filterParameters, "barrier", "wait", "gaps", "slow")...)
-	for name, given := range values {
-		if !slices.Contains(known, name) {
-			return nil, parameter(excerpt(name), "is not known here; known are %s", strings.Join(known, ", "))
-		}
-		if len(given) > 1 {
-			return nil, parameter(name, "is given %d times", len(given))
-		}
+	known = append(known, filterParameters...)
+	if err := onlyKnown(values, append(known, "stream", "from", "barrier", "wait", "gaps", "slow")); err != nil {
+		return nil, err
 	}
-	q := &query{max: defaultMax, poll: values.Get("poll"), mode: values.Get("mode")}
+	q := &query{
+		max: defaultMax, poll: values.Get("poll"), mode: values.Get("mode"),
+		stream: values.Get("stream"), from: values.Get("from"),
+	}
+	if q.stream == "" && values.Has("from") {
+		return nil, parameter("from", "goes with stream: only a stream keeps what was")
+	}
 	if q.wait, err = parseWait(values.Get("wait")); err != nil {
 		return nil, err
 	}
@@ -143,6 +147,19 @@ func parseQuery(r *http.Request, namespace string, face string, known ...string)
 	return q, nil
 }
 
+// onlyKnown refuses parameters that are not known, or given more than once.
+func onlyKnown(values url.Values, known []string) error {
+	for name, given := range values {
+		if !slices.Contains(known, name) {
+			return parameter(excerpt(name), "is not known here; known are %s", strings.Join(known, ", "))
+		}
+		if len(given) > 1 {
+			return parameter(name, "is given %d times", len(given))
+		}
+	}
+	return nil
+}
+
 // parseWait reads a duration such as 2s or 500ms, or a number of milliseconds.
 func parseWait(s string) (time.Duration, error) {
 	if s == "" {
@@ -159,8 +176,11 @@ func parseWait(s string) (time.Duration, error) {
 }
 
 // open subscribes, and notes the regions that have not confirmed in the
-// answer's header.
-func (a *API) open(ctx context.Context, w http.ResponseWriter, q *query) (*node.Subscription, error) {
+// answer's header; or it begins to read a stream.
+func (a *API) open(ctx context.Context, w http.ResponseWriter, r *http.Request, q *query) (source, error) {
+	if q.stream != "" {
+		return a.openReplay(ctx, r, q)
+	}
 	q.request.QueueBytes = a.queue
 	sub, err := a.broker.Subscribe(ctx, q.request)
 	if err != nil {

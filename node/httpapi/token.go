@@ -13,7 +13,8 @@ type Right uint8
 const (
 	Publish   Right = 1 << iota // post events
 	Subscribe                   // receive events
-	Inspect                     // look at the mesh and at the metrics
+	Inspect                     // look at the mesh, at streams and at the metrics
+	Manage                      // make, trim and delete streams
 
 	anywhere // in every namespace: the native protocol names them inside
 )
@@ -24,7 +25,7 @@ type Token struct {
 	Secret string
 	// Rights is what it may do. Default: everything.
 	Rights Right
-	// Namespaces are those it may publish to and subscribe in. Default: all.
+	// Namespaces are those it may publish to, subscribe and manage streams in. Default: all.
 	Namespaces []string
 }
 
@@ -36,7 +37,7 @@ func newTokens(list []Token) tokens {
 	t := tokens{}
 	for _, tok := range list {
 		if tok.Rights == 0 {
-			tok.Rights = Publish | Subscribe | Inspect
+			tok.Rights = Publish | Subscribe | Inspect | Manage
 		}
 		t[sha256.Sum256([]byte(tok.Secret))] = tok
 	}
@@ -68,7 +69,7 @@ func (t tokens) allow(r *http.Request, right Right, namespace string) error {
 	if namespace == "" {
 		namespace = "default"
 	}
-	if right&(Publish|Subscribe) != 0 && right&anywhere == 0 && len(tok.Namespaces) > 0 && !slices.Contains(tok.Namespaces, namespace) {
+	if right&(Publish|Subscribe|Manage) != 0 && right&anywhere == 0 && len(tok.Namespaces) > 0 && !slices.Contains(tok.Namespaces, namespace) {
 		return problemf(http.StatusForbidden, "that token is not for this namespace").
 			with("WWW-Authenticate", `Bearer realm="skein", error="insufficient_scope"`)
 	}

@@ -70,7 +70,7 @@ func (a *API) webSocket(w *response, r *http.Request, namespace string) error {
 	s.publishes = s.publishes && a.tokens.allow(r, Publish, namespace) == nil
 	if q.mode != "publish" {
 		q.request.Wait = q.wait
-		if s.sub, err = a.open(r.Context(), w, q); err != nil {
+		if s.sub, err = a.open(r.Context(), w, r, q); err != nil {
 			return err
 		}
 		defer s.sub.Close()
@@ -120,7 +120,7 @@ type socket struct {
 	proto     bool // the format, for the connection's life
 	publishes bool
 	gaps      gaps
-	sub       *node.Subscription // nil: the client only publishes
+	sub       source // nil: the client only publishes
 }
 
 // run serves the socket until either end closes it.
@@ -243,7 +243,7 @@ func (s *socket) publish(ctx context.Context, m mode, message io.Reader) error {
 			return err
 		}
 	}
-	if err := a.broker.Publish(ctx, s.namespace, events, s.overflow); err != nil {
+	if _, err := a.broker.PublishKept(ctx, s.namespace, events, s.overflow); err != nil {
 		return err
 	}
 	a.count.accepted.Add(uint64(len(events)))
