@@ -72,7 +72,7 @@ func (l *load) insist(ctx context.Context, publisher, first int) {
 	}
 	l.mu.Unlock()
 	for try := publisher; ctx.Err() == nil; try++ {
-		m := l.w.nodes[try%len(l.w.nodes)].running()
+		m := l.w.pick(try)
 		if m == nil {
 			time.Sleep(time.Millisecond) // simulated
 			continue
@@ -93,6 +93,14 @@ func (l *load) insist(ctx context.Context, publisher, first int) {
 		}
 		time.Sleep(20 * time.Millisecond) // simulated
 	}
+}
+
+// pick is one of the nodes, or nil if it is down.
+func (w *town) pick(try int) *Member {
+	w.mu.Lock()
+	n := w.nodes[try%len(w.nodes)]
+	w.mu.Unlock()
+	return n.running()
 }
 
 func (l *load) count() int {
