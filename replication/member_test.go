@@ -27,8 +27,9 @@ type town struct {
 	t   *testing.T
 	rng *rand.Rand
 
-	mu    sync.Mutex // guards nodes' members
+	mu    sync.Mutex // guards the fields below, and nodes' members
 	nodes []*townNode
+	side  map[peer.ID]int // of a cut; nodes on different sides do not reach each other
 }
 
 type townNode struct {
@@ -76,10 +77,43 @@ func (w *town) start(i int) {
 	defer w.mu.Unlock()
 	n.member = m
 	for _, other := range w.nodes {
-		if other != n && other.member != nil {
-			a, b := net.Pipe()
-			m.Attach(other.self.ID, a)
-			other.member.Attach(n.self.ID, b)
+		w.link(n, other)
+	}
+}
+
+// link links two nodes if they run and reach each other. w.mu is held.
+func (w *town) link(n, other *townNode) {
+	if other != n && n.member != nil && other.member != nil && w.side[n.self.ID] == w.side[other.self.ID] {
+		a, b := net.Pipe()
+		n.member.Attach(other.self.ID, a)
+		other.member.Attach(n.self.ID, b)
+	}
+}
+
+// cut parts the nodes: those of the list from the others. An empty list heals.
+func (w *town) cut(nodes ...int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	before := w.side
+	w.side = map[peer.ID]int{}
+	for _, i := range nodes {
+		w.side[w.nodes[i].self.ID] = 1
+	}
+	for i, n := range w.nodes {
+		for _, other := range w.nodes[:i] {
+			a, b := n.self.ID, other.self.ID
+			switch reached, reaches := before[a] == before[b], w.side[a] == w.side[b]; {
+			case reaches && !reached:
+				w.link(n, other)
+			case reached && !reaches && n.member != nil && other.member != nil:
+				far, near := net.Pipe() // takes the place of the way there was
+				n.member.Attach(b, near)
+				other.member.Attach(a, far)
+				near.Close()
+				far.Close()
+				n.member.PeerDown(b)
+				other.member.PeerDown(a)
+			}
 		}
 	}
 }
@@ -118,26 +152,43 @@ func (n *townNode) running() *Member {
 }
 
 func (w *town) member(id peer.ID) *Member {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, n := range w.nodes {
 		if n.self.ID == id {
-			return n.running()
+			return n.member
 		}
 	}
 	return nil
 }
 
+// reach is the Member of another node, or nil if it cannot be reached.
+func (n *townNode) reach(to peer.ID) *Member {
+	n.town.mu.Lock()
+	same := n.town.side[n.self.ID] == n.town.side[to]
+	n.town.mu.Unlock()
+	if !same {
+		return nil
+	}
+	return n.town.member(to)
+}
+
 var errDown = errors.New("the node is down")
 
 func (n *townNode) Ask(ctx context.Context, to peer.ID, question []byte) ([]byte, error) {
-	m := n.town.member(to)
+	m := n.reach(to)
 	if m == nil {
 		return nil, errDown
 	}
-	return m.Answer(ctx, n.self.ID, question), nil
+	answer := m.Answer(ctx, n.self.ID, question)
+	if n.reach(to) == nil {
+		return nil, errDown // it does not come back
+	}
+	return answer, nil
 }
 
 func (n *townNode) Dial(_ context.Context, to peer.ID) (net.Conn, error) {
-	m := n.town.member(to)
+	m := n.reach(to)
 	if m == nil {
 		return nil, errDown
 	}
@@ -150,7 +201,7 @@ func (n *townNode) Linked() (list []peer.ID) {
 	n.town.mu.Lock()
 	defer n.town.mu.Unlock()
 	for _, other := range n.town.nodes {
-		if other != n && other.member != nil {
+		if other != n && other.member != nil && n.town.side[n.self.ID] == n.town.side[other.self.ID] {
 			list = append(list, other.self.ID)
 		}
 	}

@@ -144,6 +144,7 @@ var thirdParty = map[string]string{
 var testThirdParty = map[string]string{
 	"pgregory.net/rapid":                                       "...",
 	"go.uber.org/goleak":                                       "...",
+	"github.com/anishathalye/porcupine":                        "replication",
 	"github.com/quic-go/quic-go/testutils":                     "transport gossip node test",
 	"github.com/cloudevents/sdk-go/v2":                         "transport/event routing/filter/... node/... test/...",
 	"github.com/cloudevents/sdk-go/sql/v2":                     "routing/filter/...",
