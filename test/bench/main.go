@@ -11,6 +11,10 @@
 // The rows named wan are measured over an emulated link between two regions
 // (package tun), the same for both, which start afresh for each round; so is
 // reroute, of Skein alone. They need Linux and root, and are skipped elsewhere.
+//
+// The durable rows compare with JetStream, as it comes and with an fsync for each
+// message, which is what Skein does: three processes a side, of one region, each
+// with a disk of its own on the machine's.
 package main
 
 import (
@@ -62,11 +66,12 @@ func main() {
 	only := flag.String("rows", "", "comma-separated `names` of rows; empty is all")
 	just := flag.String("system", "", "measure `nats` or `skein` alone, for a profile")
 	rounds := flag.Int("rounds", 5, "how often each row is measured; the median is printed")
+	built := flag.String("binary", "", "measure this skein `binary`; empty is one built from the tree")
 	wanRounds := flag.Int("wan-rounds", 2, "the same, for the rows over an emulated link")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, plan{quick: *quick, rows: *only, system: *just, rounds: *rounds, wanRounds: *wanRounds}); err != nil {
+	if err := run(ctx, plan{quick: *quick, rows: *only, system: *just, rounds: *rounds, wanRounds: *wanRounds, binary: *built}); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -77,6 +82,7 @@ type plan struct {
 	quick     bool
 	rows      string // names, comma-separated; empty is all
 	system    string // empty is both
+	binary    string // of Skein; empty is built
 	rounds    int
 	wanRounds int
 }
@@ -105,9 +111,11 @@ func run(ctx context.Context, p plan) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	binary, err := buildSkein(ctx, dir)
-	if err != nil {
-		return err
+	binary := p.binary
+	if binary == "" {
+		if binary, err = buildSkein(ctx, dir); err != nil {
+			return err
+		}
 	}
 	nats := rival{"nats", func(ctx context.Context, seats []seat) (system, error) { return startNATS(ctx, dir, seats) }}
 	skein := rival{"skein", func(ctx context.Context, seats []seat) (system, error) { return startSkein(ctx, binary, dir, seats) }}
@@ -115,6 +123,9 @@ func run(ctx context.Context, p plan) error {
 		p.rounds, p.wanRounds = 1, 1
 	}
 	if err := runLoopback(ctx, p, []rival{nats, skein}); err != nil {
+		return err
+	}
+	if err := runDurable(ctx, p, dir, binary); err != nil {
 		return err
 	}
 	return runWAN(ctx, p, nats, skein, func() error { return runReroute(ctx, p, dir, binary) })

@@ -59,11 +59,20 @@ type nats struct {
 }
 
 func startNATS(ctx context.Context, dir string, seats []seat) (system, error) {
+	s, err := launchNATS(ctx, dir, seats, "")
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// launchNATS is startNATS with more configuration for each server.
+func launchNATS(ctx context.Context, dir string, seats []seat, more string) (*nats, error) {
 	dir, err := os.MkdirTemp(dir, "nats-")
 	if err != nil {
 		return nil, err
 	}
-	files, urls, err := configureNATS(dir, seats)
+	files, urls, err := configureNATS(dir, seats, more)
 	if err != nil {
 		return nil, err
 	}
@@ -87,8 +96,9 @@ func startNATS(ctx context.Context, dir string, seats []seat) (system, error) {
 	return s, nil
 }
 
-// configureNATS writes a configuration file for the server of each seat.
-func configureNATS(dir string, seats []seat) (files, urls []string, err error) {
+// configureNATS writes a configuration file for the server of each seat; in what is
+// more, DIR is a directory of the server's own.
+func configureNATS(dir string, seats []seat, more string) (files, urls []string, err error) {
 	cert, key, err := selfSigned(dir, seats)
 	if err != nil {
 		return nil, nil, err
@@ -111,10 +121,13 @@ func configureNATS(dir string, seats []seat) (files, urls []string, err error) {
 	for i, at := range seats {
 		client, gateway, route := ports[perSeat*i], ports[perSeat*i+1], ports[perSeat*i+2]
 		config := fmt.Sprintf("listen: \"127.0.0.1:%s\"\nserver_name: %q\nmax_pending: 1GB\nwrite_deadline: \"30s\"\n", client, at.name)
-		config += fmt.Sprintf("gateway {name: %q, listen: \"%s:%s\", %s, gateways: [%s]}\n", at.region, at.ip, gateway, tls, strings.Join(remotes, ", "))
+		if len(gateways) > 1 {
+			config += fmt.Sprintf("gateway {name: %q, listen: \"%s:%s\", %s, gateways: [%s]}\n", at.region, at.ip, gateway, tls, strings.Join(remotes, ", "))
+		}
 		if peers := routes[at.region]; len(peers) > 1 {
 			config += fmt.Sprintf("cluster {name: %q, listen: \"%s:%s\", routes: [%s]}\n", at.region, at.ip, route, strings.Join(peers, ", "))
 		}
+		config += strings.ReplaceAll(more, "DIR", filepath.Join(dir, at.name))
 		file := filepath.Join(dir, at.name+".conf")
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 			return nil, nil, err
