@@ -47,7 +47,7 @@ func (j *Journal) adopt(seg *segment, limit int64) {
 
 // firstBytes is the size of a journal's first file, so that a node with little to
 // keep takes little room; each later one is twice as large, up to SegmentBytes.
-const firstBytes = 1 << 20
+const firstBytes = 16 << 20
 
 func (j *Journal) segmentBytes(sequence uint64) int64 {
 	return min(j.cfg.SegmentBytes, firstBytes<<min(sequence-1, 10))
