@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,7 +12,6 @@ import (
 	"sync/atomic"
 
 	"github.com/skeinmesh/skein/replication"
-	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/placement"
 	"github.com/skeinmesh/skein/routing"
 	"github.com/skeinmesh/skein/transport/event"
@@ -27,10 +25,16 @@ type Position struct {
 	Partition uint32 `json:"partition"`
 	Offset    int64  `json:"offset"`
 	Duplicate bool   `json:"duplicate,omitempty"` // it was kept before
+	// Waiting says that the region which keeps the stream cannot be reached: the
+	// event waits on this node's disk, and has no offset yet.
+	Waiting bool `json:"waiting,omitempty"`
 }
 
 // String is the position as people and headers write it.
 func (p Position) String() string {
+	if p.Waiting {
+		return fmt.Sprintf("%s@%s;waiting", p.Stream, p.Region)
+	}
 	s := fmt.Sprintf("%s@%s/%d/%d", p.Stream, p.Region, p.Partition, p.Offset)
 	if p.Duplicate {
 		s += ";duplicate"
@@ -131,10 +135,15 @@ func (n *Node) batchFor(at map[string]*captured, k *keeper, key string) (*captur
 	c := &captured{region: n.self.Region}
 	if len(k.partitions) > 0 {
 		c.partition = k.partitions[placement.Partition([]byte(key), len(k.partitions))]
+	} else if len(k.regions) == 1 {
+		c.region = k.regions[0] // its home: what cannot get there waits
 	} else if c.region = n.nearest(k.regions); c.region == "" {
 		return nil, fmt.Errorf("%w: stream %s is kept in %s, and no way leads there now", ErrNotKept, k.stream.Name, strings.Join(k.regions, ", "))
 	}
 	name := fmt.Sprintf("%s/%d", c.region, c.partition)
+	if c.region != n.self.Region { // each stream waits by itself if it must
+		name += k.stream.UUID.String()
+	}
 	if at[name] == nil {
 		at[name] = c
 	}
@@ -171,75 +180,6 @@ func (n *Node) keep(ctx context.Context, c *captured) ([]Position, error) {
 		positions[i] = Position{
 			Event: c.from[i], Stream: c.streams[i].stream.Name, Region: c.region, Partition: c.partition,
 			Offset: r.Offset, Duplicate: r.Duplicate,
-		}
-	}
-	return positions, nil
-}
-
-// abroadRecord is a record for another region.
-type abroadRecord struct {
-	Stream meta.ID `json:"stream"`
-	Key    string  `json:"key"`   // of the event
-	Dedup  meta.ID `json:"dedup"` // hash
-	Data   []byte  `json:"data"`
-}
-
-func (n *Node) keepAbroad(ctx context.Context, c *captured) ([]Position, error) {
-	list := make([]abroadRecord, len(c.records))
-	for i, r := range c.records {
-		list[i] = abroadRecord{meta.ID(r.Log), c.keys[i], meta.ID(r.Key), r.Data}
-	}
-	var positions []Position
-	if err := n.askAbroad(ctx, c.region, abroadKeep, list, &positions); err != nil {
-		return nil, err
-	}
-	if len(positions) != len(list) {
-		return nil, fmt.Errorf("%w: region %s answered for %d of %d events", replication.ErrUnknown, c.region, len(positions), len(list))
-	}
-	for i := range positions {
-		positions[i].Event = c.from[i]
-	}
-	return positions, nil
-}
-
-// answerKeep keeps what another region's nodes publish for a stream that is kept
-// here alone.
-func (n *Node) answerKeep(ctx context.Context, body []byte) (any, error) {
-	var list []abroadRecord
-	if err := json.Unmarshal(body, &list); err != nil {
-		return nil, fmt.Errorf("records from another region: %w", err)
-	}
-	m := n.streams.member.Load()
-	if m == nil {
-		return nil, errNoStreams
-	}
-	positions := make([]Position, len(list))
-	batches := map[uint32]*captured{}
-	for i, r := range list {
-		s, known := m.Stream(r.Stream)
-		a, assigned := m.Meta().Assignment(r.Stream)
-		if !known || !assigned || len(a.Partitions) == 0 {
-			return nil, fmt.Errorf("%w: this region does not keep the stream", ErrNotKept)
-		}
-		number := a.Partitions[placement.Partition([]byte(r.Key), len(a.Partitions))]
-		c := batches[number]
-		if c == nil {
-			c = &captured{region: n.self.Region, partition: number}
-			batches[number] = c
-		}
-		c.records = append(c.records, replication.Record{
-			Log: replication.LogID(r.Stream), Key: replication.Key(r.Dedup), Data: r.Data,
-			Window: replication.Window{Age: s.Dedup.Age, Events: int(s.Dedup.Events)},
-		})
-		c.from, c.streams = append(c.from, i), append(c.streams, &keeper{stream: s})
-	}
-	for _, c := range batches {
-		kept, err := n.keep(ctx, c)
-		if err != nil {
-			return nil, err
-		}
-		for _, p := range kept {
-			positions[p.Event] = p
 		}
 	}
 	return positions, nil

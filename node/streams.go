@@ -52,7 +52,7 @@ func (s *streams) open() error {
 	found := n.state.Founder && !n.state.Begun
 	m, err := replication.Open(replication.Config{
 		Self: n.self, Mesh: n.state.Mesh, Net: (*region)(n), Dir: n.state.path("streams"),
-		Found: found, Changed: s.changed, Log: n.log,
+		Found: found, Changed: s.changed, SendAway: n.sendAway, Log: n.log,
 	})
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
@@ -256,6 +256,13 @@ func (s *streams) foreign() map[meta.ID]meta.Stream {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	latest := map[meta.ID]meta.Stream{}
+	if m := s.member.Load(); m != nil { // those that the region remembers
+		for _, a := range m.Meta().Assignments() {
+			if a.Foreign != nil {
+				latest[a.Stream] = *a.Foreign
+			}
+		}
+	}
 	for _, told := range s.told {
 		for _, d := range told {
 			if have, known := latest[d.UUID]; !known || d.Newer(have) {
@@ -315,16 +322,14 @@ func (s *streams) route(m *replication.Member, foreign map[meta.ID]meta.Stream) 
 	defer s.mu.Unlock()
 	for id, d := range known {
 		k := &keeper{stream: d}
-		if home, regions, err := meta.ParsePlacement(d.Placement); err != nil {
-			continue
-		} else if !home && len(regions) == 0 || slices.Contains(regions, s.n.self.Region) {
+		if d.KeptIn(s.n.self.Region) {
 			a, assigned := m.Meta().Assignment(id)
 			if !assigned {
 				delete(known, id)
 				continue
 			}
 			k.partitions = a.Partitions
-		} else {
+		} else if _, regions, err := meta.ParsePlacement(d.Placement); err == nil {
 			k.regions = regions
 		}
 		if d.Tombstone != nil {

@@ -151,7 +151,7 @@ const (
 func (r *Member) assign() {
 	var due []meta.Stream
 	for _, s := range r.meta.state.Streams() {
-		if _, done := r.meta.state.Assignment(s.UUID); !done && s.Tombstone == nil {
+		if _, done := r.meta.state.Assignment(s.UUID); !done && s.Tombstone == nil && s.KeptIn(r.cfg.Self.Region) {
 			due = append(due, s)
 		}
 	}

@@ -1,10 +1,6 @@
 package replication
 
-import (
-	"slices"
-
-	"github.com/skeinmesh/skein/replication/meta"
-)
+import "github.com/skeinmesh/skein/replication/meta"
 
 // Learn tells which streams other regions own. Those that are to be kept here, too,
 // get their partitions from whoever leads the region's metadata.
@@ -13,13 +9,6 @@ func (r *Member) Learn(streams map[meta.ID]meta.Stream) {
 	r.foreign = streams
 	r.mu.Unlock()
 	r.poke()
-}
-
-// keptHere reports whether a stream's events that are published in a region are
-// kept in it.
-func keptHere(s *meta.Stream, region string) bool {
-	home, regions, err := meta.ParsePlacement(s.Placement)
-	return err == nil && (!home && len(regions) == 0 || slices.Contains(regions, region))
 }
 
 // adopt brings the metadata up to what other regions say of their streams.
@@ -31,8 +20,10 @@ func (r *Member) adopt() {
 		a, assigned := r.meta.state.Assignment(id)
 		var err error
 		switch {
-		case !keptHere(&s, r.cfg.Self.Region):
-		case !assigned && s.Tombstone == nil:
+		case !assigned && s.Tombstone != nil:
+		case !assigned && !s.KeptIn(r.cfg.Self.Region):
+			err = r.command(&meta.AssignStream{Stream: id, Foreign: &s}) // to be remembered
+		case !assigned:
 			if r.enough() {
 				err = r.assignStream(&s, &s)
 			}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/skeinmesh/skein/replication/away"
 	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/multiraft"
 	"github.com/skeinmesh/skein/store"
@@ -55,6 +56,9 @@ type Config struct {
 	// ScrubRate is how many bytes a second are read to find out whether logs are
 	// still on the disk as they were written. Default 8 MiB.
 	ScrubRate int64
+	// SendAway brings records that were PutAway to the region that keeps their
+	// stream; see away.Config.Send. Without it, nothing can be put away.
+	SendAway func(ctx context.Context, stream meta.ID, records []Away) error
 	// Changed is called when the region's metadata has changed. It must not block.
 	Changed func()
 	Log     *slog.Logger // default: nothing is logged
@@ -74,6 +78,7 @@ type Member struct {
 	log      *slog.Logger
 	journal  *journal.Journal
 	files    *segment.Files
+	away     *away.Outbox // nil without SendAway
 	host     *multiraft.Host
 	meta     *metadata
 	instance meta.ID // of this start
@@ -145,6 +150,9 @@ func Open(cfg Config) (_ *Member, err error) {
 		return nil, err
 	}
 	r.files = segment.NewFiles(cfg.FS, openFiles)
+	if err = r.openAway(); err != nil {
+		return nil, err
+	}
 	r.host, err = multiraft.Open(multiraft.Config{
 		Node: cfg.Self.ID, Dial: cfg.Net.Dial, Health: r.Health, Log: cfg.Log,
 	})
@@ -176,6 +184,9 @@ func (r *Member) close() error {
 	r.mu.Unlock()
 	r.wg.Wait()
 	var errs []error
+	if r.away != nil {
+		errs = append(errs, r.away.Close())
+	}
 	r.mu.Lock()
 	replicas := r.replicas
 	r.replicas = map[multiraft.GroupID]*replica{}

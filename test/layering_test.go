@@ -61,7 +61,8 @@ var mayImport = map[string]string{
 	"replication/meta":      "replication/placement transport/peer",
 	"replication/multiraft": "store transport/peer",
 	"replication/partition": "replication/multiraft store store/segment transport/peer",
-	"replication": "replication/placement replication/meta replication/multiraft replication/partition " +
+	"replication/away":      "store store/segment",
+	"replication": "replication/placement replication/meta replication/multiraft replication/partition replication/away " +
 		"store store/journal store/segment transport/peer",
 
 	"node":          four + " replication/meta replication/placement " + words,
@@ -103,6 +104,7 @@ var testMayImport = map[string]string{
 	"replication":   "store/storetest",
 
 	"replication/partition": "store/journal store/storetest",
+	"replication/away":      "store/storetest",
 
 	"examples/watchdir": "examples/exampletest",
 	"examples/gitlog":   "examples/exampletest",

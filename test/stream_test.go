@@ -210,3 +210,45 @@ func TestAStreamWithAHomeIsKeptThere(t *testing.T) {
 		}
 	})
 }
+
+// What is published for a stream whose home cannot be reached waits on the disk of
+// the node that took it, survives its crash, and goes out in order.
+func TestWhatAHomeCannotTakeWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := simmesh.New(t, simmesh.Config{Regions: []int{1, 1}})
+		orders(t, m.Nodes[1], node.StreamDefinition{Placement: "home:r1"})
+		publish := func(from, to int, waiting bool) {
+			t.Helper()
+			for i := from; i < to; i++ {
+				kept, err := m.Nodes[0].PublishKept(t.Context(), "", []event.Event{order(t, "/shop", fmt.Sprint(i))}, "")
+				if err != nil || len(kept) != 1 || kept[0].Waiting != waiting {
+					t.Fatalf("event %d: %v %v", i, kept, err)
+				}
+			}
+		}
+		m.Until(time.Minute, "the node knows of the stream", func() bool {
+			_, err := m.Nodes[0].ReadStream(t.Context(), node.StreamRead{Name: "orders"})
+			return err == nil
+		})
+		publish(0, 5, false)
+		m.CutRegions("r0", "r1")
+		publish(5, 10, true)
+		m.Crash(0)
+		m.Start(0)
+		m.Until(time.Minute, "the node knows of its stream again", func() bool {
+			kept, err := m.Nodes[0].PublishKept(t.Context(), "", []event.Event{order(t, "/shop", "10")}, "")
+			return err == nil && len(kept) == 1
+		})
+		m.HealRegions("r0", "r1")
+		m.Until(time.Minute, "all are kept", func() bool { return len(readAll(t, m.Nodes[1], "")) == 11 })
+		for i, ev := range readAll(t, m.Nodes[1], "") {
+			if ev.Event.ID() != fmt.Sprint(i) {
+				t.Errorf("event %d is %s", i, ev.Event.ID())
+			}
+		}
+		m.Until(time.Minute, "nothing waits any more", func() bool {
+			kept, err := m.Nodes[0].PublishKept(t.Context(), "", []event.Event{order(t, "/shop", "11")}, "")
+			return err == nil && len(kept) == 1 && !kept[0].Waiting
+		})
+	})
+}

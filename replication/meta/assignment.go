@@ -76,6 +76,12 @@ func (c *AssignStream) apply(s *State, index uint64) (Outcome, error) {
 
 // checkSpread says why partitions cannot be those of a stream.
 func (s *State) checkSpread(d Stream, numbers []uint32) error {
+	if !d.KeptIn(s.region) {
+		if len(numbers) > 0 {
+			return refuse(ErrInvalid, "stream %s is not kept in region %s: it gets no partitions there", d.Name, s.region)
+		}
+		return nil // its definition is remembered
+	}
 	if len(numbers) < 1 || len(numbers) > d.Partitions {
 		return refuse(ErrInvalid, "stream %s: %d partitions; 1 to %d are right", d.Name, len(numbers), d.Partitions)
 	}

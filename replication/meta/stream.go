@@ -3,6 +3,7 @@ package meta
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"time"
 
@@ -178,4 +179,11 @@ func (s *State) Streams() []Stream {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return sorted(s.streams, byUUID)
+}
+
+// KeptIn reports whether the stream's events that are published in a region are
+// kept there.
+func (d Definition) KeptIn(region string) bool {
+	home, regions, err := ParsePlacement(d.Placement)
+	return err == nil && (!home && len(regions) == 0 || slices.Contains(regions, region))
 }

@@ -194,31 +194,9 @@ func (k *sink) Close() error {
 	s := k.of
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := replaceFile(s.fs, s.path, b); err != nil {
+	if err := store.Replace(s.fs, s.path, b); err != nil {
 		return fmt.Errorf("multiraft: snapshot: %w", err)
 	}
 	s.meta, s.data = &k.meta, k.data
 	return nil
-}
-
-// replaceFile is store.ReplaceFile on any disk.
-func replaceFile(fs store.FS, path string, b []byte) error {
-	f, err := fs.Open(path+".new", true)
-	if err != nil {
-		return err
-	}
-	err = f.Truncate(0)
-	if err == nil {
-		_, err = f.WriteAt(b, 0)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err := fs.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return fs.SyncDir(filepath.Dir(path))
 }

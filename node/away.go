@@ -1,0 +1,153 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/skeinmesh/skein/replication"
+	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/replication/placement"
+	"github.com/skeinmesh/skein/transport/event"
+)
+
+// What another region keeps goes there at once if it can. A stream with a home has
+// no other: its events wait in this node's outbox while the home cannot be reached,
+// and all that are published after them, too.
+
+// abroadRecord is a record for another region.
+type abroadRecord struct {
+	Stream meta.ID         `json:"stream"`
+	Dedup  replication.Key `json:"dedup"`
+	Data   []byte          `json:"data"`
+}
+
+// awayWait is how long a publisher waits for another region before its events wait
+// in the outbox.
+const awayWait = 3 * time.Second
+
+// keepAbroad has records of one stream kept in another region, or in the outbox.
+func (n *Node) keepAbroad(ctx context.Context, c *captured) ([]Position, error) {
+	m := n.streams.member.Load()
+	if m == nil {
+		return nil, errNoStreams
+	}
+	stream := &c.streams[0].stream
+	list := make([]replication.Away, len(c.records))
+	for i, r := range c.records {
+		list[i] = replication.Away{Key: r.Key, Data: r.Data}
+	}
+	var positions []Position
+	var err error
+	limit, cancel := context.WithTimeout(ctx, awayWait)
+	defer cancel()
+	if m.DrainedAway(limit, stream.UUID) {
+		positions, err = n.sendAbroad(limit, c.region, stream.UUID, list)
+		if err != nil && (len(c.streams[0].regions) > 1 || !mayWait(err, stream)) {
+			return nil, err
+		}
+	}
+	if positions == nil {
+		if full := m.PutAway(stream.UUID, list); full != nil {
+			return nil, errors.Join(full, err)
+		}
+		for range list {
+			positions = append(positions, Position{Stream: stream.Name, Region: c.region, Waiting: true})
+		}
+	}
+	for i := range positions {
+		positions[i].Event = c.from[i]
+	}
+	return positions, nil
+}
+
+// mayWait reports whether records that could not be sent now may be sent later.
+func mayWait(err error, s *meta.Stream) bool {
+	switch {
+	case errors.Is(err, replication.ErrUnknown):
+		return s.Dedup.Events > 0 // it would not be kept twice
+	case errors.Is(err, ErrUnreachable), errors.Is(err, replication.ErrNoLeader), errors.Is(err, replication.ErrBusy):
+		return true
+	}
+	return false
+}
+
+// sendAbroad sends records of a stream to a region that keeps it.
+func (n *Node) sendAbroad(ctx context.Context, region string, stream meta.ID, records []replication.Away) ([]Position, error) {
+	list := make([]abroadRecord, len(records))
+	for i, r := range records {
+		list[i] = abroadRecord{stream, r.Key, r.Data}
+	}
+	var positions []Position
+	if err := n.askAbroad(ctx, region, abroadKeep, list, &positions); err != nil {
+		return nil, err
+	}
+	if len(positions) != len(list) {
+		return nil, fmt.Errorf("%w: region %s answered for %d of %d events", replication.ErrUnknown, region, len(positions), len(list))
+	}
+	return positions, nil
+}
+
+// sendAway sends what has waited in the outbox.
+func (n *Node) sendAway(ctx context.Context, stream meta.ID, records []replication.Away) error {
+	for _, s := range n.streams.all() {
+		if s.UUID != stream {
+			continue
+		}
+		_, regions, err := meta.ParsePlacement(s.Placement)
+		if err == nil && len(regions) > 0 {
+			_, err = n.sendAbroad(ctx, regions[0], stream, records)
+		}
+		return err
+	}
+	return fmt.Errorf("%w: nothing is known of it yet", ErrNoStream)
+}
+
+// answerKeep keeps what another region's nodes publish for a stream that is kept
+// here alone.
+func (n *Node) answerKeep(ctx context.Context, body []byte) (any, error) {
+	var list []abroadRecord
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, fmt.Errorf("records from another region: %w", err)
+	}
+	m := n.streams.member.Load()
+	if m == nil {
+		return nil, errNoStreams
+	}
+	positions := make([]Position, len(list))
+	batches := map[uint32]*captured{}
+	var ev event.Event
+	for i, r := range list {
+		if err := ev.Scan(r.Data); err != nil {
+			return nil, fmt.Errorf("a record from another region: %w", err)
+		}
+		s, known := m.Stream(r.Stream)
+		a, assigned := m.Meta().Assignment(r.Stream)
+		if !known || !assigned || len(a.Partitions) == 0 {
+			return nil, fmt.Errorf("%w: this region does not keep the stream", ErrNotKept)
+		}
+		number := a.Partitions[placement.Partition([]byte(ev.Key()), len(a.Partitions))]
+		c := batches[number]
+		if c == nil {
+			c = &captured{region: n.self.Region, partition: number}
+			batches[number] = c
+		}
+		c.records = append(c.records, replication.Record{
+			Log: replication.LogID(r.Stream), Key: replication.Key(r.Dedup), Data: r.Data,
+			Window: replication.Window{Age: s.Dedup.Age, Events: int(s.Dedup.Events)},
+		})
+		c.from, c.streams = append(c.from, i), append(c.streams, &keeper{stream: s})
+	}
+	for _, c := range batches {
+		kept, err := n.keep(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range kept {
+			positions[p.Event] = p
+		}
+	}
+	return positions, nil
+}

@@ -1,0 +1,333 @@
+// Package away keeps on this node's disk what must go to another region and
+// cannot now, and sends it in order as soon as that can be.
+//
+// There is one box for each destination; what is put in is on the disk when Put
+// returns. A box sends its oldest records, a batch at a time, until a Send says that
+// they have arrived, and only then goes on; how far it is, it writes down after
+// each batch. After a crash the last batch may be sent once more: who takes it must
+// know duplicates. As long as a box is not empty, what is meant for its destination
+// has to go through it, or it would overtake.
+//
+// In a box's directory lie the files of a segment.Log, and "sent", the offset
+// before which all has arrived (8 bytes, little endian).
+//
+// One goroutine sends for each box that is not empty; Close waits for them.
+package away
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/skeinmesh/skein/store"
+	"github.com/skeinmesh/skein/store/segment"
+)
+
+// ID names a destination.
+type ID = segment.ID
+
+// Config is what an Outbox needs. Fields without a default are required.
+type Config struct {
+	FS    store.FS
+	Dir   string // the outbox's own, made if it is not there
+	Files *segment.Files
+	// Send brings records to their destination; nil says that all have arrived. It
+	// is called again and again with the same ones otherwise. It must heed ctx.
+	Send func(ctx context.Context, to ID, records []segment.Record) error
+	// MaxBytes bounds what all boxes keep. Default 1 GiB.
+	MaxBytes int64
+	Log      *slog.Logger // default: nothing is logged
+}
+
+// ErrFull: the outbox keeps as much as it may.
+var ErrFull = errors.New("away: it is full")
+
+const (
+	defaultMaxBytes = 1 << 30
+	batchBytes      = 256 << 10
+	pause           = 100 * time.Millisecond
+	pauseMax        = 5 * time.Second
+)
+
+// Outbox is a node's outbox. Its methods may be called concurrently.
+type Outbox struct {
+	cfg    Config
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu    sync.Mutex // guards the fields below
+	boxes map[ID]*box
+}
+
+// box is what waits for one destination.
+type box struct {
+	log     *segment.Log
+	dir     string
+	sent    int64         // offset; guarded by Outbox.mu
+	running bool          // guarded by Outbox.mu
+	flows   bool          // the last batch got through; guarded by Outbox.mu
+	empty   chan struct{} // closed when nothing waits any more; nil while nobody waits for that
+
+	putting sync.Mutex // held while records are put in
+}
+
+// Open opens an outbox as it was left, and begins to send what is in it.
+func Open(cfg Config) (*Outbox, error) {
+	if cfg.MaxBytes == 0 {
+		cfg.MaxBytes = defaultMaxBytes
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	o := &Outbox{cfg: cfg, boxes: map[ID]*box{}}
+	o.ctx, o.cancel = context.WithCancel(context.Background())
+	if err := cfg.FS.MkdirAll(cfg.Dir); err != nil {
+		return nil, fmt.Errorf("away: %w", err)
+	}
+	names, err := cfg.FS.List(cfg.Dir)
+	if err != nil {
+		return nil, fmt.Errorf("away: %w", err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, name := range names {
+		var id ID
+		if b, err := hex.DecodeString(name); err != nil || copy(id[:], b) != len(id) {
+			continue // not ours
+		}
+		b, err := o.open(id)
+		if err != nil {
+			return nil, errors.Join(err, o.closeBoxes())
+		}
+		o.start(id, b)
+	}
+	return o, nil
+}
+
+// open opens a box. o.mu is held.
+func (o *Outbox) open(id ID) (*box, error) {
+	b := &box{dir: filepath.Join(o.cfg.Dir, hex.EncodeToString(id[:]))}
+	if err := o.cfg.FS.MkdirAll(b.dir); err != nil {
+		return nil, fmt.Errorf("away: %w", err)
+	}
+	sent, err := o.readSent(b)
+	if err != nil {
+		return nil, fmt.Errorf("away: %s: %w", b.dir, err)
+	}
+	cfg := segment.Config{Files: o.cfg.Files, Dir: filepath.Join(b.dir, "log"), ID: id}
+	if b.log, err = segment.Open(cfg, nil); err == nil && b.log.Next() < sent {
+		// All has arrived, and the files are gone: offsets go on where they were.
+		err = b.log.Close()
+		if err == nil {
+			b.log, err = segment.Open(cfg, &segment.Manifest{Start: sent, Next: sent})
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("away: %w", err)
+	}
+	b.log.Trim(sent)
+	b.sent = b.log.Start()
+	o.boxes[id] = b
+	return b, nil
+}
+
+func (o *Outbox) readSent(b *box) (int64, error) {
+	f, err := o.cfg.FS.Open(filepath.Join(b.dir, "sent"), false)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	var n [8]byte
+	if _, err := f.ReadAt(n[:], 0); err != nil && !errors.Is(err, io.EOF) {
+		return 0, err
+	}
+	return int64(binary.LittleEndian.Uint64(n[:])), nil
+}
+
+// Close stops sending and returns when nothing of the outbox runs. What is in it
+// stays.
+func (o *Outbox) Close() error {
+	o.cancel()
+	o.wg.Wait()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closeBoxes()
+}
+
+func (o *Outbox) closeBoxes() error {
+	var errs []error
+	for _, b := range o.boxes {
+		errs = append(errs, b.log.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Waiting is how many records wait for a destination.
+func (o *Outbox) Waiting(to ID) int64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if b := o.boxes[to]; b != nil {
+		return b.log.Next() - b.sent
+	}
+	return 0
+}
+
+// Drained waits until nothing waits for a destination, for those who would rather
+// send themselves. It returns false when ctx ends first, and at once when what waits
+// does not get through at present.
+func (o *Outbox) Drained(ctx context.Context, to ID) bool {
+	o.mu.Lock()
+	b := o.boxes[to]
+	if b == nil || b.log.Next() == b.sent {
+		o.mu.Unlock()
+		return true
+	}
+	if !b.flows {
+		o.mu.Unlock()
+		return false
+	}
+	if b.empty == nil {
+		b.empty = make(chan struct{})
+	}
+	empty := b.empty
+	o.mu.Unlock()
+	select {
+	case <-empty:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Bytes is what the outbox takes on disk.
+func (o *Outbox) Bytes() (n int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bytes()
+}
+
+func (o *Outbox) bytes() (n int64) {
+	for _, b := range o.boxes {
+		for _, f := range b.log.Files() {
+			n += f.Bytes
+		}
+	}
+	return n
+}
+
+// Put keeps records for a destination: they are on the disk when it returns nil.
+// Records that are put in one after the other are sent in that order. The error is
+// ErrFull, or the disk's.
+func (o *Outbox) Put(to ID, records []segment.Record) error {
+	o.mu.Lock()
+	b := o.boxes[to]
+	var err error
+	switch {
+	case o.ctx.Err() != nil:
+		err = store.ErrClosed
+	case o.bytes() >= o.cfg.MaxBytes:
+		err = ErrFull
+	case b == nil:
+		b, err = o.open(to)
+	}
+	o.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	b.putting.Lock()
+	_, err = b.log.Append(records)
+	b.putting.Unlock()
+	if err == nil {
+		err = b.log.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("away: %w", err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.start(to, b)
+	return nil
+}
+
+// start begins to send what is in a box. o.mu is held.
+func (o *Outbox) start(to ID, b *box) {
+	if !b.running && b.log.Next() > b.sent && o.ctx.Err() == nil {
+		b.running = true
+		o.wg.Go(func() { o.send(to, b) })
+	}
+}
+
+// send empties a box.
+func (o *Outbox) send(to ID, b *box) {
+	buf := make([]byte, batchBytes)
+	for wait := pause; ; {
+		err := o.sendBatch(to, b, buf)
+		o.mu.Lock()
+		b.flows = err == nil
+		o.mu.Unlock()
+		switch {
+		case o.ctx.Err() != nil:
+			return
+		case err != nil:
+			o.cfg.Log.Debug("what waits in the outbox does not get through yet", "to", to, "records", b.log.Next()-b.sent, "err", err)
+			select {
+			case <-time.After(wait):
+			case <-o.ctx.Done():
+				return
+			}
+			wait = min(2*wait, pauseMax)
+			continue
+		}
+		wait = pause
+		o.mu.Lock()
+		if b.sent == b.log.Next() {
+			b.running = false
+			if b.empty != nil {
+				close(b.empty)
+				b.empty = nil
+			}
+			o.mu.Unlock()
+			return
+		}
+		o.mu.Unlock()
+	}
+}
+
+// sendBatch sends a box's oldest records and notes that they have arrived.
+func (o *Outbox) sendBatch(to ID, b *box, buf []byte) error {
+	batch, err := b.log.Reader(b.sent).Read(buf)
+	if err != nil {
+		return err
+	}
+	var records []segment.Record
+	for _, r := range batch.Records() {
+		records = append(records, r)
+	}
+	if len(records) > 0 {
+		if err := o.cfg.Send(o.ctx, to, records); err != nil {
+			return err
+		}
+	}
+	sent := batch.Next()
+	n := binary.LittleEndian.AppendUint64(nil, uint64(sent))
+	if err := store.Replace(o.cfg.FS, filepath.Join(b.dir, "sent"), n); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	b.sent = sent
+	o.mu.Unlock()
+	b.log.Trim(sent)
+	return b.log.Release(sent)
+}
