@@ -111,6 +111,9 @@ func (r *Member) voters() {
 	var members []placement.Member
 	epochs := map[peer.ID]uint64{}
 	for _, m := range r.meta.group.Members() {
+		if _, registered := r.meta.state.Node(m.Node); !registered {
+			continue // it was let in a moment ago
+		}
 		epochs[m.Node] = m.Epoch
 		members = append(members, placement.Member{ID: m.Node, Voter: m.Voter, Ready: ready[m.Replica]})
 	}

@@ -62,10 +62,7 @@ func (w *town) start(i int) {
 	w.t.Helper()
 	n := w.nodes[i]
 	n.self.Boot++
-	var log *slog.Logger
-	if os.Getenv("SKEIN_TEST_LOG") != "" {
-		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", n.self.Name)
-	}
+	log := testLog(n.self.Name)
 	m, err := Open(Config{
 		Self: n.self, Mesh: "m", Net: n, FS: n.disk, Dir: "streams", Found: n.found, SegmentBytes: 64 << 10, JournalBytes: 1 << 20, Log: log,
 	})
@@ -116,6 +113,14 @@ func (w *town) cut(nodes ...int) {
 			}
 		}
 	}
+}
+
+// testLog is where a node logs in a test: nowhere, unless SKEIN_TEST_LOG says so.
+func testLog(node string) *slog.Logger {
+	if os.Getenv("SKEIN_TEST_LOG") == "" {
+		return nil
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", node)
 }
 
 func (w *town) stop(i int) {
