@@ -284,9 +284,9 @@ func readDamaged(t *testing.T, h harm) {
 			t.Fatal(files(w.nodes[1].disk, "streams"))
 		}
 		t.Log(what)
-		if list := w.read(m, l.parts[0], s.UUID); len(list) != l.count() {
-			t.Errorf("%d events were read of %d", len(list), l.count())
-		}
+		w.until("all events are read, while the replica may be made anew", func() bool {
+			return len(w.read(m, l.parts[0], s.UUID)) == l.count()
+		})
 		w.until("the replica is well again", func() bool {
 			p, err := m.local(l.parts[0])
 			if err != nil {
