@@ -1,0 +1,66 @@
+package multiraft
+
+import (
+	"errors"
+	"runtime"
+	"testing"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/skeinmesh/skein/store"
+	"github.com/skeinmesh/skein/store/storetest"
+)
+
+// keptSnapshot is a snapshot as it lies on a disk.
+func keptSnapshot(t testing.TB) []byte {
+	t.Helper()
+	d := storetest.NewDisk()
+	s, err := OpenSnapshots(d, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := s.Create(raft.SnapshotVersionMax, 7, 2, raft.Configuration{}, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Write([]byte("the state of things")); err != nil {
+		t.Fatal(err)
+	}
+	if err := k.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return d.Bytes("snapshot")
+}
+
+// No bit of a snapshot can change without being noticed, nor can its end be gone.
+func TestADamagedSnapshotIsNoticed(t *testing.T) {
+	whole := keptSnapshot(t)
+	if _, data, err := parseSnapshot(whole); err != nil || string(data) != "the state of things" {
+		t.Fatalf("%q, %v", data, err)
+	}
+	for bit := range 8 * len(whole) {
+		b := append([]byte(nil), whole...)
+		b[bit/8] ^= 1 << (bit % 8)
+		if _, _, err := parseSnapshot(b); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("bit %d of byte %d: %v", bit%8, bit/8, err)
+		}
+	}
+	for n := range whole {
+		if _, _, err := parseSnapshot(whole[:n]); !errors.Is(err, store.ErrCorrupt) {
+			t.Errorf("%d of %d bytes: %v", n, len(whole), err)
+		}
+	}
+}
+
+func FuzzSnapshot(f *testing.F) {
+	f.Add(keptSnapshot(f))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		parseSnapshot(b)
+		runtime.ReadMemStats(&after)
+		if took := after.TotalAlloc - before.TotalAlloc; took > uint64(64*len(b)+64<<10) {
+			t.Fatalf("%d bytes of memory for %d bytes", took, len(b))
+		}
+	})
+}
