@@ -55,10 +55,11 @@ func (r *Member) Answer(ctx context.Context, from peer.ID, question []byte) []by
 	if len(question) == 0 {
 		return encode(errors.New("replication: an empty question"))
 	}
-	answer, err := []byte(nil), r.Fenced()
-	if err == nil {
-		answer, err = r.answer(ctx, from, question[0], question[1:])
+	if err := r.Fenced(); err != nil {
+		// That this node is an image says nothing of the asker.
+		return encode(fmt.Errorf("replication: node %s takes part in nothing: %s", r.cfg.Self.ID.Short(), err))
 	}
+	answer, err := r.answer(ctx, from, question[0], question[1:])
 	if err != nil {
 		return encode(err)
 	}

@@ -136,6 +136,11 @@ func TestRestoredImage(t *testing.T) {
 				if groups := n.running().host.Groups(); len(groups) > 0 {
 					t.Errorf("it takes part in %d groups", len(groups))
 				}
+				for i := 1; i < 3; i++ { // they hear of it when they ask it about themselves
+					w.crash(i, false)
+					w.start(i)
+					w.until("another node is registered", w.nodes[i].running().registered.Load)
+				}
 				l.goesOn(50)
 				w.crash(0, false)
 				n.disk = storetest.NewDisk() // as the message says: it joins as new
