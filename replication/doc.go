@@ -9,9 +9,36 @@
 // metadata decides what should be otherwise, by package placement; whoever leads a
 // partition carries the changes of its replicas out.
 //
+// # Who may vote
+//
 // A replica that begins is known to the region before it can vote: one whose disk
 // knows nothing of it although it had begun has lost its memory, never votes again,
-// and is replaced under another epoch. So is one that is damaged.
+// and is replaced under another epoch. So is one that is damaged. A replica of the
+// metadata has the number of the node's start as its epoch in which it began; what
+// is lost or damaged begins anew under a later one, and the group's leader lets it
+// in in the old one's stead.
+//
+// A disk that was set back to an old image has forgotten votes, too. So a node
+// that starts votes for nobody until a quorum of the metadata's other voters say
+// that they know of no later start of it, and opens replicas of partitions once
+// the region knows of this start. One that is found out takes part in nothing
+// (Fenced). What cannot be found out: an image of a node while nobody who knows of
+// a later start can be reached, in a region whose metadata has that one voter.
+//
+// A region is founded once, by Config.Found; should two nodes of it have founded
+// it, whoever has decided less is fenced when they meet.
+//
+// # What is damaged, full, or fails
+//
+// A scrubber reads again what the logs have on the disk, and replaces a damaged
+// file by another replica's; what cannot be replaced costs the replica its place.
+// Reading goes on at another replica meanwhile. A node whose disk fills up leads
+// nothing from 92 % on, if others can, and refuses with store.ErrFull; it does not
+// vote from 97 % on. A sync that fails ends the use of the disk until the node is
+// started again: it leads nothing, votes for nobody, and counts as down. Health
+// says all that.
+//
+// # Asking
 //
 // Append and Read work on every node: what is not here is asked of the nodes that
 // have it. An outbox for each partition carries records to its leader in order,
@@ -28,7 +55,8 @@
 // answer leaves. While that node is away, regions that exist go on as they are, and
 // only the founding of a new region waits.
 //
-// Goroutines of a Member: one that registers the node and ends; one that steers
-// (see steer); one for each outbox with something in it; those of the journal, the
-// host and the partitions. Close waits for all of them.
+// Goroutines of a Member: one that registers the node and looks whether it still
+// is of the region; one that steers (see steer); the scrubber; one that watches
+// how full the disk is; one for each outbox with something in it; those of the
+// journal, the host and the partitions. Close waits for all of them.
 package replication

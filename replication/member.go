@@ -40,8 +40,9 @@ type Config struct {
 
 	FS  store.FS // default: the operating system's
 	Dir string   // the node's own, made if it is not there
-	// Found says that this node founded the region: it alone begins the region's
-	// metadata, once.
+	// Found says that this node founded the region and has not begun its metadata
+	// yet, as far as is noted outside Dir: it alone begins them, once. A founder
+	// whose Dir is gone must not found again, but join as others do.
 	Found bool
 	// Partitions is how many shared partitions the region has at least. Default 8.
 	Partitions int

@@ -192,7 +192,7 @@ func (r *Member) replicaDir(number uint32, epoch uint64) string {
 }
 
 // lost tells the region that a replica must never vote again: it gets another
-// epoch. It is not erased: what is left of it may be wanted.
+// epoch. What is left of it stays until the region has taken it off its list.
 func (r *Member) lost(p *meta.Partition, rep *meta.Replica, why error) error {
 	r.log.Error("a replica has lost what it knew and will be made anew", "partition", p.Number, "epoch", rep.Epoch, "err", why)
 	return r.Propose(r.ctx, &meta.MarkReplica{Partition: p.ID, Replica: rep.ReplicaID, As: meta.Lost})
