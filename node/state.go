@@ -85,6 +85,16 @@ func lockDir(dir string) (*os.File, error) {
 	return f, nil
 }
 
+// HoldData takes a data directory for this process, so that no node opens it until
+// release is called. The error says that one has it open.
+func HoldData(dir string) (release func() error, err error) {
+	f, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	return f.Close, nil
+}
+
 func (s *state) path(name string) string { return filepath.Join(s.dir, name) }
 
 // save writes node.json so that a crash leaves the old one or the new one.

@@ -72,7 +72,7 @@ var mayImport = map[string]string{
 	"node/console":  face,
 	"node/client":   "routing/filter transport " + words,
 
-	"cmd/skein": "node node/httpapi node/session node/console node/delivery node/client " + face + " transport",
+	"cmd/skein": "node node/httpapi node/session node/console node/delivery node/client " + face + " transport replication", // store verify
 
 	"examples/exampletest": "",
 	"examples/watchdir":    "node/client",

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -23,7 +25,8 @@ func pubCommand(a *app) *cobra.Command {
 		Long: `Publish one event made from the flags, with data from --data, from a file, or
 from standard input ("-"); or, with --ndjson, many: one CloudEvent in JSON a line.
 
-It returns once the node has routed the events. A line that is no valid event
+It returns once the node has routed the events and, where streams want them, once
+those keep them: then it says where, as STREAM@REGION/PARTITION/OFFSET. A line that is no valid event
 ends the run with the line's number; the lines before it are published.`,
 		Example: `  skein pub --type order.created --source /shop --data '{"total": 42}'
   date | skein pub --type clock.tick --ext region=eu -
@@ -115,22 +118,43 @@ func (a *app) pubOne(ctx context.Context, p *pubFlags) error {
 	if err != nil {
 		return err
 	}
-	c, err := a.dial(ctx, a.server, "skein pub")
+	q, err := a.server.ask()
 	if err != nil {
 		return err
 	}
-	defer c.Close()
-	ack, err := c.PublishEnvelope(ctx, ev.Bytes())
-	if err == nil {
-		err = ack.Wait(ctx)
-	}
+	ctx, cancel := context.WithTimeout(ctx, pubTimeout)
+	defer cancel()
+	header, err := q.do(ctx, request{
+		method: http.MethodPost, path: a.server.in("/events"), body: ev.AppendProto(nil),
+		header: http.Header{"Content-Type": {"application/cloudevents+protobuf"}, "Skein-Overflow": {"block"}},
+	}, nil)
 	if err != nil {
-		return fmt.Errorf("publish: %w", err)
+		return fmt.Errorf("publish: %w; sent again with --id %s it is kept once", err, printable(ev.ID()))
 	}
+	return a.tellPublished(&ev, header["Skein-Position"])
+}
+
+// pubTimeout is more than a node takes to find that it cannot keep an event.
+const pubTimeout = 30 * time.Second
+
+// tellPublished says that an event is published, and where streams keep it.
+func (a *app) tellPublished(ev *event.Event, kept []string) error {
 	if a.json {
-		return a.out.json(map[string]string{"id": ev.ID(), "source": ev.Source(), "type": ev.Type()})
+		return a.out.json(struct {
+			ID     string   `json:"id"`
+			Source string   `json:"source"`
+			Type   string   `json:"type"`
+			Kept   []string `json:"kept,omitempty"`
+		}{ev.ID(), ev.Source(), ev.Type(), kept})
 	}
-	a.out.printf("published %s\n", printable(title(&ev)))
+	a.out.printf("published %s\n", printable(title(ev)))
+	for _, at := range kept {
+		if at, duplicate := strings.CutSuffix(at, ";duplicate"); duplicate {
+			a.out.printf("%s\n", a.out.paint(yellow, "a duplicate: kept before at "+printable(at)))
+		} else {
+			a.out.printf("kept at %s\n", printable(at))
+		}
+	}
 	return nil
 }
 

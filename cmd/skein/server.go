@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -121,7 +122,7 @@ func (s *serverFlags) ask() (*asker, error) {
 		return nil, err
 	}
 	way := &http.Transport{TLSClientConfig: config, Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true}
-	q := &asker{base: u, given: s.url, token: token, client: &http.Client{Transport: way, Timeout: askTimeout}}
+	q := &asker{base: u, given: s.url, token: token, client: &http.Client{Transport: way}}
 	if u.Scheme == "unix" {
 		path := u.Path
 		way.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -135,37 +136,73 @@ func (s *serverFlags) ask() (*asker, error) {
 // get asks for a path and decodes the answer. A problem document becomes an
 // error with its words.
 func (q *asker) get(ctx context.Context, path string, query url.Values, into any) error {
-	u := q.base.JoinPath(path)
-	u.RawQuery = query.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	_, err := q.do(ctx, request{method: http.MethodGet, path: path, query: query}, into)
+	return err
+}
+
+// request is what is asked of a node.
+type request struct {
+	method, path string
+	query        url.Values
+	header       http.Header
+	body         []byte
+}
+
+// do sends a request and decodes the answer, unless into is nil.
+func (q *asker) do(ctx context.Context, r request, into any) (http.Header, error) {
+	res, err := q.send(ctx, r)
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", q.given, err)
+		return nil, err
 	}
-	req.Header.Set("Accept", "application/json")
+	defer res.Body.Close()
+	if into == nil {
+		return res.Header, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", q.given, err)
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return nil, fmt.Errorf("ask %s%s: the answer is not what a Skein node says: %w", q.given, r.path, err)
+	}
+	return res.Header, nil
+}
+
+// send sends a request; its answer is one of success, whose body is open.
+func (q *asker) send(ctx context.Context, r request) (*http.Response, error) {
+	u := q.base.JoinPath(r.path)
+	u.RawQuery = r.query.Encode()
+	req, err := http.NewRequestWithContext(ctx, r.method, u.String(), bytes.NewReader(r.body))
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", q.given, err)
+	}
+	req.Header.Set("Accept", "application/json, application/x-ndjson")
+	for name, values := range r.header {
+		req.Header[name] = values
+	}
 	if q.token != "" {
 		req.Header.Set("Authorization", "Bearer "+q.token)
 	}
 	res, err := q.client.Do(req)
 	if err != nil {
-		return unreachable(q.given, err)
+		return nil, unreachable(q.given, err)
+	}
+	if res.StatusCode < 300 {
+		return res, nil
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
-		return fmt.Errorf("ask %s: %w", q.given, err)
+		return nil, fmt.Errorf("ask %s: %w", q.given, err)
 	}
-	if res.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask %s%s: %s", q.given, path, problem(res.Status, body))
-	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("ask %s%s: the answer is not what a Skein node says: %w", q.given, path, err)
-	}
-	return nil
+	return nil, fmt.Errorf("ask %s%s: %s", q.given, r.path, problem(res.Status, body))
 }
 
 // problem is what an RFC 9457 document says, or the bare status.
 func problem(status string, body []byte) string {
-	var doc struct{ Title, Detail string }
+	var doc struct{ Title, Detail, Outcome string }
 	if json.Unmarshal(body, &doc) != nil || doc.Title == "" && doc.Detail == "" {
 		return status
 	}
@@ -174,6 +211,9 @@ func problem(status string, body []byte) string {
 	}
 	if doc.Title == "" {
 		return printable(doc.Detail)
+	}
+	if doc.Outcome == "unknown" {
+		doc.Detail += "; whether it was done nobody knows"
 	}
 	return printable(doc.Title + ": " + doc.Detail)
 }

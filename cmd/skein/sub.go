@@ -17,6 +17,8 @@ import (
 // subFlags is what `skein sub` was told.
 type subFlags struct {
 	selection
+	stream  string
+	from    string
 	count   int
 	timeout time.Duration
 	barrier string
@@ -33,15 +35,27 @@ piped (or with --json) one CloudEvent in JSON a line. What was lost is said on
 stderr, with the count and the cause. Flags that choose events add up: all of
 them must fit.
 
-It starts printing once the interest has spread as far as --barrier says, so
+With --stream it prints what the stream keeps, from --from on, and goes on with
+what comes, without a seam.
+
+Else it starts printing once the interest has spread as far as --barrier says, so
 nothing is missed that is published from then on.`,
 		Example: `  skein sub
   skein sub --type 'order.>'
   skein sub --type telemetry.container --filter "reading > 8 AND subject LIKE 'MSKU%'"
-  skein sub --type order.created --count 1 --timeout 30s --json | jq .data`,
+  skein sub --type order.created --count 1 --timeout 30s --json | jq .data
+  skein sub --stream orders --from latest`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if s.count < 0 {
 				return usagef("--count %d: want 0 or more", s.count)
+			}
+			if s.stream == "" && s.from != "" {
+				return usagef("--from goes with --stream: only a stream keeps what was")
+			}
+			if s.stream != "" {
+				return a.readStream(cmd.Context(), &streamReading{
+					selection: s.selection, name: s.stream, from: s.from, count: s.count, follow: true, timeout: s.timeout,
+				})
 			}
 			return a.sub(cmd.Context(), s)
 		},
@@ -53,6 +67,8 @@ nothing is missed that is published from then on.`,
 	f.StringVar(&s.cesql, "filter", "", "a CESQL `expression` that must be true")
 	f.IntVarP(&s.count, "count", "c", 0, "end after this many events")
 	f.DurationVar(&s.timeout, "timeout", 0, "end after this `time`; a failure if --count events have not come by then")
+	f.StringVar(&s.stream, "stream", "", "`name` of a stream to read and follow")
+	f.StringVar(&s.from, "from", "", "`where` to begin in it: earliest (the default), latest, an offset, a time or a cursor")
 	f.StringVar(&s.barrier, "barrier", "mesh", "`how` far the interest must have spread before it starts: none, region or mesh")
 	f.DurationVar(&s.wait, "wait", 2*time.Second, "`time` to wait for that")
 	a.addNamespace(cmd)

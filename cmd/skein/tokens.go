@@ -32,7 +32,7 @@ const minSecret = 16
 //
 //	SECRET [RIGHTS [NAMESPACES]]
 //
-// rights being "all" or any of publish, subscribe and inspect, joined by
+// rights being "all" or any of publish, subscribe, inspect and manage, joined by
 // commas, and namespaces those the token is good for, joined by commas. Both
 // may be left out: then the token may do everything, everywhere.
 func parseTokens(text []byte) ([]httpapi.Token, error) {
@@ -85,9 +85,11 @@ func parseToken(fields []string) (t httpapi.Token, err error) {
 				t.Rights |= httpapi.Subscribe
 			case "inspect":
 				t.Rights |= httpapi.Inspect
+			case "manage":
+				t.Rights |= httpapi.Manage
 			default:
 				return t, fmt.Errorf("unknown right %q%s", right,
-					didYouMean(right, "", []string{"publish", "subscribe", "inspect", "all"}))
+					didYouMean(right, "", []string{"publish", "subscribe", "inspect", "manage", "all"}))
 			}
 		}
 	}

@@ -60,29 +60,22 @@ func (s *State) Snapshot() []byte {
 	return append(b, body...)
 }
 
+// Check says what is wrong with a snapshot, of whichever region it is.
+func Check(snapshot []byte) error {
+	img, err := parse(snapshot)
+	if err == nil {
+		_, err = img.state(img.Region)
+	}
+	return err
+}
+
 // Restore replaces the state by a snapshot's. A snapshot that is damaged, of
 // another region, or of a program too new is refused, and the state stays.
 // It takes memory in proportion to the snapshot's length.
 func (s *State) Restore(snapshot []byte) error {
-	if len(snapshot) < snapshotHeader || string(snapshot[:4]) != snapshotMagic {
-		return refuse(ErrMalformed, "this is no snapshot of a region's metadata")
-	}
-	if v := binary.LittleEndian.Uint16(snapshot[4:]); v != snapshotVersion {
-		return refuse(ErrTooNew, "a snapshot in version %d of the format: this program knows %d", v, snapshotVersion)
-	}
-	if binary.LittleEndian.Uint16(snapshot[6:]) != 0 {
-		return refuse(ErrMalformed, "the snapshot's header is damaged")
-	}
-	body := snapshot[snapshotHeader:]
-	if n := binary.LittleEndian.Uint32(snapshot[8:]); uint64(n) != uint64(len(body)) {
-		return refuse(ErrMalformed, "the snapshot is cut: %d bytes of %d", len(body), n)
-	}
-	if crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)) != binary.LittleEndian.Uint32(snapshot[12:]) {
-		return refuse(ErrMalformed, "the snapshot is damaged: its checksum is wrong")
-	}
-	var img image
-	if err := unmarshal(body, &img); err != nil {
-		return refuse(ErrMalformed, "snapshot: %v", err)
+	img, err := parse(snapshot)
+	if err != nil {
+		return err
 	}
 	fresh, err := img.state(s.region)
 	if err != nil {
@@ -95,6 +88,30 @@ func (s *State) Restore(snapshot []byte) error {
 	s.streams, s.names, s.assignments = fresh.streams, fresh.names, fresh.assignments
 	s.graves, s.regions, s.refused = fresh.graves, fresh.regions, fresh.refused
 	return nil
+}
+
+// parse reads a snapshot.
+func parse(snapshot []byte) (img image, err error) {
+	if len(snapshot) < snapshotHeader || string(snapshot[:4]) != snapshotMagic {
+		return img, refuse(ErrMalformed, "this is no snapshot of a region's metadata")
+	}
+	if v := binary.LittleEndian.Uint16(snapshot[4:]); v != snapshotVersion {
+		return img, refuse(ErrTooNew, "a snapshot in version %d of the format: this program knows %d", v, snapshotVersion)
+	}
+	if binary.LittleEndian.Uint16(snapshot[6:]) != 0 {
+		return img, refuse(ErrMalformed, "the snapshot's header is damaged")
+	}
+	body := snapshot[snapshotHeader:]
+	if n := binary.LittleEndian.Uint32(snapshot[8:]); uint64(n) != uint64(len(body)) {
+		return img, refuse(ErrMalformed, "the snapshot is cut: %d bytes of %d", len(body), n)
+	}
+	if crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)) != binary.LittleEndian.Uint32(snapshot[12:]) {
+		return img, refuse(ErrMalformed, "the snapshot is damaged: its checksum is wrong")
+	}
+	if err := unmarshal(body, &img); err != nil {
+		return img, refuse(ErrMalformed, "snapshot: %v", err)
+	}
+	return img, nil
 }
 
 // state makes a state of an image, and checks what the code relies on.

@@ -1,0 +1,156 @@
+package replication
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/replication/multiraft"
+	"github.com/skeinmesh/skein/replication/partition"
+	"github.com/skeinmesh/skein/store"
+	"github.com/skeinmesh/skein/store/journal"
+	"github.com/skeinmesh/skein/store/segment"
+)
+
+// Report is what VerifyDir found in a Member's directory.
+type Report struct {
+	Mesh       string `json:"mesh"`
+	Node       string `json:"node"`   // whose it is
+	Closed     bool   `json:"closed"` // it was closed, and not left by a crash
+	Segments   int    `json:"segments"`
+	Entries    uint64 `json:"entries"` // in the journal
+	Groups     int    `json:"groups"`
+	Partitions int    `json:"partitions"`
+	Logs       int    `json:"logs"`
+	Records    int64  `json:"records"` // in the logs
+	Bytes      int64  `json:"bytes"`   // of the logs
+	// Notes is what a crash explains, and the node mends when it starts.
+	Notes []string `json:"notes,omitempty"`
+	// Damage is what is wrong and where. The node gives up replicas that need what
+	// is damaged, and has them rebuilt from others.
+	Damage []string `json:"damage,omitempty"`
+}
+
+// damaged notes what errors.Join has joined, each on its own.
+func (r *Report) damaged(errs ...error) {
+	for _, err := range errs {
+		if all, joined := err.(interface{ Unwrap() []error }); joined && err != nil {
+			if _, is := err.(*store.CorruptError); !is {
+				r.damaged(all.Unwrap()...)
+				continue
+			}
+		}
+		if err != nil {
+			r.Damage = append(r.Damage, err.Error())
+		}
+	}
+}
+
+// VerifyDir reads all that a Member keeps in a directory that no process has open:
+// the journal, the snapshots, and the logs with what the snapshots say of them. It
+// changes nothing. The error says why it could not be read; what is wrong with it
+// is in the report. A nil fs is the operating system's.
+func VerifyDir(fs store.FS, dir string) (r Report, err error) {
+	if fs == nil {
+		fs = store.OS{}
+	}
+	j, err := journal.Verify(fs, filepath.Join(dir, "journal"))
+	if err != nil {
+		return r, fmt.Errorf("replication: %w", err)
+	}
+	r = Report{
+		Mesh: j.Mesh, Node: j.Node, Closed: j.Closed, Segments: j.Segments, Entries: j.Entries, Groups: j.Groups,
+	}
+	if j.Torn != nil {
+		r.Notes = append(r.Notes, j.Torn.String())
+	}
+	for _, f := range j.Findings {
+		r.Damage = append(r.Damage, f.String())
+	}
+	for _, c := range j.Corrupt {
+		r.Damage = append(r.Damage, c.Error())
+	}
+	r.damaged(verifyMeta(fs, filepath.Join(dir, "meta")))
+	replicas, err := replicaDirs(fs, dir)
+	if err != nil {
+		return r, err
+	}
+	for _, name := range replicas {
+		p, err := partition.Verify(fs, filepath.Join(dir, "partitions", name))
+		if err != nil {
+			return r, fmt.Errorf("replication: %w", err)
+		}
+		r.Partitions++
+		r.Logs += p.Logs
+		r.Records += p.Records
+		r.Bytes += p.Bytes
+		for _, n := range p.Notes {
+			r.Notes = append(r.Notes, n.Error())
+		}
+		r.damaged(p.Damage...)
+	}
+	return r, nil
+}
+
+// verifyMeta checks the snapshot of the region's metadata, if there is one.
+func verifyMeta(fs store.FS, dir string) error {
+	snaps, err := multiraft.OpenSnapshots(fs, dir)
+	if err != nil {
+		return err
+	}
+	if _, data := snaps.Latest(); data != nil {
+		if err := meta.Check(data); err != nil {
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// replicaDirs names the directories of the replicas.
+func replicaDirs(fs store.FS, dir string) ([]string, error) {
+	names, err := fs.List(filepath.Join(dir, "partitions"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("replication: %w", err)
+	}
+	return names, nil
+}
+
+// Dumped is a record of a log.
+type Dumped struct {
+	Replica string // its directory: partition and epoch
+	Log     string // the stream's ID, and a number that tells logs of it apart
+	Offset  int64
+	Time    time.Time
+	Data    []byte
+}
+
+// DumpDir writes what a Member keeps in a directory that no process has open: a
+// line for each record of the journal to w, and each record of the logs, which fn
+// gets, until it fails. What cannot be read is in the error.
+func DumpDir(fs store.FS, dir string, w io.Writer, fn func(Dumped) error) error {
+	if fs == nil {
+		fs = store.OS{}
+	}
+	if _, err := journal.Dump(fs, filepath.Join(dir, "journal"), w); err != nil {
+		return fmt.Errorf("replication: %w", err)
+	}
+	replicas, err := replicaDirs(fs, dir)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, name := range replicas {
+		err := partition.Dump(fs, filepath.Join(dir, "partitions", name), func(log string, offset int64, r segment.Record) error {
+			return fn(Dumped{name, log, offset, time.Unix(0, r.Time).UTC(), r.Data})
+		})
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
