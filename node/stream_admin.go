@@ -246,10 +246,16 @@ func viewOf(s *meta.Stream) StreamView {
 
 // all are the streams of all regions, as this node knows them.
 func (s *streams) all() (list []meta.Stream) {
+	known := s.foreign()
 	if m := s.member.Load(); m != nil {
-		list = m.Meta().Streams()
+		for _, d := range m.Meta().Streams() {
+			known[d.UUID] = d
+		}
+		s.mu.Lock()
+		s.recalled(m, known)
+		s.mu.Unlock()
 	}
-	for _, d := range s.foreign() {
+	for _, d := range known {
 		list = append(list, d)
 	}
 	slices.SortFunc(list, func(a, b meta.Stream) int {

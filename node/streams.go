@@ -32,12 +32,15 @@ type streams struct {
 	opened bool
 	told   map[peer.ID]map[string]meta.Stream // foreign streams, by who tells of them and entry
 	set    map[meta.ID]uint64                 // what the routing table has: streams, by a mark of their definition
-	links  map[peer.ID]context.CancelFunc     // the ways of raft to the region's nodes
+	memory map[meta.ID]remembered             // what is known, or was when the node stopped
+	// unwritten says that memory is not on the disk as it is.
+	unwritten bool
+	links     map[peer.ID]context.CancelFunc // the ways of raft to the region's nodes
 }
 
 func newStreams(n *Node) *streams {
 	return &streams{
-		n: n, told: map[peer.ID]map[string]meta.Stream{}, set: map[meta.ID]uint64{}, links: map[peer.ID]context.CancelFunc{},
+		n: n, told: map[peer.ID]map[string]meta.Stream{}, set: map[meta.ID]uint64{}, memory: map[meta.ID]remembered{}, links: map[peer.ID]context.CancelFunc{},
 	}
 }
 
@@ -49,6 +52,9 @@ func (s *streams) open() error {
 	if s.opened || n.ctx.Err() != nil {
 		return nil
 	}
+	if err := s.recall(); err != nil {
+		return err
+	}
 	found := n.state.Founder && !n.state.Begun
 	m, err := replication.Open(replication.Config{
 		Self: n.self, Mesh: n.state.Mesh, Net: (*region)(n), Dir: n.state.path("streams"),
@@ -59,6 +65,7 @@ func (s *streams) open() error {
 	}
 	s.opened = true
 	s.member.Store(m)
+	s.setRoutes(m, nil)
 	if !n.state.Begun {
 		n.state.Begun = true
 		if err := n.state.save(); err != nil {
@@ -284,10 +291,16 @@ func (s *streams) changed() {
 
 // follow does what changed asks for.
 func (s *streams) follow() {
+	write := time.NewTicker(writeEvery)
+	defer write.Stop()
 	for {
 		select {
 		case <-s.n.streamsChanged:
+		case <-write.C:
+			s.record()
+			continue
 		case <-s.n.ctx.Done():
+			s.record()
 			return
 		}
 		m := s.member.Load()
@@ -311,6 +324,13 @@ type keeper struct {
 
 // route sets the streams that keep events published at this node.
 func (s *streams) route(m *replication.Member, foreign map[meta.ID]meta.Stream) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.setRoutes(m, foreign)
+}
+
+// setRoutes is route; s.mu is held.
+func (s *streams) setRoutes(m *replication.Member, foreign map[meta.ID]meta.Stream) {
 	known := map[meta.ID]meta.Stream{}
 	for _, d := range m.Meta().Streams() {
 		known[d.UUID] = d
@@ -318,17 +338,17 @@ func (s *streams) route(m *replication.Member, foreign map[meta.ID]meta.Stream) 
 	for id, d := range foreign {
 		known[id] = d
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.recalled(m, known)
+	now := map[meta.ID]remembered{}
 	for id, d := range known {
 		k := &keeper{stream: d}
 		if d.KeptIn(s.n.self.Region) {
-			a, assigned := m.Meta().Assignment(id)
+			partitions, assigned := s.assigned(m, id)
 			if !assigned {
 				delete(known, id)
 				continue
 			}
-			k.partitions = a.Partitions
+			k.partitions = partitions
 		} else if _, regions, err := meta.ParsePlacement(d.Placement); err == nil {
 			k.regions = regions
 		}
@@ -336,6 +356,7 @@ func (s *streams) route(m *replication.Member, foreign map[meta.ID]meta.Stream) 
 			delete(known, id)
 			continue
 		}
+		now[id] = remembered{d, k.partitions}
 		if s.set[id] == d.Version+1 {
 			continue
 		}
@@ -356,4 +377,5 @@ func (s *streams) route(m *replication.Member, foreign map[meta.ID]meta.Stream) 
 			delete(s.set, id)
 		}
 	}
+	s.remember(now)
 }
