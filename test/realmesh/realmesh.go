@@ -119,6 +119,21 @@ func (m *Mesh) Start(i int) {
 	m.Nodes[i].awaitReady()
 }
 
+// Launch starts a node as Start does and does not wait: after all were killed, none
+// may be ready before others run.
+func (m *Mesh) Launch(i int) {
+	m.t.Helper()
+	m.launch(i)
+}
+
+// AwaitReady waits until all nodes that were launched are ready.
+func (m *Mesh) AwaitReady() {
+	m.t.Helper()
+	for _, n := range m.Running() {
+		n.awaitReady()
+	}
+}
+
 func (m *Mesh) keyFile() string { return filepath.Join(m.dir, "mesh.key") }
 
 // seed is the address that joining nodes are told.
