@@ -315,6 +315,9 @@ func (s *streams) follow() {
 	}
 }
 
+// Keeps reports whether there are streams, which publishing may have to wait for.
+func (n *Node) Keeps() bool { return n.table.Keeps() }
+
 // keeper is how a stream's events are kept.
 type keeper struct {
 	stream     meta.Stream

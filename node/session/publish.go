@@ -1,9 +1,11 @@
 package session
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/skeinmesh/skein/node"
 	"github.com/skeinmesh/skein/transport/event"
@@ -14,8 +16,13 @@ import (
 const maxScratch = 4096
 
 // publish gives the events of a publish frame to the broker and acknowledges
-// the frame once they are routed. The broker keeps nothing of body.
+// the frame once they are routed. The broker keeps nothing of body. Where there
+// are streams, that is done while the next frames are read: see late.
 func (x *session) publish(body []byte) error {
+	waits := x.server.keeper != nil && (x.server.keeper.Keeps() || !x.late.idle())
+	if waits {
+		body = bytes.Clone(body) // the next frame is read before this one is published
+	}
 	first, namespace, rest, err := wire.ReadPublish(body)
 	if err != nil {
 		return err
@@ -25,6 +32,10 @@ func (x *session) publish(body []byte) error {
 	}
 	evs := x.events[:0]
 	var bad []uint64 // the numbers that are refused already
+	var numbers []uint64
+	if waits {
+		evs = nil
+	}
 	number := first
 	for ; len(rest) > 0; number++ {
 		var envelope []byte
@@ -36,12 +47,17 @@ func (x *session) publish(body []byte) error {
 			evs = evs[:len(evs)-1]
 			bad = append(bad, number)
 			x.nack(number, 1, err)
+		} else if waits {
+			numbers = append(numbers, number)
 		}
 	}
 	if number == first || number < first {
 		return &wire.Refusal{Code: wire.CodeProtocol, Reason: "a publish frame without events"}
 	}
 	x.next = number
+	if waits {
+		return x.postpone(lateFrame{namespace: strings.Clone(namespace), first: first, last: number - 1, evs: evs, numbers: numbers, bytes: len(body)})
+	}
 	if len(evs) > 0 {
 		switch err := x.server.broker.Publish(x.ctx, namespace, evs, x.overflow); {
 		case err == nil:

@@ -22,7 +22,8 @@ import (
 )
 
 // Broker is what sessions need of a node. Publish keeps nothing of the events,
-// and a subscription's items are valid until the next call of Next.
+// and a subscription's items are valid until the next call of Next. If it is a
+// Keeper, too, the clients have streams.
 type Broker interface {
 	Publish(ctx context.Context, namespace string, evs []event.Event, overflow node.Overflow) error
 	Subscribe(ctx context.Context, req node.SubscribeRequest) (Subscription, error)
@@ -35,7 +36,7 @@ type Subscription interface {
 	Close()
 }
 
-// Of is a node as the Broker of sessions.
+// Of is a node as the Broker of sessions, and their Keeper.
 func Of(n *node.Node) Broker { return broker{n} }
 
 type broker struct{ *node.Node }
@@ -99,6 +100,7 @@ type counters struct {
 // Server serves sessions. It is the http.Handler of GET /native.
 type Server struct {
 	broker Broker
+	keeper Keeper // the broker, if it keeps streams; else nil
 	cfg    Config
 	count  counters
 
@@ -111,8 +113,14 @@ type Server struct {
 
 // Open makes a server of sessions with a broker. Its Close must be called.
 func Open(b Broker, cfg Config) *Server {
-	s := &Server{broker: b, cfg: cfg.withDefaults()}
+	s := newServer(b, cfg)
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
+
+func newServer(b Broker, cfg Config) *Server {
+	s := &Server{broker: b, cfg: cfg.withDefaults()}
+	s.keeper, _ = b.(Keeper)
 	return s
 }
 
@@ -248,7 +256,7 @@ func (s *Server) serve(conn net.Conn, ahead io.Reader) {
 // when the client hung up. It closes the connection.
 func Serve(ctx context.Context, conn net.Conn, b Broker, cfg Config) error {
 	defer conn.Close()
-	s := &Server{broker: b, cfg: cfg.withDefaults()}
+	s := newServer(b, cfg)
 	s.ctx, s.cancel = context.WithCancel(ctx)
 	defer s.cancel()
 	x := newSession(s, conn)

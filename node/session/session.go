@@ -34,7 +34,9 @@ type session struct {
 	reader *wire.Reader
 	agent  string // who the client says it is
 
-	overflow node.Overflow // of what it publishes
+	overflow  node.Overflow // of what it publishes
+	positions bool          // it wants to know where that is kept
+	late      late          // what is published when that before it is kept
 
 	ctx context.Context // ends with the session, for the cause
 	end context.CancelCauseFunc
@@ -51,6 +53,7 @@ type session struct {
 // newSession makes the session of a connection, for serve.
 func newSession(s *Server, conn net.Conn) *session {
 	x := &session{server: s, conn: conn, out: wire.NewOutbox(outboxLimit), subs: make(map[uint64]*subscriber)}
+	x.late.room = make(chan struct{}, 1)
 	x.ctx, x.end = context.WithCancelCause(s.ctx)
 	return x
 }
@@ -144,11 +147,12 @@ func (x *session) greet() error {
 	if x.overflow, err = node.ParseOverflow(g.Overflow); err != nil {
 		return &wire.Refusal{Code: wire.CodeRequest, Reason: err.Error()}
 	}
+	x.positions = g.Positions
 	self := &x.server.cfg.Self
 	x.out.AppendNow(func(dst []byte) []byte {
 		return wire.AppendGreeting(dst, wire.Greeting{
 			Version: wire.ClientVersion, Agent: "skein", MaxEvent: x.server.cfg.MaxEvent,
-			Node: string(self.ID), Name: self.Name, Region: self.Region,
+			Node: string(self.ID), Name: self.Name, Region: self.Region, Streams: x.server.keeper != nil,
 		})
 	})
 	return nil
@@ -183,6 +187,8 @@ func (x *session) handle(kind wire.Kind, body []byte) error {
 	switch kind {
 	case wire.Subscribe:
 		return x.subscribe(body)
+	case wire.ReadFrom:
+		return x.readStream(body)
 	case wire.Unsubscribe:
 		sid, err := wire.ReadNumber(body)
 		if err != nil {
@@ -275,6 +281,16 @@ func refusal(err error) *wire.Refusal {
 		code = wire.CodeClosing
 	case errors.Is(err, event.ErrTooLarge):
 		code = wire.CodeTooLarge
+	case errors.Is(err, node.ErrUnknown):
+		code = wire.CodeUnknown
+	case errors.Is(err, node.ErrNotKept):
+		code = wire.CodeNotKept
+	case errors.Is(err, node.ErrNoStream):
+		code = wire.CodeNoStream
+	case errors.Is(err, node.ErrPosition):
+		code = wire.CodePosition
+	case errors.Is(err, node.ErrNoLeader), errors.Is(err, node.ErrUnreachable):
+		code = wire.CodeNotReady
 	case errors.As(err, &invalid), errors.Is(err, event.ErrMalformed):
 		code = wire.CodeInvalid
 	}

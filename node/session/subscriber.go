@@ -16,7 +16,7 @@ import (
 var errUnsubscribed = errors.New("session: unsubscribed")
 
 // subscriber moves the events of one subscription from its queue at the broker
-// to the session's outbox.
+// to the session's outbox, or those of a stream that is read.
 type subscriber struct {
 	session *session
 	sid     uint64
@@ -51,25 +51,30 @@ func (x *session) subscribe(body []byte) error {
 		return nil
 	}
 	s := &subscriber{session: x, sid: sid, more: make(chan struct{}, 1)}
-	s.ctx, s.end = context.WithCancelCause(x.ctx)
 	s.grant(uint64(max(ask.Credit, 0)))
+	return x.begin(s, func() error { return s.deliver(req) })
+}
+
+// begin has a subscriber live, until deliver ends, or tells why it cannot.
+func (x *session) begin(s *subscriber, deliver func() error) error {
+	s.ctx, s.end = context.WithCancelCause(x.ctx)
 	x.mu.Lock()
-	_, twice := x.subs[sid]
+	_, twice := x.subs[s.sid]
 	full := len(x.subs) >= x.server.cfg.Subscriptions
 	if !twice && !full {
-		x.subs[sid] = s
+		x.subs[s.sid] = s
 	}
 	x.mu.Unlock()
 	switch {
 	case twice:
 		s.end(nil)
-		return &wire.Refusal{Code: wire.CodeProtocol, Reason: fmt.Sprintf("subscription %d exists", sid)}
+		return &wire.Refusal{Code: wire.CodeProtocol, Reason: fmt.Sprintf("subscription %d exists", s.sid)}
 	case full:
 		s.end(nil)
-		x.ended(sid, &wire.Refusal{Code: wire.CodeTooMany, Reason: fmt.Sprintf("a session has at most %d subscriptions", x.server.cfg.Subscriptions)})
+		x.ended(s.sid, &wire.Refusal{Code: wire.CodeTooMany, Reason: fmt.Sprintf("a session has at most %d subscriptions", x.server.cfg.Subscriptions)})
 		return nil
 	}
-	x.wg.Go(func() { s.run(req) })
+	x.wg.Go(func() { s.run(deliver) })
 	return nil
 }
 
@@ -107,12 +112,12 @@ func (x *session) ended(sid uint64, why *wire.Refusal) {
 }
 
 // run lives as long as the subscription.
-func (s *subscriber) run(req node.SubscribeRequest) {
+func (s *subscriber) run(deliver func() error) {
 	x := s.session
 	x.server.count.subscriptions.Add(1)
 	defer x.server.count.subscriptions.Add(-1)
 	defer s.end(nil)
-	err := s.deliver(req)
+	err := deliver()
 	x.mu.Lock()
 	delete(x.subs, s.sid)
 	x.mu.Unlock()
@@ -121,7 +126,7 @@ func (s *subscriber) run(req node.SubscribeRequest) {
 	case errors.Is(context.Cause(s.ctx), errUnsubscribed):
 		x.ended(s.sid, &wire.Refusal{Code: wire.CodeDone})
 	default:
-		x.ended(s.sid, refusal(err))
+		x.endedRead(s.sid, err)
 	}
 }
 

@@ -25,6 +25,8 @@ import (
 //	alive:       nothing                                         both ways
 //	bye:         code | reason                                   both ways, last
 //
+// Further frames, of streams, are drawn in client_stream.go.
+//
 //	event:       length (uvarint) | envelope
 //	namespace, region, code, reason, cause, origin: length (uvarint) | text
 //
@@ -118,12 +120,15 @@ type Greeting struct {
 
 	// From the client only: what becomes of events for which there is no room.
 	Overflow string `json:"overflow,omitempty"`
+	// From the client only: it wants kept frames, see client_stream.go.
+	Positions bool `json:"positions,omitempty"`
 
 	// From the node only.
 	Node     string `json:"node,omitempty"`
 	Name     string `json:"name,omitempty"`
 	Region   string `json:"region,omitempty"`
 	MaxEvent int    `json:"maxEvent,omitempty"` // bytes of an envelope
+	Streams  bool   `json:"streams,omitempty"`  // it can be asked to read them
 }
 
 // Request is what a Subscribe frame asks for.

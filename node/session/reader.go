@@ -1,0 +1,122 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/skeinmesh/skein/node"
+	"github.com/skeinmesh/skein/transport/wire"
+)
+
+// read starts to read a stream for the client, or says why not.
+func (x *session) readStream(body []byte) error {
+	sid, ask, err := wire.ReadRead(body)
+	switch {
+	case err != nil && sid == 0:
+		return err
+	case err != nil:
+		x.ended(sid, &wire.Refusal{Code: wire.CodeRequest, Reason: err.Error()})
+		return nil
+	case x.server.keeper == nil:
+		x.ended(sid, &wire.Refusal{Code: wire.CodeNoStream, Reason: "this node keeps no streams"})
+		return nil
+	}
+	s := &subscriber{session: x, sid: sid, more: make(chan struct{}, 1)}
+	s.grant(uint64(max(ask.Credit, 0)))
+	q := node.StreamRead{Namespace: ask.Namespace, Name: ask.Name, From: ask.From, Follow: ask.Follow}
+	return x.begin(s, func() error { return s.replay(q) })
+}
+
+// replay moves the events of a stream to the client, as credit comes, until there
+// are no more or the client has enough. What the client does not take stays where
+// it is kept.
+func (s *subscriber) replay(q node.StreamRead) error {
+	x := s.session
+	r, err := x.server.keeper.ReadStream(s.ctx, q)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	x.send(func(dst []byte) []byte { return wire.AppendReading(dst, s.sid, r.Cursor()) })
+	var frames run
+	for {
+		if err := s.await(); err != nil {
+			return err
+		}
+		frames.reset(s.sid)
+		ev, err := r.Next(s.ctx)
+		for err == nil {
+			frames.add(&ev)
+			if len(frames.buf) >= wire.MaxBatch || !r.Ready() {
+				break
+			}
+			ev, err = r.Next(s.ctx)
+		}
+		if frames.count > 0 {
+			size := frames.end()
+			if !x.out.Append(func(dst []byte) []byte { return append(dst, frames.buf...) }) {
+				return context.Cause(x.ctx)
+			}
+			x.flush()
+			s.spend(size)
+			x.server.count.out.Add(uint64(frames.count))
+		}
+		if errors.Is(err, io.EOF) {
+			return errRead
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// errRead ends a read that has come to the end of its stream.
+var errRead = errors.New("session: there is no more to read")
+
+// run is records frames that are being made: one for each time that the log
+// changes from one event to the next.
+type run struct {
+	sid       uint64
+	buf       []byte
+	count     int // of records in buf
+	start     int // of the last frame
+	size      int // of the bodies of the frames before it
+	region    string
+	partition uint32
+}
+
+func (f *run) reset(sid uint64) {
+	*f = run{sid: sid, buf: f.buf[:0]}
+}
+
+func (f *run) add(ev *node.StreamEvent) {
+	p := &ev.Position
+	if f.count == 0 || p.Region != f.region || p.Partition != f.partition {
+		if f.count > 0 {
+			f.size = f.end()
+		}
+		f.start, f.region, f.partition = len(f.buf), p.Region, p.Partition
+		f.buf = wire.BeginRecords(f.buf, f.sid, p.Region, p.Partition)
+	}
+	f.buf = wire.AppendRecord(f.buf, p.Offset, ev.Time.UnixNano(), ev.Event.Bytes())
+	f.count++
+}
+
+// end makes the last frame whole and returns the size of the bodies of all.
+func (f *run) end() int { return f.size + wire.EndEvents(f.buf, f.start) }
+
+// endedRead tells the client how a read ended.
+func (x *session) endedRead(sid uint64, err error) {
+	var trimmed *node.TrimmedError
+	switch {
+	case errors.Is(err, errRead):
+		x.ended(sid, &wire.Refusal{Code: wire.CodeDone})
+	case errors.As(err, &trimmed):
+		x.send(func(dst []byte) []byte {
+			return wire.AppendTrimmed(dst, sid, trimmed.Region, trimmed.Partition, trimmed.Start)
+		})
+	default:
+		x.ended(sid, refusal(err))
+	}
+}
