@@ -36,6 +36,7 @@ type Client struct {
 	changed chan struct{} // closed when conn, err or room in the window changes; nil when nobody waits
 	window  window
 	subs    map[uint64]*Subscription
+	readers map[uint64]*Reader
 	lastSID uint64
 }
 
@@ -57,9 +58,10 @@ func Dial(ctx context.Context, addr string, options ...Option) (*Client, error) 
 		return nil, err
 	}
 	c := &Client{
-		addrs:  addrs,
-		subs:   make(map[uint64]*Subscription),
-		frames: make(chan []byte, maxFrames),
+		addrs:   addrs,
+		subs:    make(map[uint64]*Subscription),
+		readers: make(map[uint64]*Reader),
+		frames:  make(chan []byte, maxFrames),
 		set: settings{
 			agent:  fmt.Sprintf("%s[%d]", filepath.Base(os.Args[0]), os.Getpid()),
 			events: DefaultWindowEvents, bytes: DefaultWindowBytes,
@@ -206,6 +208,10 @@ func (c *Client) end(err error) {
 		delete(c.subs, sid)
 		s.end(err)
 	}
+	for sid, r := range c.readers {
+		delete(c.readers, sid)
+		r.end(err)
+	}
 	c.notify()
 }
 
@@ -238,6 +244,14 @@ func (c *Client) restore(k *connection, since time.Time) {
 		}
 		c.subscribe(sid, s, credit)
 	}
+	for sid, r := range c.readers {
+		if !k.node.Streams {
+			delete(c.readers, sid)
+			r.end(errNoStreams)
+			continue
+		}
+		c.sendRead(r)
+	}
 	for _, b := range c.window.flight {
 		c.send(k, func(dst []byte) []byte { return append(dst, b.frame...) })
 	}
@@ -263,6 +277,9 @@ func (c *Client) subscription(sid uint64) *Subscription {
 func (c *Client) ended(sid uint64, why error) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if known, err := c.endReader(sid, why); known {
+		return err
+	}
 	s := c.subs[sid]
 	if s == nil {
 		return nil

@@ -200,6 +200,37 @@ func (c *Client) handle(k *connection, kind wire.Kind, body []byte) error {
 		if s := c.subscription(sid); s != nil {
 			s.subscribed(missing)
 		}
+	case wire.Kept:
+		list, err := wire.ReadKept(body)
+		if err != nil {
+			return err
+		}
+		c.kept(list)
+	case wire.Reading:
+		sid, cursor, err := wire.ReadReading(body)
+		if err != nil {
+			return err
+		}
+		if r := c.reader(sid); r != nil {
+			r.reading(cursor)
+		}
+	case wire.Records:
+		sid, err := wire.ReadNumber(body)
+		if err != nil {
+			return err
+		}
+		if r := c.reader(sid); r != nil {
+			r.put(body)
+		}
+		return nil
+	case wire.Trimmed:
+		sid, region, partition, first, err := wire.ReadTrimmed(body)
+		if err != nil {
+			return err
+		}
+		if r := c.reader(sid); r != nil {
+			return c.ended(sid, &TrimmedError{Stream: r.ask.Name, Region: region, Partition: partition, First: first})
+		}
 	case wire.Ended:
 		sid, why, err := wire.ReadEnded(body)
 		if err != nil {

@@ -27,6 +27,12 @@ var (
 	ErrOverloaded   = errors.New("client: there was no room in time")   // try again later; see Block
 	ErrSlow         = errors.New("client: the handler was too slow")    // see WithDisconnect
 	ErrTooMany      = errors.New("client: too many subscriptions")      // of one client
+
+	ErrNoStream    = errors.New("client: no such stream")
+	ErrBadPosition = errors.New("client: a stream cannot be read from there")
+	ErrTrimmed     = errors.New("client: trimmed")                         // see TrimmedError
+	ErrNotKept     = errors.New("client: a stream could not keep it")      // and it is not kept; try again later
+	ErrMaybeKept   = errors.New("client: nobody knows whether it is kept") // try again with the same id: it is kept once
 )
 
 // RefusedError is a node's no. errors.Is finds the error of this package that
@@ -67,9 +73,22 @@ func (e *RefusedError) Unwrap() error {
 		return ErrSlow
 	case wire.CodeTooMany:
 		return ErrTooMany
+	case wire.CodeNoStream:
+		return ErrNoStream
+	case wire.CodePosition:
+		return ErrBadPosition
+	case wire.CodeTrimmed:
+		return ErrTrimmed
+	case wire.CodeNotKept:
+		return ErrNotKept
+	case wire.CodeUnknown:
+		return ErrMaybeKept
 	}
 	return nil
 }
+
+// errNoStreams is for what a node of before streams cannot do.
+var errNoStreams = fmt.Errorf("%w: the node knows nothing of streams", ErrVersion)
 
 func refused(why *wire.Refusal) error {
 	return &RefusedError{Code: string(why.Code), Reason: why.Reason}

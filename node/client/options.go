@@ -26,6 +26,7 @@ type settings struct {
 	maxPause    time.Duration // between tries to connect again; 0: never again
 	atLeastOnce bool
 	overflow    string
+	positions   bool
 }
 
 // Overflow says what becomes of events for which there is no room, because a
@@ -129,4 +130,10 @@ func WithReconnect(maxPause time.Duration) Option {
 // a copy of what is in its window.
 func WithAtLeastOnce() Option {
 	return func(s *settings) error { s.atLeastOnce = true; return nil }
+}
+
+// WithPositions has the node tell where streams keep what is published: see
+// Ack.Positions. A node of before streams tells nothing.
+func WithPositions() Option {
+	return func(s *settings) error { s.positions = true; return nil }
 }

@@ -33,6 +33,7 @@ type batch struct {
 	frame  []byte // what to send again; only with WithAtLeastOnce
 	done   chan struct{}
 	failed []failure
+	kept   []wire.Position // as far as the client asked for them
 }
 
 // failure is why some events of a batch were not routed.
@@ -75,6 +76,22 @@ func (a Ack) Wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Positions is where streams keep the event, one for each, once Done is closed; it
+// is empty if none wants it, or the client was made without WithPositions.
+func (a Ack) Positions() (list []Position) {
+	select {
+	case <-a.batch.done:
+	default:
+		return nil
+	}
+	for _, p := range a.batch.kept {
+		if p.Number == a.number {
+			list = append(list, Position{Stream: p.Stream, Region: p.Region, Partition: p.Partition, Offset: p.Offset, Duplicate: p.Duplicate})
+		}
+	}
+	return list
 }
 
 func (b *batch) err(number uint64) error {
@@ -205,6 +222,21 @@ func (c *Client) nacked(first, count uint64, err error) {
 		if first >= b.first && first-b.first < uint64(b.count) {
 			b.failed = append(b.failed, failure{first, count, err})
 			return
+		}
+	}
+}
+
+// kept handles where events of frames in flight are kept.
+func (c *Client) kept(list []wire.Position) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	flight := c.window.flight
+	for _, p := range list { // in the order of the events, as the batches are
+		for len(flight) > 0 && flight[0].first+uint64(flight[0].count) <= p.Number {
+			flight = flight[1:]
+		}
+		if len(flight) > 0 && p.Number >= flight[0].first {
+			flight[0].kept = append(flight[0].kept, p)
 		}
 	}
 }

@@ -120,7 +120,25 @@ func (p *skeinAcked) publish(topic string, data []byte) (func(context.Context) e
 func (p *skeinAcked) close() { p.c.Close() }
 
 func (s *keeping) replay(ctx context.Context, topic string, n int, got func([]byte)) error {
-	return errors.ErrUnsupported
+	c, err := s.connect(ctx, 0)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	r, err := c.Stream(topic).Read(ctx, client.Earliest)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	for range n {
+		kept, err := r.Next(ctx)
+		if err != nil {
+			return err
+		}
+		data, _ := kept.Event.Data()
+		got(data)
+	}
+	return nil
 }
 
 func (s *keeping) leader(ctx context.Context, topic string) (int, error) {

@@ -1,0 +1,346 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/skeinmesh/skein/node"
+	"github.com/skeinmesh/skein/node/client"
+	"github.com/skeinmesh/skein/node/session"
+	"github.com/skeinmesh/skein/transport/event"
+)
+
+// shelf is a hub that keeps all in one stream of one log, in memory.
+type shelf struct {
+	*hub
+	round chan struct{} // not nil: PublishKept takes a value from it first
+
+	mu     sync.Mutex // guards the fields below
+	list   []event.Event
+	start  int
+	rounds int // of PublishKept
+	handed int // to readers
+	more   chan struct{}
+}
+
+func newShelf() *shelf { return &shelf{hub: &hub{}, more: make(chan struct{})} }
+
+func (s *shelf) Keeps() bool { return true }
+
+func (s *shelf) PublishKept(ctx context.Context, ns string, evs []event.Event, o node.Overflow) (list []node.Position, err error) {
+	if s.round != nil {
+		select {
+		case <-s.round:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	if err := s.Publish(ctx, ns, evs, o); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rounds++
+	for i := range evs {
+		list = append(list, node.Position{Event: i, Stream: "all", Region: "here", Offset: int64(len(s.list)), Duplicate: evs[i].ID() == "again"})
+		s.list = append(s.list, evs[i].Clone())
+	}
+	close(s.more)
+	s.more = make(chan struct{})
+	return list, nil
+}
+
+func (s *shelf) ReadStream(_ context.Context, q node.StreamRead) (session.StreamReader, error) {
+	if q.Name != "all" {
+		return nil, fmt.Errorf("%w: %s", node.ErrNoStream, q.Name)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := &shelfReader{s: s, follow: q.Follow, next: s.start, end: len(s.list)}
+	switch q.From {
+	case "", client.Earliest:
+	case client.Latest:
+		r.next = len(s.list)
+	default:
+		if _, err := fmt.Sscanf(q.From, "here/0:%d", &r.next); err != nil {
+			return nil, fmt.Errorf("%w: %s", node.ErrPosition, q.From)
+		}
+	}
+	if r.next < s.start {
+		return nil, &node.TrimmedError{Stream: "all", Region: "here", Offset: int64(r.next), Start: int64(s.start)}
+	}
+	return r, nil
+}
+
+type shelfReader struct {
+	s         *shelf
+	follow    bool
+	next, end int
+}
+
+func (r *shelfReader) Ready() bool {
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	return r.next < len(r.s.list)
+}
+
+func (r *shelfReader) Cursor() string { return fmt.Sprintf("here/0:%d", r.next) }
+
+func (r *shelfReader) Close() {}
+
+func (r *shelfReader) Next(ctx context.Context) (node.StreamEvent, error) {
+	for {
+		r.s.mu.Lock()
+		more := r.s.more
+		if !r.follow && r.next >= r.end {
+			r.s.mu.Unlock()
+			return node.StreamEvent{}, io.EOF
+		}
+		if r.next < len(r.s.list) {
+			ev := node.StreamEvent{Event: r.s.list[r.next], Time: time.Unix(int64(r.next), 0)}
+			ev.Position = node.Position{Stream: "all", Region: "here", Offset: int64(r.next)}
+			r.next++
+			r.s.handed++
+			r.s.mu.Unlock()
+			return ev, nil
+		}
+		r.s.mu.Unlock()
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return node.StreamEvent{}, ctx.Err()
+		}
+	}
+}
+
+// fill publishes events with the ids from..to-1 and waits until they are kept.
+func fill(t *testing.T, c *client.Client, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		if _, err := c.PublishAsync(t.Context(), newEvent(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expect reads the events with ids from..to-1, at the offsets of the same numbers.
+func expect(t *testing.T, r *client.Reader, from, to int) {
+	t.Helper()
+	for i := from; i < to; i++ {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ev, err := r.Next(ctx)
+		cancel()
+		if err != nil {
+			t.Fatalf("event %d: %v", i, err)
+		}
+		if ev.Event.ID() != fmt.Sprint(i) || ev.Position.Offset != int64(i) || ev.Position.Stream != "all" || ev.Time.Unix() != int64(i) {
+			t.Fatalf("%s at %s of %s, want event %d", ev.Event.ID(), ev.Position, ev.Time, i)
+		}
+	}
+}
+
+func TestAStreamIsReadToItsEnd(t *testing.T) {
+	c := dial(t, serveBroker(t, newShelf()))
+	fill(t, c, 0, 3000)
+	r, err := c.Stream("all").Read(t.Context(), client.Earliest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	expect(t, r, 0, 3000)
+	if _, err := r.Next(t.Context()); !errors.Is(err, io.EOF) {
+		t.Errorf("at the end: %v", err)
+	}
+	if got := r.Cursor(); got != "here/0:3000" {
+		t.Errorf("the cursor is %s", got)
+	}
+	n := 0
+	if r, err = c.Stream("all").Read(t.Context(), "here/0:2990"); err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for ev, err := range r.Events(t.Context()) {
+		if err != nil || ev.Position.Offset != int64(2990+n) {
+			t.Fatalf("%v %v", ev.Position, err)
+		}
+		n++
+	}
+	if n != 10 {
+		t.Errorf("%d events behind the cursor, want 10", n)
+	}
+}
+
+func TestAReaderFollowsWhatIsKept(t *testing.T) {
+	c := dial(t, serveBroker(t, newShelf()))
+	fill(t, c, 0, 10)
+	old, err := c.Stream("all").Read(t.Context(), client.Earliest, client.Follow())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	late, err := c.Stream("all").Read(t.Context(), client.Latest, client.Follow())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer late.Close()
+	expect(t, old, 0, 10)
+	fill(t, c, 10, 20)
+	expect(t, old, 10, 20)
+	expect(t, late, 10, 20)
+}
+
+// What the reader does not take stays where it is kept.
+func TestASlowReaderHoldsNoMemory(t *testing.T) {
+	s := newShelf()
+	c := dial(t, serveBroker(t, s))
+	const n = 20_000
+	fill(t, c, 0, n)
+	r, err := c.Stream("all").Read(t.Context(), client.Earliest, client.WithReadBuffer(10_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	expect(t, r, 0, 1)
+	s.mu.Lock()
+	handed := s.handed
+	s.mu.Unlock()
+	if most := 2000; handed > most { // a frame of 64 KiB, and one that it overdraws
+		t.Errorf("%d events were sent to a reader that takes none, want at most %d", handed, most)
+	}
+	expect(t, r, 1, n)
+}
+
+func TestAReaderGoesOnOverANewConnection(t *testing.T) {
+	s := newShelf()
+	p := open(t, s, "127.0.0.1:0")
+	c := dial(t, p.addr, client.WithReconnect(20*time.Millisecond))
+	fill(t, c, 0, 5000)
+	r, err := c.Stream("all").Read(t.Context(), client.Earliest, client.Follow(), client.WithReadBuffer(50_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	none, err := c.Stream("all").Read(t.Context(), client.Latest, client.Follow())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer none.Close()
+	expect(t, r, 0, 1234)
+	p.stop()
+	open(t, s, p.addr)
+	fill(t, dial(t, p.addr), 5000, 5100)
+	expect(t, r, 1234, 5100)
+	expect(t, none, 5000, 5100) // it had read nothing, and misses nothing
+}
+
+func TestAReadThatCannotBeSaysWhy(t *testing.T) {
+	s := newShelf()
+	c := dial(t, serveBroker(t, s))
+	fill(t, c, 0, 10)
+	s.mu.Lock()
+	s.start = 5
+	s.mu.Unlock()
+	for _, one := range []struct {
+		name, from string
+		want       error
+	}{{"none", "", client.ErrNoStream}, {"all", "nowhere", client.ErrBadPosition}, {"all", "here/0:3", client.ErrTrimmed}} {
+		if _, err := c.Stream(one.name).Read(t.Context(), one.from); !errors.Is(err, one.want) {
+			t.Errorf("stream %s from %q: %v, want %v", one.name, one.from, err, one.want)
+		}
+	}
+	var trimmed *client.TrimmedError
+	if _, err := c.Stream("all").Read(t.Context(), "here/0:3"); !errors.As(err, &trimmed) || trimmed.First != 5 || trimmed.Region != "here" {
+		t.Errorf("trimmed is told as %v", err)
+	}
+	old := dial(t, serveBroker(t, &hub{}))
+	if _, err := old.Stream("all").Read(t.Context(), ""); !errors.Is(err, client.ErrVersion) {
+		t.Errorf("a node that knows nothing of streams: %v", err)
+	}
+}
+
+func TestPublishersLearnWhereTheirEventsAreKept(t *testing.T) {
+	s := newShelf()
+	addr := serveBroker(t, s)
+	c := dial(t, addr, client.WithPositions())
+	var acks []client.Ack
+	for i := range 1000 {
+		e := newEvent(i)
+		if i == 999 {
+			e.SetID("again")
+		}
+		ack, err := c.PublishAsync(t.Context(), e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		acks = append(acks, ack)
+	}
+	for i, ack := range acks {
+		if err := ack.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p := ack.Positions()
+		if len(p) != 1 || p[0].Offset != int64(i) || p[0].Duplicate != (i == 999) {
+			t.Fatalf("event %d is kept at %v", i, p)
+		}
+	}
+	quiet := dial(t, addr)
+	ack, err := quiet.PublishAsync(t.Context(), newEvent(1))
+	if err == nil {
+		err = ack.Wait(t.Context())
+	}
+	if err != nil || len(ack.Positions()) != 0 {
+		t.Errorf("who did not ask is told %v, %v", ack.Positions(), err)
+	}
+	for code, err := range map[error]error{
+		client.ErrNotKept:   fmt.Errorf("%w: no leader", node.ErrNotKept),
+		client.ErrMaybeKept: fmt.Errorf("%w: %w", node.ErrNotKept, node.ErrUnknown),
+	} {
+		s.fail.Store(&err)
+		if got := c.Publish(t.Context(), newEvent(1)); !errors.Is(got, code) {
+			t.Errorf("%v is told as %v", err, got)
+		}
+	}
+}
+
+// While one publish waits to be kept, what comes is kept together after it.
+func TestWhatWaitsIsKeptTogether(t *testing.T) {
+	s := newShelf()
+	s.round = make(chan struct{})
+	p := open(t, s, "127.0.0.1:0")
+	c := dial(t, p.addr)
+	const n = 15
+	for i := range n {
+		e := newEvent(i)
+		e.SetData("text/plain", make([]byte, 40<<10)) // so that each has a frame
+		if _, err := c.PublishAsync(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bad, err := c.PublishEnvelope(t.Context(), []byte("no event"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all frames have been read", func() bool { return p.server.Stats().EventsRefused == 1 })
+	close(s.round)
+	if err := bad.Wait(t.Context()); !errors.Is(err, client.ErrInvalidEvent) {
+		t.Errorf("what is no event: %v", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rounds > 2 || len(s.list) != n {
+		t.Errorf("%d of %d events were kept, in %d rounds, want 2", len(s.list), n, s.rounds)
+	}
+	for i := range s.list {
+		if s.list[i].ID() != fmt.Sprint(i) {
+			t.Fatalf("event %s is number %d", s.list[i].ID(), i)
+		}
+	}
+}
