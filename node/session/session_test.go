@@ -72,6 +72,11 @@ func TestPublishTellsWhyTheNodeRefused(t *testing.T) {
 	if err := c.Publish(t.Context(), newEvent(3)); !errors.Is(err, client.ErrNotReady) || !strings.Contains(err.Error(), "seeds are silent") {
 		t.Errorf("at a node that is not ready: %v", err)
 	}
+	unkept := fmt.Errorf("%w: no leader", node.ErrNotKept)
+	h.fail.Store(&unkept)
+	if err := c.Publish(t.Context(), newEvent(3)); !errors.Is(err, client.ErrNotReady) || !strings.Contains(err.Error(), "no leader") {
+		t.Errorf("where a stream cannot keep it: %v", err)
+	}
 	large := newEvent(4)
 	large.SetData("text/plain", make([]byte, 1<<20))
 	if err := c.Publish(t.Context(), large); !errors.Is(err, client.ErrTooLarge) {
