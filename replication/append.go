@@ -131,14 +131,18 @@ func (o *outbox) run() {
 		if len(calls) == 0 {
 			return
 		}
-		var sent []*appendCall // whoever waits no more is not served
-		var records []partition.Record
+		sent := make([]*appendCall, 0, len(calls)) // whoever waits no more is not served
+		count := 0
 		for _, c := range calls {
 			if err := c.ctx.Err(); err != nil {
 				c.done(nil, fmt.Errorf("%w: %w", ErrNoLeader, err))
 				continue
 			}
 			sent = append(sent, c)
+			count += len(c.records)
+		}
+		records := make([]partition.Record, 0, count)
+		for _, c := range sent {
 			records = append(records, c.records...)
 		}
 		results, err := o.insist(records)

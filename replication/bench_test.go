@@ -22,11 +22,10 @@ import (
 // loopNet is three Members of one process, linked by TCP over loopback: a
 // connection for raft and one for questions between each two.
 type loopNet struct {
-	self  peer.ID
-	all   map[peer.ID]*loopNet
-	m     atomic.Pointer[Member]
-	asks  map[peer.ID]*caller
-	dials func(to peer.ID) (net.Conn, error)
+	self peer.ID
+	all  map[peer.ID]*loopNet
+	m    atomic.Pointer[Member]
+	asks map[peer.ID]*caller
 }
 
 func (n *loopNet) Linked() (list []peer.ID) {
