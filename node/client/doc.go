@@ -6,6 +6,8 @@
 //	err = c.Publish(ctx, event)                     // returns once the node has routed it
 //	ack, err := c.PublishAsync(ctx, event)          // returns at once; ack.Wait(ctx) later
 //	sub, err := c.Subscribe(ctx, client.ByType("order.>"), func(e cloudevents.Event) { … })
+//	kept, err := c.Stream("orders").Read(ctx, client.Earliest, client.Follow())
+//	for ev, err := range kept.Events(ctx) { … }
 //
 // Publishing. Events of one goroutine keep their order. At most a window of
 // them is unacknowledged; then publishing waits, which is how a busy node
@@ -22,6 +24,10 @@
 // call at a time, in the order of arrival. A slow handler delays nobody else:
 // what it does not take stays in its bounded queue at the node, which drops the
 // oldest and says how many in a Gap.
+//
+// Streams. An event that streams want is acknowledged when they keep it: on the
+// disks of most of its replicas. A Reader reads what a stream keeps, each event
+// once, also over lost connections; what it does not take stays where it is kept.
 //
 // Goroutines of a Client: one that keeps the connection and reads from it, one
 // that writes, and one for each subscription. Close stops and awaits them all.

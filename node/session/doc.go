@@ -13,6 +13,12 @@
 // not read fills its outbox and its credit, then its queue at the node, which drops
 // the oldest events and says so with a gap; others do not notice.
 //
+// Streams. Where the broker is a Keeper with streams, publishing waits for
+// replicas and their disks. So the frames that come meanwhile are read, up to a
+// bound, and published together when those before are kept: what of them is not
+// kept fails together, too. A client that reads a stream has a goroutine that moves
+// its events to the outbox, a frame ahead at most, while it has credit.
+//
 // Everything is bounded: sessions, subscriptions of a session, frames, the
 // outbox. A peer that sends what is not the protocol is told so with a bye, and
 // the connection is closed; nothing else ends. Events between queue and socket
