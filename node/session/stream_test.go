@@ -239,7 +239,7 @@ func TestAReaderGoesOnOverANewConnection(t *testing.T) {
 	eventually(t, "there is a connection again", func() bool { return c.Publish(t.Context(), newEvent(5000)) == nil })
 	_ = c.Flush(t.Context()) // tells of what was published over the old one
 	fill(t, c, 5001, 5100)
-	expect(t, r, 1234, 5100) // of which it had got some before
+	expect(t, r, 1234, 5100)    // of which it had got some before
 	expect(t, none, 5000, 5100) // it had read nothing, and misses nothing
 }
 
