@@ -66,8 +66,8 @@ type Config struct {
 }
 
 const (
-	openFiles       = 256 // of logs
-	heldSegments    = 4   // of the journal, from which on groups are told to let go
+	openFiles       = 1024 // of logs
+	heldSegments    = 4    // of the journal, from which on groups are told to let go
 	controlEvery    = 500 * time.Millisecond
 	defaultReplicas = 3
 )
