@@ -79,7 +79,8 @@ type Member struct {
 	log      *slog.Logger
 	journal  *journal.Journal
 	files    *segment.Files
-	away     *away.Outbox // nil without SendAway
+	away     *away.Outbox  // nil without SendAway
+	opened   chan struct{} // closed when Open is through
 	host     *multiraft.Host
 	meta     *metadata
 	instance meta.ID // of this start
@@ -130,7 +131,7 @@ func Open(cfg Config) (_ *Member, err error) {
 	r := &Member{
 		cfg: cfg, log: cfg.Log, instance: newID(), wake: make(chan struct{}, 1),
 		replicas: map[multiraft.GroupID]*replica{}, outboxes: map[uint32]*outbox{}, leaders: map[uint32]peer.ID{},
-		condemned: map[journal.ID]error{}, suspects: make(chan struct{}, 1),
+		condemned: map[journal.ID]error{}, suspects: make(chan struct{}, 1), opened: make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.reach.seen = map[peer.ID]time.Time{}
@@ -167,6 +168,7 @@ func Open(cfg Config) (_ *Member, err error) {
 	r.wg.Go(r.steer)
 	r.wg.Go(r.scrub)
 	r.wg.Go(r.watchDisk)
+	close(r.opened)
 	return r, nil
 }
 
@@ -215,6 +217,12 @@ func (r *Member) close() error {
 // heldBack has groups keep a snapshot whose entries hold the journal's oldest file
 // back.
 func (r *Member) heldBack(groups []journal.ID) {
+	select {
+	case <-r.opened: // the journal is there before the groups are
+	case <-r.ctx.Done():
+		return
+	}
+
 	held := map[journal.ID]bool{}
 	for _, id := range groups {
 		held[id] = true

@@ -32,16 +32,20 @@ func (w *witness) visit(ctx context.Context, rng *rand.Rand) {
 	}
 }
 
+// visitorPatience is how long a visitor may wait for what was said just before an
+// ordeal: the longest one is a cut of more than ten minutes.
+const visitorPatience = 12*time.Minute + soakPatience
+
 // listened waits until a visitor has heard all that is said by now.
 func (w *witness) listened(ctx context.Context, l *listener) {
-	upto, deadline := w.acct.mark(), time.Now().Add(soakPatience)
+	upto, deadline := w.acct.mark(), time.Now().Add(visitorPatience)
 	for ctx.Err() == nil && !l.over() {
 		owed := l.owes(upto)
 		if len(owed) == 0 {
 			return
 		}
 		if time.Now().After(deadline) {
-			w.t.Errorf("not within %v: %q", soakPatience, owed)
+			w.t.Errorf("not within %v: %q", visitorPatience, owed)
 			return
 		}
 		time.Sleep(20 * time.Millisecond)

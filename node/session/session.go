@@ -269,7 +269,7 @@ func refusal(err error) *wire.Refusal {
 	var invalid *event.InvalidError
 	code := wire.CodeInternal
 	switch {
-	case errors.Is(err, node.ErrNotReady), errors.Is(err, node.ErrNotKept):
+	case errors.Is(err, node.ErrNotReady):
 		code = wire.CodeNotReady
 	case errors.Is(err, node.ErrOverloaded):
 		code = wire.CodeBusy

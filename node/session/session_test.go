@@ -74,7 +74,7 @@ func TestPublishTellsWhyTheNodeRefused(t *testing.T) {
 	}
 	unkept := fmt.Errorf("%w: no leader", node.ErrNotKept)
 	h.fail.Store(&unkept)
-	if err := c.Publish(t.Context(), newEvent(3)); !errors.Is(err, client.ErrNotReady) || !strings.Contains(err.Error(), "no leader") {
+	if err := c.Publish(t.Context(), newEvent(3)); !errors.Is(err, client.ErrNotKept) || !strings.Contains(err.Error(), "no leader") {
 		t.Errorf("where a stream cannot keep it: %v", err)
 	}
 	large := newEvent(4)

@@ -87,7 +87,8 @@ type Group struct {
 
 	proposing sync.Mutex // held while a proposal takes its place
 
-	mu        sync.Mutex // guards the fields below
+	mu        sync.Mutex    // guards the fields below
+	handing   chan struct{} // closed when leadership is handed over; nil while it is not
 	closed    bool
 	failed    error
 	inbox     []inbound

@@ -86,6 +86,15 @@ func (g *Group) propose(ctx context.Context, enqueue func() raft.Future) (*Propo
 			return nil, ErrClosed
 		}
 	}
+	g.mu.Lock()
+	handing := g.handing
+	g.mu.Unlock()
+	if handing != nil {
+		select {
+		case <-handing:
+		case <-g.closing:
+		}
+	}
 	g.proposing.Lock()
 	defer g.proposing.Unlock()
 	g.mu.Lock()
@@ -165,14 +174,6 @@ func (g *Group) AddNonvoter(ctx context.Context, r Replica) error {
 func (g *Group) RemoveServer(ctx context.Context, r Replica) error {
 	return g.change(ctx, "remove "+r.String(), func(within time.Duration) raft.Future {
 		return g.raft.RemoveServer(r.id(), 0, within)
-	})
-}
-
-// TransferLeadership hands leadership to a voter that is up to date, waiting
-// until it has it. Proposals are refused meanwhile.
-func (g *Group) TransferLeadership(ctx context.Context, r Replica) error {
-	return g.change(ctx, "transfer leadership to "+r.String(), func(time.Duration) raft.Future {
-		return g.raft.LeadershipTransferToServer(r.id(), r.addr())
 	})
 }
 
