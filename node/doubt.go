@@ -10,7 +10,7 @@ import (
 )
 
 // doubts are what a node does not know that was ready all the same, since others
-// did not answer: what some regions want, or nodes of its own. What is published
+// did not answer, or not any more: what some regions want, or nodes of its own. What is published
 // meanwhile finds no way to those who may want it. It has a place in the flows to
 // them all the same: once they have told what they want, and before anything that
 // finds its way by that, comes a gap.
@@ -36,6 +36,25 @@ func newDoubts(regions []string, nodes []peer.ID) *doubts {
 		d.nodes[id] = true
 	}
 	return d
+}
+
+// lose hears that nobody tells any more what a region wants: it has been out of
+// sight for so long that all was forgotten. Until it tells again, what is published
+// here finds no way there. spread's lock is held.
+func (f *flows) lose(region string) {
+	d := f.doubts.Load()
+	if d == nil {
+		d = newDoubts([]string{region}, nil)
+		d.regions[region].Store(true) // somebody may be publishing just now
+		f.doubts.Store(d)
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.regions[region] == nil {
+		d.regions[region] = new(atomic.Bool)
+		d.regions[region].Store(true)
+	}
 }
 
 // match looks up who wants an event that is published here.

@@ -168,6 +168,14 @@ func (f *flows) originGone(id peer.ID, boot uint64, clean bool) {
 	}
 }
 
+// outlived hears that a start of a node is over of which that was reported before:
+// it may have gone on for a while, out of sight, and what it said then is lost, too.
+func (f *flows) outlived(p peer.Peer) {
+	if old := f.lost.outlived(p.ID, p.Boot); old > 0 {
+		f.tell(&flow.Gap{Flow: flow.ID{Origin: p.ID, Boot: old, Lane: flow.AllLanes}, From: 1, Cause: flow.OriginLost, Labels: flow.Labels{Any: true}})
+	}
+}
+
 // originBack hears that a node which was taken for gone is there after all. What
 // it published while it was away may not even have found its way into a flow,
 // since it may have forgotten who wanted it: that is another loss to tell of.
@@ -220,6 +228,19 @@ func (o *lostOrigins) first(id peer.ID, boot uint64, lane uint8) bool {
 	}
 	o.boots[peer.ID([]byte(id))] = last
 	return !same
+}
+
+// outlived forgets the start of a node that was reported as lost, if there is a later
+// one, and returns it: 0 if there is none.
+func (o *lostOrigins) outlived(id peer.ID, boot uint64) uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	old := o.boots[id].boot
+	if old == 0 || old >= boot {
+		return 0
+	}
+	delete(o.boots, id)
+	return old
 }
 
 // back undoes first, and reports whether there was something to undo.

@@ -37,6 +37,7 @@ func (h *handler) LinkUp(p peer.Peer) {
 		n.graph.SetCost(p.ID, n.cost(&l))
 	}
 	n.outlived(p)
+	n.flows.back(p) // a link proves it before gossip does
 	n.graph.SetLinked(p, true)
 	n.spread.linkUp(p)
 	if p.Region == n.self.Region {
@@ -131,6 +132,7 @@ func (o *observer) PeerAlive(p peer.Peer) {
 // over. A link says so long before gossip does, which says it again: for what was
 // still on its way from the earlier start then.
 func (n *Node) outlived(p peer.Peer) {
+	n.flows.outlived(p)
 	if old, known := n.graph.Peer(p.ID); known && old.Boot < p.Boot {
 		n.flows.originGone(p.ID, old.Boot, false) // it did not leave
 	}

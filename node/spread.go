@@ -84,6 +84,9 @@ func (s *spread) settle(now time.Time) {
 	for {
 		changes := s.machine.Changes()
 		for _, c := range changes {
+			if c.Topic == topicSummary && c.Forgotten && s.lost(&c) {
+				s.n.flows.lose(c.Region)
+			}
 			s.n.flows.learn(&c, s.apply)
 		}
 		if !s.speak(now) && len(changes) == 0 {
@@ -291,6 +294,13 @@ func (s *spread) told(region string) bool {
 	return slices.ContainsFunc(s.machine.Told(region, topicSummary), func(id peer.ID) bool {
 		return len(s.machine.Entries(id, topicSummary)) > 0 || len(s.machine.Entries(id, topicReach)) > 0
 	})
+}
+
+// lost reports whether nobody tells any more what another region wants, now that a
+// node of it is forgotten that did not leave.
+func (s *spread) lost(c *fact.Change) bool {
+	_, stays := s.n.book.Peer(c.Owner)
+	return c.Region != s.n.self.Region && stays && !s.told(c.Region)
 }
 
 // holds waits until a version of a node's facts is here; it reports false when

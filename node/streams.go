@@ -293,10 +293,11 @@ func (s *streams) changed() {
 func (s *streams) follow() {
 	write := time.NewTicker(writeEvery)
 	defer write.Stop()
+	var written time.Time
 	for {
 		select {
 		case <-s.n.streamsChanged:
-		case <-write.C:
+		case written = <-write.C:
 			s.record()
 			continue
 		case <-s.n.ctx.Done():
@@ -311,6 +312,10 @@ func (s *streams) follow() {
 		m.Learn(foreign)
 		s.route(m, foreign)
 		s.own(m)
+		if now := time.Now(); now.Sub(written) > writeEvery/2 {
+			written = now
+			s.record()
+		}
 		s.n.spread.poke()
 	}
 }

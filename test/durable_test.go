@@ -88,6 +88,9 @@ func TestDurableKill9(t *testing.T) {
 					if n > 100 {
 						t.Fatalf("%s %s is never acknowledged", p.source, id)
 					}
+					if n > tries {
+						time.Sleep(20 * time.Millisecond) // it was refused
+					}
 					at := p.publish(m.Nodes[i].HTTP, id)
 					p.acked[id] = strings.TrimSuffix(at, ";duplicate")
 				}
