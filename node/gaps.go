@@ -202,6 +202,7 @@ type lostOrigin struct {
 	boot  uint64
 	at    time.Time
 	lanes uint64 // those that have found out
+	over  bool   // there is a later start
 }
 
 // sameLoss is for how long the lanes' reports of one start's end are of one loss.
@@ -224,23 +225,24 @@ func (o *lostOrigins) first(id peer.ID, boot uint64, lane uint8) bool {
 	case same:
 		last.lanes |= bit
 	default:
-		last = lostOrigin{boot, now, bit}
+		last = lostOrigin{boot: boot, at: now, lanes: bit}
 	}
 	o.boots[peer.ID([]byte(id))] = last
 	return !same
 }
 
-// outlived forgets the start of a node that was reported as lost, if there is a later
-// one, and returns it: 0 if there is none.
+// outlived notes that a start of a node is over, since there is a later one. If it was
+// reported as lost while that was not known, it returns it, else 0.
 func (o *lostOrigins) outlived(id peer.ID, boot uint64) uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	old := o.boots[id].boot
-	if old == 0 || old >= boot {
+	last, was := o.boots[id]
+	if !was || last.over || last.boot >= boot {
 		return 0
 	}
-	delete(o.boots, id)
-	return old
+	last.over = true
+	o.boots[id] = last
+	return last.boot
 }
 
 // back undoes first, and reports whether there was something to undo.

@@ -135,6 +135,7 @@ func (n *Node) outlived(p peer.Peer) {
 	n.flows.outlived(p)
 	if old, known := n.graph.Peer(p.ID); known && old.Boot < p.Boot {
 		n.flows.originGone(p.ID, old.Boot, false) // it did not leave
+		n.flows.lost.outlived(p.ID, p.Boot)       // all of it is reported
 	}
 }
 
