@@ -180,7 +180,7 @@ func TestOfTwoFoundersOneStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown(t, 1)
 		w.stream("orders", 1)
-		w.nodes = append(w.nodes, &townNode{town: w, disk: storetest.NewDisk(), found: true, self: peer.Peer{
+		w.add(&townNode{town: w, disk: storetest.NewDisk(), found: true, self: peer.Peer{
 			ID: "another", Name: "another", Region: "eu",
 		}})
 		w.start(1)

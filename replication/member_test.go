@@ -156,6 +156,13 @@ func (n *townNode) running() *Member {
 	return n.member
 }
 
+// add adds a node that is started later.
+func (w *town) add(n *townNode) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.nodes = append(w.nodes, n)
+}
+
 func (w *town) member(id peer.ID) *Member {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -363,7 +370,7 @@ func TestReplicasAreAddedAsNodesJoin(t *testing.T) {
 			}
 		}
 		for i := range 2 {
-			w.nodes = append(w.nodes, &townNode{town: w, disk: storetest.NewDisk(), self: peer.Peer{
+			w.add(&townNode{town: w, disk: storetest.NewDisk(), self: peer.Peer{
 				ID: peer.ID(fmt.Sprintf("late-%d", i)), Name: fmt.Sprintf("l%d", i), Region: "eu",
 			}})
 			w.start(len(w.nodes) - 1)
