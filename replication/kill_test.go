@@ -54,9 +54,7 @@ func killLoop(t *testing.T, seed uint64) {
 // join adds a node.
 func (w *town) join(name string) {
 	n := &townNode{town: w, disk: storetest.NewDisk(), self: peer.Peer{ID: peer.ID(name), Name: name, Region: "eu"}}
-	w.mu.Lock()
 	w.add(n)
-	w.mu.Unlock()
 	w.start(len(w.nodes) - 1)
 }
 
