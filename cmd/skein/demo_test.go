@@ -39,7 +39,7 @@ func TestDemoShowsTheMainJobTheCutAndTheHealing(t *testing.T) {
 		}
 		parts = append(parts, said.Part)
 	}
-	const want = "start ready whole listen spread cut noticed alone gap heal healed missed end"
+	const want = "start ready whole listen spread cut noticed alone gap heal healed kept end"
 	if got := strings.Join(parts, " "); got != want {
 		t.Errorf("the demo told %q, want %q", got, want)
 	}
