@@ -38,7 +38,16 @@
 // meanwhile is a gap to them. A subscriber that does not keep up loses its oldest
 // events and is told how many, in their place.
 //
-// Goroutines: the spreader (facts, digests, removals that linger), the flows' pump
+// What is kept. A stream is an interest that remembers. Publish has the streams that
+// want an event keep it before anybody else gets it: in this region's partitions, or
+// in the region that is the stream's home, or in the outbox towards it (see capture
+// and away). A region's gateways tell the mesh of the streams it owns, as facts; a
+// region that hears of one keeps what is published in it, too, if the stream's
+// placement says so. Readers merge the logs of all regions that keep a stream;
+// questions to another region go from node to node on the way that its events take.
+//
+// Goroutines: the streams' follower (what changed in the metadata) and, for each node
+// of the region, the way for raft; the spreader (facts, digests, removals that linger), the flows' pump
 // (what lanes had no room for, and time) and their replier, the joiner (until the
 // mesh is entered), the rememberer (peers to disk), the pruner (links that neither
 // end wants), the measurer (what links cost), and short ones for barrier calls, all

@@ -42,14 +42,13 @@ type Node struct {
 	belongs  atomic.Pointer[membership] // nil until the mesh is known
 	expected []string                   // regions that there should be; join's
 
-	matches        sync.Pool     // of *routing.Match
-	queues         *queue.Pool   // the memory of the subscribers' queues
-	live           sync.Map      // *Subscription → nothing: those not closed
-	leaving        atomic.Bool   // no new links
-	streamsChanged chan struct{} // holds a token when streams.follow has something to do
-	count          counters
-	rates          atomic.Pointer[map[peer.ID]traffic] // of links, by peer; measure's
-	notice         atomic.Pointer[error]               // why the node is not ready; nil when it is
+	matches sync.Pool   // of *routing.Match
+	queues  *queue.Pool // the memory of the subscribers' queues
+	live    sync.Map    // *Subscription → nothing: those not closed
+	leaving atomic.Bool // no new links
+	count   counters
+	rates   atomic.Pointer[map[peer.ID]traffic] // of links, by peer; measure's
+	notice  atomic.Pointer[error]               // why the node is not ready; nil when it is
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -111,7 +110,6 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.table = routing.New(n.self.ID, n.self.Region)
 	n.flows = newFlows(n)
 	n.streams = newStreams(n)
-	n.streamsChanged = make(chan struct{}, 1)
 	n.graph = graph.New(n.self, n.flows.reroute)
 	n.spread = newSpread(n)
 

@@ -25,8 +25,9 @@ type streams struct {
 	n      *Node
 	member atomic.Pointer[replication.Member] // nil until the mesh is known
 
-	saying atomic.Pointer[[]string] // the region's own streams, as facts; replaced when they change
-	said   *[]string                // of those, what was said; the spreader's
+	stirred chan struct{}            // holds a token when follow has something to do
+	saying  atomic.Pointer[[]string] // the region's own streams, as facts; replaced when they change
+	said    *[]string                // of those, what was said; the spreader's
 
 	mu     sync.Mutex // guards the fields below
 	opened bool
@@ -40,7 +41,7 @@ type streams struct {
 
 func newStreams(n *Node) *streams {
 	return &streams{
-		n: n, told: map[peer.ID]map[string]meta.Stream{}, set: map[meta.ID]uint64{}, memory: map[meta.ID]remembered{}, links: map[peer.ID]context.CancelFunc{},
+		n: n, stirred: make(chan struct{}, 1), told: map[peer.ID]map[string]meta.Stream{}, set: map[meta.ID]uint64{}, memory: map[meta.ID]remembered{}, links: map[peer.ID]context.CancelFunc{},
 	}
 }
 
@@ -284,7 +285,7 @@ func (s *streams) foreign() map[meta.ID]meta.Stream {
 // metadata says. It does not block.
 func (s *streams) changed() {
 	select {
-	case s.n.streamsChanged <- struct{}{}:
+	case s.stirred <- struct{}{}:
 	default:
 	}
 }
@@ -296,7 +297,7 @@ func (s *streams) follow() {
 	var written time.Time
 	for {
 		select {
-		case <-s.n.streamsChanged:
+		case <-s.stirred:
 		case written = <-write.C:
 			s.record()
 			continue

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/skeinmesh/skein/replication/fields"
 	"github.com/skeinmesh/skein/replication/multiraft"
 	"github.com/skeinmesh/skein/replication/partition"
 	"github.com/skeinmesh/skein/store"
@@ -272,17 +273,17 @@ func encodeAppend(number uint32, records []partition.Record) []byte {
 }
 
 func decodeAppend(b []byte) (number uint32, records []partition.Record, err error) {
-	f := fields{b: b}
-	number = uint32(f.number(1<<32 - 1))
-	for n := f.number(uint64(len(b))); n > 0 && !f.bad; n-- {
+	f := fields.Reader{Rest: b}
+	number = uint32(f.Number(1<<32 - 1))
+	for n := f.Number(uint64(len(b))); n > 0 && !f.Bad; n-- {
 		var rec partition.Record
-		f.read(rec.Log[:])
-		rec.Window = partition.Window{Age: time.Duration(f.number(1 << 62)), Events: int(f.number(partition.MaxWindow))}
-		f.read(rec.Key[:])
-		rec.Data = f.take(f.number(partition.MaxData))
+		f.Fill(rec.Log[:])
+		rec.Window = partition.Window{Age: time.Duration(f.Number(1 << 62)), Events: int(f.Number(partition.MaxWindow))}
+		f.Fill(rec.Key[:])
+		rec.Data = f.Take(f.Number(partition.MaxData))
 		records = append(records, rec)
 	}
-	return number, records, f.err()
+	return number, records, whole(&f)
 }
 
 func (r *Member) answerAppend(ctx context.Context, body []byte) ([]byte, error) {
@@ -319,45 +320,17 @@ func (r *Member) answerAppend(ctx context.Context, body []byte) ([]byte, error) 
 
 func decodeAppended(b []byte, count int) ([]partition.Appended, error) {
 	results := make([]partition.Appended, count)
-	f := fields{b: b}
+	f := fields.Reader{Rest: b}
 	for i := range results {
-		n := f.number(1 << 63)
+		n := f.Number(1 << 63)
 		results[i] = partition.Appended{Offset: int64(n >> 1), Duplicate: n&1 == 1}
 	}
-	return results, f.err()
+	return results, whole(&f)
 }
 
-// fields reads a message from its front until something is bad.
-type fields struct {
-	b   []byte
-	bad bool
-}
-
-// number reads a number; one above most is bad.
-func (f *fields) number(most uint64) uint64 {
-	n, size := binary.Uvarint(f.b)
-	if size <= 0 || n > most {
-		f.bad, f.b = true, nil
-		return 0
-	}
-	f.b = f.b[size:]
-	return n
-}
-
-func (f *fields) take(n uint64) []byte {
-	if n > uint64(len(f.b)) {
-		f.bad, f.b = true, nil
-		return nil
-	}
-	taken := f.b[:n:n]
-	f.b = f.b[n:]
-	return taken
-}
-
-func (f *fields) read(dst []byte) { copy(dst, f.take(uint64(len(dst)))) }
-
-func (f *fields) err() error {
-	if f.bad || len(f.b) > 0 {
+// whole is what is wrong with a message that was read.
+func whole(f *fields.Reader) error {
+	if !f.Over() {
 		return errors.New("replication: a malformed message")
 	}
 	return nil

@@ -49,6 +49,9 @@
 // have a connection of their own to each node of the region (Attach), and
 // snapshots one each (ServeBulk).
 //
+// What another region keeps, and cannot be sent there now, waits in this node's
+// outbox (package away), which is on its disk.
+//
 // The register of regions says of every region who founded it and when, so that a
 // region is founded once. It is kept by one node, the one that founded the mesh
 // (the registrar), in a file that is replaced atomically and synced before an
@@ -58,5 +61,5 @@
 // Goroutines of a Member: one that registers the node and looks whether it still
 // is of the region; one that steers (see steer); the scrubber; one that watches
 // how full the disk is; one for each outbox with something in it; those of the
-// journal, the host and the partitions. Close waits for all of them.
+// journal, the host, the outbox and the partitions. Close waits for all of them.
 package replication

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/skeinmesh/skein/replication/fields"
 	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/partition"
 	"github.com/skeinmesh/skein/store/segment"
@@ -56,9 +57,9 @@ func (r *Member) endOnce(ctx context.Context, number uint32, log meta.ID, q []by
 		return 0, 0, err
 	}
 	r.noteLeader(number, leader)
-	f := fields{b: answer}
-	start, end = int64(f.number(1<<62)), int64(f.number(1<<62))
-	return start, end, f.err()
+	f := fields.Reader{Rest: answer}
+	start, end = int64(f.Number(1<<62)), int64(f.Number(1<<62))
+	return start, end, whole(&f)
 }
 
 func endHere(ctx context.Context, p *partition.Partition, log meta.ID) (start, end int64, err error) {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/skeinmesh/skein/replication/fields"
 	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/partition"
 	"github.com/skeinmesh/skein/store"
@@ -269,13 +270,13 @@ func (r *Records) AppendTo(b []byte) []byte {
 
 // DecodeRecords reads what AppendTo wrote; the records lie in b.
 func DecodeRecords(b []byte) (r Records, err error) {
-	f := fields{b: b}
-	r.Start, r.End, r.Offset = int64(f.number(1<<63-1)), int64(f.number(1<<63-1)), int64(f.number(1<<63-1))
-	for n := f.number(uint64(len(b))); n > 0 && !f.bad; n-- {
-		at := f.number(1<<64 - 1)
+	f := fields.Reader{Rest: b}
+	r.Start, r.End, r.Offset = int64(f.Number(1<<63-1)), int64(f.Number(1<<63-1)), int64(f.Number(1<<63-1))
+	for n := f.Number(uint64(len(b))); n > 0 && !f.Bad; n-- {
+		at := f.Number(1<<64 - 1)
 		s := Stored{Time: int64(at>>1) ^ -int64(at&1)}
-		s.Data = f.take(f.number(uint64(len(b))))
+		s.Data = f.Take(f.Number(uint64(len(b))))
 		r.List = append(r.List, s)
 	}
-	return r, f.err()
+	return r, whole(&f)
 }

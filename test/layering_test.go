@@ -60,9 +60,10 @@ var mayImport = map[string]string{
 	"replication/placement": "transport/peer",
 	"replication/meta":      "replication/placement transport/peer",
 	"replication/multiraft": "store transport/peer",
-	"replication/partition": "replication/multiraft store store/segment transport/peer",
+	"replication/fields":    "",
+	"replication/partition": "replication/fields replication/multiraft store store/segment transport/peer",
 	"replication/away":      "store store/segment",
-	"replication": "replication/placement replication/meta replication/multiraft replication/partition replication/away " +
+	"replication": "replication/fields replication/placement replication/meta replication/multiraft replication/partition replication/away " +
 		"store store/journal store/segment transport/peer",
 
 	"node":          four + " replication/meta replication/placement " + words,

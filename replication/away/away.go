@@ -174,16 +174,6 @@ func (o *Outbox) closeBoxes() error {
 	return errors.Join(errs...)
 }
 
-// Waiting is how many records wait for a destination.
-func (o *Outbox) Waiting(to ID) int64 {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if b := o.boxes[to]; b != nil {
-		return b.log.Next() - b.sent
-	}
-	return 0
-}
-
 // Drained waits until nothing waits for a destination, for those who would rather
 // send themselves. It returns false when ctx ends first, and at once when what waits
 // does not get through at present.
@@ -211,13 +201,7 @@ func (o *Outbox) Drained(ctx context.Context, to ID) bool {
 	}
 }
 
-// Bytes is what the outbox takes on disk.
-func (o *Outbox) Bytes() (n int64) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.bytes()
-}
-
+// bytes is what the outbox takes on disk. o.mu is held.
 func (o *Outbox) bytes() (n int64) {
 	for _, b := range o.boxes {
 		for _, f := range b.log.Files() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/skeinmesh/skein/replication/fields"
 	"github.com/skeinmesh/skein/store/segment"
 )
 
@@ -152,65 +153,36 @@ func (c *command) read(b []byte) error {
 		return fmt.Errorf("%w of version %d: this node knows version %d", errEntry, b[0], entryVersion)
 	}
 	c.kind, c.now = b[1], int64(binary.LittleEndian.Uint64(b[2:]))
-	r := reader{b: b[entryHead:]}
+	r := fields.Reader{Rest: b[entryHead:]}
 	switch c.kind {
 	case kindAppend:
 		c.readRecords(&r)
 	case kindTrim:
-		r.read(c.id[:])
-		c.offset = int64(r.number(1 << 62))
+		r.Fill(c.id[:])
+		c.offset = int64(r.Number(1 << 62))
 	case kindDrop:
-		r.read(c.id[:])
+		r.Fill(c.id[:])
 	default:
 		return fmt.Errorf("%w of kind %d is unknown", errEntry, c.kind)
 	}
-	if r.bad || len(r.b) > 0 {
+	if !r.Over() {
 		return fmt.Errorf("%w of kind %d is malformed", errEntry, c.kind)
 	}
 	return nil
 }
 
-func (c *command) readRecords(r *reader) {
-	for n := r.number(uint64(len(r.b))); n > 0 && !r.bad; n-- {
+func (c *command) readRecords(r *fields.Reader) {
+	for n := r.Number(uint64(len(r.Rest))); n > 0 && !r.Bad; n-- {
 		var s setting
-		r.read(s.id[:])
-		s.window = Window{Age: time.Duration(r.number(1 << 62)), Events: int(r.number(MaxWindow))}
+		r.Fill(s.id[:])
+		s.window = Window{Age: time.Duration(r.Number(1 << 62)), Events: int(r.Number(MaxWindow))}
 		c.logs = append(c.logs, s)
 	}
-	for n := r.number(uint64(len(r.b))); n > 0 && !r.bad; n-- {
-		a := appended{log: int(r.number(uint64(len(c.logs))))}
-		r.bad = r.bad || a.log >= len(c.logs)
-		r.read(a.key[:])
-		a.data = r.take(r.number(MaxData))
+	for n := r.Number(uint64(len(r.Rest))); n > 0 && !r.Bad; n-- {
+		a := appended{log: int(r.Number(uint64(len(c.logs))))}
+		r.Bad = r.Bad || a.log >= len(c.logs)
+		r.Fill(a.key[:])
+		a.data = r.Take(r.Number(MaxData))
 		c.records = append(c.records, a)
 	}
 }
-
-// reader reads from the front of b until something is bad.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-// number reads a number; one above most is bad.
-func (r *reader) number(most uint64) uint64 {
-	n, size := binary.Uvarint(r.b)
-	if size <= 0 || n > most {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[size:]
-	return n
-}
-
-func (r *reader) take(n uint64) []byte {
-	if n > uint64(len(r.b)) {
-		r.bad, r.b = true, nil
-		return nil
-	}
-	taken := r.b[:n:n]
-	r.b = r.b[n:]
-	return taken
-}
-
-func (r *reader) read(dst []byte) { copy(dst, r.take(uint64(len(dst)))) }
