@@ -134,6 +134,7 @@ var thirdParty = map[string]string{
 
 	"google.golang.org/protobuf/encoding/protowire": "transport/event",
 
+	"github.com/dchest/siphash":        "gossip/fact routing/match",
 	"github.com/klauspost/compress":    "transport",
 	"github.com/klauspost/reedsolomon": "transport/repair",
 

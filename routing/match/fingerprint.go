@@ -3,7 +3,9 @@ package match
 import (
 	"crypto/sha256"
 	"encoding/binary"
-	"math/bits"
+	"unsafe"
+
+	"github.com/dchest/siphash"
 
 	"github.com/skeinmesh/skein/transport/event"
 )
@@ -51,40 +53,5 @@ func (k Key) OfEvent(ev *event.Event, attrs []string) (print uint32, ok bool) {
 // mix is the hash of one more value after those that h is of: SipHash-2-4
 // (Aumasson and Bernstein, 2012) with h as part of its key.
 func (k Key) mix(h uint64, s string) uint64 {
-	k0 := k.k0 ^ h
-	v0, v1 := k0^0x736f6d6570736575, k.k1^0x646f72616e646f6d
-	v2, v3 := k0^0x6c7967656e657261, k.k1^0x7465646279746573
-	round := func() {
-		v0 += v1
-		v1 = bits.RotateLeft64(v1, 13) ^ v0
-		v0 = bits.RotateLeft64(v0, 32)
-		v2 += v3
-		v3 = bits.RotateLeft64(v3, 16) ^ v2
-		v0 += v3
-		v3 = bits.RotateLeft64(v3, 21) ^ v0
-		v2 += v1
-		v1 = bits.RotateLeft64(v1, 17) ^ v2
-		v2 = bits.RotateLeft64(v2, 32)
-	}
-	last := uint64(len(s)) << 56
-	for ; len(s) >= 8; s = s[8:] {
-		m := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-			uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-		v3 ^= m
-		round()
-		round()
-		v0 ^= m
-	}
-	for i := range len(s) {
-		last |= uint64(s[i]) << (8 * i)
-	}
-	v3 ^= last
-	round()
-	round()
-	v0 ^= last
-	v2 ^= 0xff
-	for range 4 {
-		round()
-	}
-	return v0 ^ v1 ^ v2 ^ v3
+	return siphash.Hash(k.k0^h, k.k1, unsafe.Slice(unsafe.StringData(s), len(s))) // it only reads
 }
