@@ -24,6 +24,7 @@ type soak struct {
 	m         *realmesh.Mesh
 	rng       *rand.Rand
 	acct      *account
+	archive   *archive
 	began     time.Time
 	limit     time.Duration // 0: one round, in a hurry
 	weather   string
@@ -35,7 +36,8 @@ type soak struct {
 // processes, signals, sockets and clocks: some ordeals in a hurry or, for as long
 // as SKEIN_SOAK_TIME says (such as 30m), all of them again and again. SKEIN_SEED
 // orders them, and says whom they hit and which packets are lost; SKEIN_SOAK_LOGS
-// is the directory where the nodes' logs are kept.
+// is the directory where the nodes' logs are kept. After each ordeal a stream, too,
+// is read, at any node, and has all that was acknowledged.
 func TestNothingIsLostUntoldWhateverHappensToProcesses(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a mesh of processes takes its time")
@@ -67,6 +69,8 @@ func TestNothingIsLostUntoldWhateverHappensToProcesses(t *testing.T) {
 		}
 	}()
 	r.m.Run(ocean)
+	r.archive = newArchive(t, r.m)
+	defer r.archive.close()
 	r.witnesses = make([]*witness, len(r.m.Nodes))
 	r.attend()
 	for round := 0; round == 0 || r.limit > 0 && r.goesOn(); round++ {
@@ -130,7 +134,9 @@ func (r *soak) happen(o ordeal) {
 	r.attend()
 	attended := since()
 	r.settle(r.acct.mark())
-	r.say("whole after %v, listened to after %v, nothing owed after %v", whole, attended, since())
+	settled := since()
+	r.archive.check(r.m.Nodes[r.rng.IntN(len(r.m.Nodes))])
+	r.say("whole after %v, listened to after %v, nothing owed after %v, the stream read after %v", whole, attended, settled, since())
 }
 
 // attend sees to it that a witness is at every node.
@@ -182,7 +188,11 @@ func (r *soak) finish() {
 		}
 	}
 	r.settle(r.acct.mark())
-	r.say("%v: %v", time.Since(r.began).Round(time.Second), r.acct.counts())
+	r.archive.close()
+	for _, n := range r.m.Nodes {
+		r.archive.check(n)
+	}
+	r.say("%v: %v; %v", time.Since(r.began).Round(time.Second), r.acct.counts(), r.archive)
 	for _, name := range slices.Sorted(maps.Keys(r.happened)) {
 		r.t.Logf("%4d × %s", r.happened[name], name)
 	}
