@@ -55,47 +55,46 @@
 //
 // # What it showed
 //
-// 2026-11-21: a hundred regions of twenty nodes with fifty subscriptions each, of
-// which two are heard, ten new interests a second in the whole mesh. In the first
-// phase nothing fails; then ordinary nodes and gateways crash; then a heard region
-// is cut from half of the others, from all, and joined again.
+// 2026-11-21: a hundred regions of a hundred nodes with a hundred subscriptions
+// each, ten thousand nodes and a million subscriptions, of which two regions are
+// heard; ten new interests a second in the whole mesh. In the first phase nothing
+// fails; then ordinary nodes and gateways crash; then a heard region is cut from half
+// of the others, from all, and joined again.
 //
 //	                                               calm        crashes   half cut off    all cut off   joined again
 //	virtual seconds, and crashes                   5, 0          12, 8           4, 0           4, 0           5, 0
-//	new interests; of nodes that crashed          50; 0         119; 0          40; 0          40; 0         100; 0
-//	applied wherever needed: p50                   67ms           67ms           76ms         3.302s           68ms
-//	  p99                                          76ms           76ms         5.402s         5.123s         1.131s
-//	  slowest                                      76ms           76ms         5.453s         5.302s         1.302s
-//	  the last, after the phase                    68ms           61ms         5.402s         1.402s         4.972s
-//	node, control bytes/s in                      27112          37502          61146          27692         251673
-//	  out                                          9279          10815          24695          11979          38943
-//	  both, per new interest                    3639.06        4872.33        8584.05        3967.03       14530.81
-//	gateway, control bytes/s in                   60914          73754         310780          69911         614396
-//	  out                                        112364         199053         619002         161977        5156104
-//	  of it to other regions                       4644          65773         375766          53343        4203996
-//	  of it in delta                              89186          96477         483358         108119        1015703
-//	  of it in full                                   0           1664              0              0           8711
-//	  of it in digest                              6593          58706          62130          30660        4007238
-//	  of it in pull                                   0             24            835              0           2607
-//	  of it in ack                                 6770           6820          22444           8176          69626
-//	  of it in stamp                                  9             10             10             10             10
-//	worst queue of a node, bytes                  44064          59693         310884         200083       30194116
+//	new interests; of nodes that crashed          50; 0         120; 0          40; 0          40; 0         100; 0
+//	applied wherever needed: p50                   67ms           68ms           74ms          3.41s           67ms
+//	  p99                                          76ms          874ms         1.308s         5.301s         1.267s
+//	  slowest                                      76ms          974ms         5.445s         5.313s         1.304s
+//	  the last, after the phase                    60ms           63ms         5.445s          1.61s         4.971s
+//	node, control bytes/s in                      30385         128351          61293          41803         431714
+//	  out                                         11819          67486          25287          13072          42896
+//	  both, per new interest                    4220.40       19583.64        8657.95        5487.48       23730.50
+//	gateway, control bytes/s in                  185321         230794         655005         239530        1316885
+//	  out                                        540014        1385739        1527521         806815       12561316
+//	  of it to other regions                      13333          47415         362636          47682        4201320
+//	  of it in delta                             489179         465743        1308306         475395        8139826
+//	  of it in full                                   0           7924              0              0          11147
+//	  of it in digest                              1920          58689          70899          26392        4017888
+//	  of it in pull                                   0             22            758              0           2651
+//	  of it in ack                                 6785           6875          21859           8177          71990
+//	  of it in stamp                                 10             10             10             10             10
+//	worst queue of a node, bytes                  62987        2728638        1110105         200083       30417118
 //	events published                               1000           2400            800            800           1000
-//	other regions that each goes to                0.52           0.56           0.56           0.55           0.55
-//	WAN bytes per event and region              1206.60        1210.68        1682.84        1838.68        1211.87
-//	  and in marks and replies                   606.49         738.88        1012.53         962.79         963.66
-//	WAN crossings per event and region             1.00           1.00           1.39           1.52           1.00
-//	entered a region, wanted by nobody         0 of 518      0 of 1336       0 of 441       0 of 215       0 of 782
-//	came to a node, wanted by nobody           0 of 513      0 of 1306       0 of 435       0 of 214       0 of 767
-//	due, reported as lost                      0 of 534      0 of 1373       0 of 466       0 of 450       0 of 565
-//	due, neither came nor was reported         0 of 534      0 of 1373       0 of 466       0 of 450       0 of 565
-//	worst of a publisher's kept bytes             16119          18422          63358         269514         349004
+//	other regions that each goes to                0.68           0.70           0.72           0.72           0.78
+//	WAN bytes per event and region              1194.69        1217.38        1738.39        1765.24        1204.75
+//	  and in marks and replies                   608.33         736.88         922.42         861.39         924.27
+//	WAN crossings per event and region             0.99           1.01           1.44           1.46           1.00
+//	entered a region, wanted by nobody         0 of 692      0 of 1675       0 of 578       0 of 303      0 of 1065
+//	came to a node, wanted by nobody           0 of 780      0 of 1984       0 of 676       0 of 377      0 of 1245
+//	due, reported as lost                      0 of 780      0 of 2004       0 of 685       0 of 677       0 of 945
+//	due, neither came nor was reported         0 of 780      0 of 2004       0 of 685       0 of 677       0 of 945
+//	worst of a publisher's kept bytes             23021          33362          91006         329527         452885
 //
 // What is over lingers for longer than the run: a mesh that lives on says each
 // interest's end as well, which costs about as much as its beginning. Interests of
 // the cut region came to the others, and theirs to it, when the cut was over. The
 // queue of the last phase is the digests that gateways send on all their new links
-// at once. The whole, with five times as many nodes in each region and twice as
-// many subscriptions at each, had not run to its end by then: it needs 7.5 GB and
-// more than four minutes of processor time.
+// at once. The run took 25 minutes of half a busy processor, and 7.6 GB.
 package scale
