@@ -164,7 +164,7 @@ func threeNodes(b *testing.B, partitions int) (members []*Member, stream meta.ID
 	for i, n := range nets {
 		m, err := Open(Config{
 			Self: peer.Peer{ID: n.self, Name: string(n.self), Region: "eu", Boot: 1}, Mesh: "m", Net: n,
-			Dir: filepath.Join(b.TempDir(), "streams"), Found: i == 0, Log: testLog(string(n.self)),
+			Dir: filepath.Join(b.TempDir(), "streams"), Found: i == 0,
 		})
 		if err != nil {
 			b.Fatal(err)

@@ -5,10 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"net"
-	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -37,6 +35,7 @@ type townNode struct {
 	self   peer.Peer
 	found  bool
 	disk   *storetest.Disk
+	log    tail
 	member *Member // nil while the node is down
 }
 
@@ -62,7 +61,7 @@ func (w *town) start(i int) {
 	w.t.Helper()
 	n := w.nodes[i]
 	n.self.Boot++
-	log := testLog(n.self.Name)
+	log := n.log.logger().With("node", n.self.Name, "boot", n.self.Boot)
 	m, err := Open(Config{
 		Self: n.self, Mesh: "m", Net: n, FS: n.disk, Dir: "streams", Found: n.found, SegmentBytes: 64 << 10, JournalBytes: 1 << 20, Log: log,
 	})
@@ -115,14 +114,6 @@ func (w *town) cut(nodes ...int) {
 	}
 }
 
-// testLog is where a node logs in a test: nowhere, unless SKEIN_TEST_LOG says so.
-func testLog(node string) *slog.Logger {
-	if os.Getenv("SKEIN_TEST_LOG") == "" {
-		return nil
-	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug})).With("node", node)
-}
-
 func (w *town) stop(i int) {
 	w.mu.Lock()
 	n := w.nodes[i]
@@ -132,7 +123,7 @@ func (w *town) stop(i int) {
 	if m == nil {
 		return
 	}
-	m.Close()
+	w.closes(n, m)
 	for _, other := range w.nodes {
 		if o := other.running(); o != nil {
 			o.PeerDown(n.self.ID)
@@ -229,6 +220,7 @@ func (w *town) until(what string, ok func() bool) {
 		}
 		time.Sleep(20 * time.Millisecond) // simulated
 	}
+	w.dump()
 	w.t.Fatalf("it does not come to this: %s", what)
 }
 

@@ -119,6 +119,9 @@ func (h *Host) install(from peer.ID, m *message, data io.Reader) message {
 	}
 	select {
 	case r := <-got:
+		if g.failure() != nil {
+			return g.answer(m, statusUnwell)
+		}
 		g.learnMembers()
 		h.stats.snapshotsReceived.Add(1)
 		return g.answerOf(m, r)

@@ -47,9 +47,11 @@
 // # A failed disk
 //
 // hashicorp/raft panics when it cannot store its term or read an entry that is
-// committed. Here such a failure ends the replica, not the process: the
-// adapters stop the goroutine that met it, the replica falls silent, and
-// GroupConfig.OnFailure is told.
+// committed. Here such a failure ends the replica, not the process: the replica
+// falls silent, writes nothing more, and GroupConfig.OnFailure is told. Raft itself
+// is told that all is well, so that it goes on, heard by nobody, and gives all that
+// was proposed an outcome; but what comes after an entry that could not be read is
+// not applied.
 //
 // # Goroutines
 //

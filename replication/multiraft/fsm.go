@@ -62,7 +62,7 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 			m.group.noteMembers(members(raft.DecodeConfiguration(l.Data)))
 		}
 	}
-	if len(m.batch) == 0 {
+	if len(m.batch) == 0 || m.group.logs.gap.Load() {
 		return make([]any, len(logs))
 	}
 	results := m.fsm.Apply(m.batch)
@@ -85,6 +85,9 @@ func (m *machine) ApplyBatch(logs []*raft.Log) []any {
 func (m *machine) Apply(l *raft.Log) any { return m.ApplyBatch([]*raft.Log{l})[0] }
 
 func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
+	if m.group.logs.gap.Load() {
+		return nil, m.group.failure() // Raft takes what was skipped for applied
+	}
 	m.busy.begin()
 	defer m.busy.end()
 	s, err := m.fsm.Snapshot()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -221,9 +222,12 @@ func (g *Group) startRaft(conf *raft.Config) (err error) {
 	return err
 }
 
-// closeWithin is how long Close waits for what was proposed to be committed,
-// before it leaves its peers and with them, a lease later, the lead.
-const closeWithin = time.Second
+const (
+	// closeWithin is how long Close waits for what was proposed to be committed,
+	// before it leaves its peers and with them, a lease later, the lead.
+	closeWithin = time.Second
+	forEver     = math.MaxInt64
+)
 
 // Close ends the replica and waits until nothing of it runs. What was proposed
 // gets its outcome first: it is committed, or leadership is given up, which may
@@ -240,10 +244,13 @@ func (g *Group) Close() error {
 	g.stopTimers()
 	g.mu.Unlock()
 	// Raft forgets what lies in its queues when it is shut down, and whoever waits
-	// for the outcome would wait for ever. So nothing may lie there.
-	g.settle(closeWithin)
+	// for the outcome would wait for ever. So nothing may lie there: what is not
+	// committed has its outcome when the lead is lost, for want of peers.
+	if !g.settle(closeWithin) {
+		g.cancel()
+		g.settle(forEver)
+	}
 	g.cancel()
-	g.settle(2*g.host.cfg.LeaderLeaseTimeout + closeWithin)
 	g.host.mu.Lock()
 	if g.host.groups[g.id] == g {
 		delete(g.host.groups, g.id)
@@ -254,13 +261,14 @@ func (g *Group) Close() error {
 	return err
 }
 
-// settle waits until nothing is pending, for a while. A replica that has failed
-// does not get there.
-func (g *Group) settle(within time.Duration) {
+// settle waits until nothing is pending, for a while, and reports whether that is
+// so. Raft's goroutines answer in any case but that of a call that does not return,
+// even for a replica that has failed.
+func (g *Group) settle(within time.Duration) bool {
 	g.mu.Lock()
-	if g.pending == 0 || g.failed != nil {
+	if g.pending == 0 {
 		g.mu.Unlock()
-		return
+		return true
 	}
 	settled := make(chan struct{})
 	g.settled = settled
@@ -269,7 +277,9 @@ func (g *Group) settle(within time.Duration) {
 	defer timer.Stop()
 	select {
 	case <-settled:
+		return true
 	case <-timer.C:
+		return false
 	}
 }
 

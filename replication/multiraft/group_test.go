@@ -232,32 +232,112 @@ func TestCloseGivesEveryProposalAnOutcome(t *testing.T) {
 
 // Raft forgets what its state machine has yet to apply when it is shut down.
 func TestCloseWaitsForWhatIsCommittedToBeApplied(t *testing.T) {
+	for _, hangs := range []time.Duration{500 * time.Millisecond, time.Minute} {
+		inBubble(t, func(t *testing.T) { closeWhileItIsApplied(t, hangs, nil) })
+	}
+}
+
+// So it is when the replica's store has failed with proposals on their way.
+func TestCloseOfAFailedReplicaGivesEveryProposalAnOutcome(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
-		m := newMesh(t, 3, nil)
+		closeWhileItIsApplied(t, 500*time.Millisecond, errors.New("input/output error"))
+	})
+}
+
+// closeWhileItIsApplied closes a leader whose state machine hangs for some time
+// while it has all that was proposed; its store may have failed by then.
+func closeWhileItIsApplied(t *testing.T, hangs time.Duration, fails error) {
+	m := newMesh(t, 3, nil)
+	defer m.close()
+	group := m.startGroup(0, m.nodes()...)
+	leader := group[leaderOf(t, group)]
+	hang := make(chan struct{})
+	leader.fsm.mu.Lock()
+	leader.fsm.hang = hang
+	leader.fsm.mu.Unlock()
+	var all []*Proposal
+	propose := func(i int) *Proposal {
+		p, err := leader.Propose(t.Context(), fmt.Append(nil, i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Millisecond) // a batch of its own for the state machine
+		return p
+	}
+	for i := range maxPending - 1 {
+		all = append(all, propose(i))
+	}
+	if fails != nil {
+		leader.store.set(func(s *memoryStore) { s.err = fails })
+		propose(maxPending)
+		until(t, time.Second, "failed", func() bool { return leader.failure() != nil })
+	}
+	time.AfterFunc(hangs, func() { close(hang) })
+	late := time.AfterFunc(hangs+time.Minute, func() { panic("the replica does not close") }) // and the others would go on for ever
+	defer late.Stop()
+	if err := leader.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for i, p := range all {
+		<-p.Done()
+		if _, _, err := p.Outcome(); err != nil {
+			t.Errorf("proposal %d: %v", i, err)
+		}
+	}
+}
+
+// What comes after an entry that cannot be read is not applied, and its outcome is
+// unknown.
+func TestNothingIsAppliedAfterAnEntryThatCannotBeRead(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 2, nil)
 		defer m.close()
-		group := m.startGroup(0, m.nodes()...)
-		leader := group[leaderOf(t, group)]
-		hang := make(chan struct{})
-		leader.fsm.mu.Lock()
-		leader.fsm.hang = hang
-		leader.fsm.mu.Unlock()
-		var all []*Proposal
-		for i := range maxPending {
-			p, err := leader.Propose(t.Context(), fmt.Append(nil, i))
+		nodes := m.nodes()
+		group := m.startGroup(0, nodes...)
+		first := group[leaderOf(t, group)]
+		var rotten uint64
+		for i := range 10 {
+			index, _, err := first.Apply(t.Context(), fmt.Append(nil, i))
 			if err != nil {
 				t.Fatal(err)
 			}
-			all = append(all, p)
-			time.Sleep(time.Millisecond) // a batch of its own for the state machine
+			if i == 5 {
+				rotten = index
+			}
 		}
-		time.AfterFunc(500*time.Millisecond, func() { close(hang) })
-		if err := leader.Close(); err != nil {
-			t.Fatal(err)
+		for _, r := range group {
+			if err := r.Close(); err != nil {
+				t.Fatal(err)
+			}
 		}
-		for i, p := range all {
-			<-p.Done()
-			if _, _, err := p.Outcome(); err != nil {
-				t.Errorf("proposal %d: %v", i, err)
+		again := map[peer.ID]*replica{}
+		for _, id := range nodes {
+			kept := group[id].store
+			r := m.startReplica(0, Replica{id, 1}, func(c *GroupConfig) { c.Store = kept })
+			r.logs.mu.Lock()
+			r.logs.cache = nil
+			r.logs.mu.Unlock()
+			kept.set(func(s *memoryStore) { s.rotten = rotten }) // read at the start, and now damaged
+			again[id] = r
+		}
+		var leader *replica
+		until(t, time.Minute, "failed", func() bool {
+			for _, r := range again {
+				if r.failure() != nil {
+					leader = r
+				}
+			}
+			return leader != nil
+		})
+		for _, r := range again {
+			if n, _ := r.fsm.state(); n > 5 {
+				t.Errorf("%s has applied %d entries, and the 6th cannot be read", r.Self(), n)
+			}
+			if err := r.Snapshot(t.Context()); err == nil && r == leader {
+				t.Errorf("%s has kept a snapshot of what it did not apply", r.Self())
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
 			}
 		}
 	})

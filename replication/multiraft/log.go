@@ -3,7 +3,6 @@ package multiraft
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,13 +20,15 @@ const (
 )
 
 // logStore is a store.Replica as Raft's LogStore and StableStore. When the
-// store fails, the replica fails, and the goroutine of Raft's that met the
-// failure ends where Raft would panic.
+// store fails, the replica fails: it is silent from then on, and nothing is
+// written any more. Where Raft would panic it is told that all is well, so that
+// it goes on and answers whoever waits for it until the replica is closed.
 type logStore struct {
 	group   *Group
 	store   store.Replica
 	busy    busy
 	running atomic.Bool // Raft runs: until then failures are Start's to report
+	gap     atomic.Bool // an entry could not be read: nothing is applied any more
 
 	mu    sync.RWMutex // guards the fields below
 	cache []*raft.Log  // contiguous, the newest last
@@ -73,8 +74,13 @@ func (l *logStore) GetLog(index uint64, out *raft.Log) error {
 			return raft.ErrLogNotFound
 		}
 	}
-	l.failed(err)
-	return err
+	l.group.fail(err)
+	if !l.running.Load() {
+		return err
+	}
+	l.gap.Store(true) // before anything that comes after the entry is applied
+	*out = raft.Log{Index: index, Type: raft.LogNoop}
+	return nil
 }
 
 // termOf is the term of an entry, or 0.
@@ -90,6 +96,9 @@ func (l *logStore) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{
 
 // StoreLogs returns when the entries are on the disk.
 func (l *logStore) StoreLogs(logs []*raft.Log) error {
+	if err := l.group.failure(); err != nil {
+		return err
+	}
 	entries := make([]store.Entry, len(logs))
 	for i, e := range logs {
 		entries[i] = store.Entry{Index: e.Index, Term: e.Term, Kind: uint8(e.Type), Data: e.Data, Extensions: e.Extensions, AppendedAt: e.AppendedAt}
@@ -127,6 +136,9 @@ func (l *logStore) remember(logs []*raft.Log) {
 }
 
 func (l *logStore) DeleteRange(low, high uint64) error {
+	if err := l.group.failure(); err != nil {
+		return err
+	}
 	l.mu.Lock()
 	l.cache, l.bytes = nil, 0
 	l.mu.Unlock()
@@ -160,6 +172,9 @@ func (l *logStore) Set(key []byte, value []byte) error {
 
 // write sets values. The caller holds stable.
 func (l *logStore) write(set ...store.Value) error {
+	if err := l.group.failure(); err != nil {
+		return err
+	}
 	l.busy.begin()
 	err := l.store.SetValues(set...)
 	l.busy.end()
@@ -210,8 +225,8 @@ func (l *logStore) SetUint64(key []byte, n uint64) error {
 	l.stable.Lock()
 	err := l.write(v)
 	l.stable.Unlock()
-	if err != nil {
-		l.failed(err) // Raft would panic
+	if l.running.Load() {
+		return nil // Raft would panic; what it makes of a term that is not kept, nobody hears
 	}
 	return err
 }
@@ -234,16 +249,6 @@ type one struct{ data []byte }
 
 func (o one) Value(string) ([]byte, error)   { return o.data, nil }
 func (o one) SetValues(...store.Value) error { return errors.ErrUnsupported }
-
-// failed fails the replica. While Raft runs it does not return: it ends the
-// calling goroutine, one of Raft's, which would panic at the error and take the
-// process with it. What that goroutine has deferred is done.
-func (l *logStore) failed(err error) {
-	l.group.fail(err)
-	if l.running.Load() {
-		runtime.Goexit()
-	}
-}
 
 // busy tells how long a call has been going on.
 type busy struct {

@@ -138,6 +138,9 @@ func (g *Group) awaitOutcomes() {
 		if f, ok := p.future.(raft.ApplyFuture); ok && p.err == nil {
 			p.index, p.result = f.Index(), f.Response()
 		}
+		if p.err == nil && g.logs.gap.Load() { // it may have been skipped
+			p.result, p.err = nil, fmt.Errorf("%w: %w", ErrUnknown, g.failure())
+		}
 		close(p.done)
 		<-g.slots
 		g.resolved()

@@ -97,7 +97,11 @@ func (g *Group) serve() {
 		}
 		select {
 		case r := <-got:
-			in.session.tell(g.answerOf(&in.m, r))
+			answer := g.answerOf(&in.m, r)
+			if g.failure() != nil { // Raft may believe that it has stored what it has not
+				answer = g.answer(&in.m, statusUnwell)
+			}
+			in.session.tell(answer)
 		case <-g.closing:
 		}
 	}
