@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// standAfter is how long the replica that shall win waits for those that shall
-	// vote for it to forget the leader.
+	// standAfter is how long one replica after the other waits beyond the one that
+	// shall win, which waits for those that shall vote for it to forget the leader.
 	standAfter = 200 * time.Millisecond
 	// standingWithin is how long a replica waits to hear how long the others' logs
 	// are, before it goes by their names.
@@ -26,8 +26,10 @@ type failover struct {
 	weighed  bool                  // whose turn it is has been decided
 	lost     Replica               // the leader that is gone, while a search is on
 	lostTerm uint64                // and its term
-	from     time.Time             // when it was silent for long enough
+	from     time.Time             // when it was silent for long enough to be forgotten here
 	stood    map[Replica]logLength // how long the other replicas' logs are, of those that look, too
+	forgot   map[Replica]bool      // who has forgotten it and asked for votes
+	needs    int                   // of them, before this one stands; 0 if that is not for it to wait for
 	timer    *time.Timer           // ends the wait for standings, then makes it stand
 	calm     *time.Timer           // makes timeouts long again
 }
@@ -58,6 +60,7 @@ func (h *Host) lookElsewhere(id peer.ID, only GroupID, after time.Duration) {
 // search begins the search for another leader.
 func (g *Group) search(lost Replica, after time.Duration) {
 	list, term := g.Members(), g.raft.CurrentTerm()
+	silent := g.raft.LastContact().Add(g.host.cfg.FastTimeout + time.Millisecond)
 	mine := g.length()
 	votes := slices.ContainsFunc(list, func(m Member) bool { return m.Voter && m.Replica == g.self })
 	g.mu.Lock()
@@ -65,12 +68,13 @@ func (g *Group) search(lost Replica, after time.Duration) {
 		g.mu.Unlock()
 		return
 	}
-	if g.lostTerm != term {
-		g.stood = nil
-	}
-	g.lost, g.lostTerm, g.weighed = lost, term, false
+	g.look(term)
+	g.lost, g.weighed, g.needs = lost, false, 0
 	g.from = time.Now().Add(after)
-	g.setTimer(after+standingWithin, g.stand)
+	if silent.After(g.from) { // Raft would look, find that it is not, and look again far too late
+		g.from = silent
+	}
+	g.setTimer(time.Until(g.from)+standingWithin, g.stand)
 	g.mu.Unlock()
 	g.host.stats.failovers.Add(1)
 	for _, m := range list {
@@ -99,17 +103,38 @@ func (g *Group) standing(from Replica, m *message) {
 		g.mu.Unlock()
 		return
 	}
-	if g.lostTerm != m.term { // it looks before this one does
-		g.lost, g.lostTerm, g.stood = Replica{}, m.term, nil
-	}
-	if g.stood == nil {
-		g.stood = map[Replica]logLength{}
-	}
+	g.look(m.term)
 	g.stood[from] = logLength{m.lastTerm, m.last}
 	searching := g.lost != (Replica{})
 	g.mu.Unlock()
 	if searching {
 		g.weigh()
+	}
+}
+
+// look begins to note what others say who have lost the leader of a term, perhaps
+// before this replica does. The caller holds mu.
+func (g *Group) look(term uint64) {
+	if g.lostTerm != term || g.stood == nil {
+		g.lost, g.lostTerm = Replica{}, term
+		g.stood, g.forgot = map[Replica]logLength{}, map[Replica]bool{}
+	}
+}
+
+// asked notes that another replica has asked for votes in a term and did not get
+// this one's: it has forgotten the leader of the term before. If it was the last for
+// which this one waits, this one stands, whose votes it no longer splits.
+func (g *Group) asked(from Replica, term uint64) {
+	if g.raft.CurrentTerm()+1 != term {
+		return
+	}
+	g.mu.Lock()
+	g.look(term - 1)
+	g.forgot[from] = true
+	ready := g.needs > 0 && len(g.forgot) >= g.needs
+	g.mu.Unlock()
+	if ready {
+		g.hurry()
 	}
 }
 
@@ -124,7 +149,7 @@ func (g *Group) weigh() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	all := len(g.stood) >= others-1 // without the leader that is gone
-	if all && !g.weighed && !g.closed {
+	if all && !g.weighed && !g.closed && g.lost != (Replica{}) {
 		g.weighed = true
 		g.setTimer(time.Until(g.from), g.stand)
 	}
@@ -133,17 +158,26 @@ func (g *Group) weigh() {
 // stand shortens this replica's timeouts, when its turn has come. With a quorum
 // of q, the first q-1 to stand cannot win: each has only the votes of those who
 // stand, too, and no longer cling to the leader. They go at once; the q-th, with
-// the longest log, goes when they have forgotten the leader, and wins; the rest
-// follow, should it not.
+// the longest log, goes when they have forgotten the leader, which their asking for
+// votes says, and wins; the rest follow, should it not. Nobody heard of the leader
+// later than when it was lost here, so that all have forgotten it FastTimeout after.
 func (g *Group) stand() {
 	quorum, place := g.place()
 	switch {
 	case place < quorum-1:
 		g.hurry()
 	case place == quorum-1:
-		g.later(standAfter)
+		g.mu.Lock()
+		g.needs = quorum - 1
+		ready := len(g.forgot) >= g.needs
+		g.mu.Unlock()
+		if ready {
+			g.hurry()
+		} else {
+			g.later(g.host.cfg.FastTimeout)
+		}
 	default:
-		g.later(2*standAfter + time.Duration(place)*standAfter)
+		g.later(g.host.cfg.FastTimeout + time.Duration(place)*standAfter)
 	}
 }
 
@@ -204,9 +238,26 @@ func (g *Group) hurry() {
 	if g.closed {
 		return
 	}
+	g.needs = 0
 	g.fast = true
 	g.shorten()
 	g.rest(2*g.host.cfg.HeartbeatTimeout + calmAfter) // even if none is found
+}
+
+// missed is called when no leader is known any more: timeouts are short until one
+// is, or for a while. A candidate that has lost might else wait for long, with
+// those who could win waiting longer.
+func (g *Group) missed() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return
+	}
+	if !g.fast {
+		g.fast = true
+		g.reload(g.host.cfg.FastTimeout)
+	}
+	g.rest(2*g.host.cfg.HeartbeatTimeout + calmAfter)
 }
 
 // shorten makes timeouts short, and Raft look at once whether one has passed: it
@@ -234,10 +285,15 @@ func (g *Group) hurryAlone() {
 	}
 }
 
-// found is called when a leader is known: timeouts become long again in a while.
+// found is called when a leader is known: who looked for one looks no more, and
+// timeouts become long again in a while.
 func (g *Group) found() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+	g.lost, g.stood, g.needs = Replica{}, nil, 0
 	if g.fast && !g.closed {
 		g.rest(calmAfter)
 	}
@@ -254,7 +310,7 @@ func (g *Group) rest(after time.Duration) {
 		if g.closed {
 			return
 		}
-		g.fast, g.lost, g.stood = false, Replica{}, nil
+		g.fast, g.lost, g.stood, g.needs = false, Replica{}, nil, 0
 		g.reload(g.host.cfg.HeartbeatTimeout)
 	})
 }

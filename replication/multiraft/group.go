@@ -98,6 +98,7 @@ type Group struct {
 	followers map[Replica]*follower
 	told      Replica // what OnLeader was told last
 	pending   int     // proposals and changes without an outcome
+	proposals int     // of them
 	settled   chan struct{}
 	queue     []*Proposal
 	awaiting  bool
@@ -331,6 +332,8 @@ func (g *Group) observe(o *raft.Observation) bool {
 	if seen, ok := o.Data.(raft.LeaderObservation); ok {
 		if seen.LeaderID != "" {
 			g.found()
+		} else {
+			g.missed()
 		}
 		g.host.leaderChanged(g)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -155,6 +156,46 @@ func TestLeadershipIsHandedOver(t *testing.T) {
 		}
 		if took := time.Since(began); took > 500*time.Millisecond {
 			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// What is proposed in the meantime is in the next leader's log, or waits for it:
+// else the voter would stand with too short a log, and nobody would lead.
+func TestLeadershipIsHandedOverUnderLoad(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, nil)
+		defer m.close()
+		group := m.startGroup(0, m.nodes()...)
+		at := leaderOf(t, group)
+		ctx, stop := context.WithCancel(t.Context())
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer stop()
+		for range 4 {
+			wg.Go(func() {
+				for n := 0; ctx.Err() == nil; n++ {
+					for _, r := range group {
+						r.Propose(ctx, fmt.Append(nil, n))
+					}
+					time.Sleep(500 * time.Microsecond) // else virtual time would stand still
+				}
+			})
+		}
+		for i := range 300 {
+			to := m.nodes()[i%3]
+			if to == at {
+				continue
+			}
+			began := time.Now()
+			if err := group[at].TransferLeadership(t.Context(), Replica{to, 1}); err != nil {
+				t.Fatalf("transfer %d: %v", i, err)
+			}
+			until(t, time.Second, "led by the voter", func() bool { return group[to].IsLeader() })
+			if took := time.Since(began); took > 200*time.Millisecond {
+				t.Fatalf("transfer %d to %s took %v", i, to, took)
+			}
+			at = to
 		}
 	})
 }

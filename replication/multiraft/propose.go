@@ -86,30 +86,11 @@ func (g *Group) propose(ctx context.Context, enqueue func() raft.Future) (*Propo
 			return nil, ErrClosed
 		}
 	}
-	g.mu.Lock()
-	handing := g.handing
-	g.mu.Unlock()
-	if handing != nil {
-		select {
-		case <-handing:
-		case <-g.closing:
-		}
-	}
-	g.proposing.Lock()
-	defer g.proposing.Unlock()
-	g.mu.Lock()
-	closed, failed := g.closed, g.failed
-	if !closed && failed == nil {
-		g.pending++
-	}
-	g.mu.Unlock()
-	if closed || failed != nil {
+	if err := g.enter(ctx); err != nil {
 		<-g.slots
-		if failed != nil {
-			return nil, failed
-		}
-		return nil, ErrClosed
+		return nil, err
 	}
+	defer g.proposing.Unlock()
 	p := &Proposal{done: make(chan struct{}), future: enqueue()}
 	g.mu.Lock()
 	g.queue = append(g.queue, p)
@@ -119,6 +100,36 @@ func (g *Group) propose(ctx context.Context, enqueue func() raft.Future) (*Propo
 	}
 	g.mu.Unlock()
 	return p, nil
+}
+
+// enter counts a proposal and takes the lock proposing, unless it fails. While
+// leadership is being handed over it waits, without the lock.
+func (g *Group) enter(ctx context.Context) error {
+	for {
+		g.proposing.Lock()
+		g.mu.Lock()
+		handing, closed, failed := g.handing, g.closed, g.failed
+		if handing == nil && !closed && failed == nil {
+			g.pending++
+			g.proposals++
+			g.mu.Unlock()
+			return nil
+		}
+		g.mu.Unlock()
+		g.proposing.Unlock()
+		switch {
+		case failed != nil:
+			return failed
+		case closed:
+			return ErrClosed
+		}
+		select {
+		case <-handing:
+		case <-ctx.Done():
+			return fmt.Errorf("multiraft: propose: %w", ctx.Err())
+		case <-g.closing:
+		}
+	}
 }
 
 // awaitOutcomes waits for what was proposed, in that order, until nothing is.
@@ -143,6 +154,9 @@ func (g *Group) awaitOutcomes() {
 		}
 		close(p.done)
 		<-g.slots
+		g.mu.Lock()
+		g.proposals--
+		g.mu.Unlock()
 		g.resolved()
 	}
 }

@@ -102,6 +102,9 @@ func (g *Group) serve() {
 				answer = g.answer(&in.m, statusUnwell)
 			}
 			in.session.tell(answer)
+			if in.m.kind == kindPreVote && answer.flags&flagYes == 0 {
+				g.asked(Replica{in.session.peer.id, in.m.from}, in.m.term)
+			}
 		case <-g.closing:
 		}
 	}

@@ -12,10 +12,11 @@ const (
 )
 
 // TransferLeadership hands leadership to a voter, waiting until this replica does
-// not lead any more. Proposals wait meanwhile, so that the voter can have all
-// entries; it then stands for election at once, as in section 3.10 of Ongaro's
-// "Consensus: Bridging Theory and Practice". Raft's own way of doing this leaves a
-// goroutine behind for ever when leadership is lost in the midst of it.
+// not lead this term any more. Proposals wait meanwhile, and those before them have
+// their outcome, so that the voter can have all entries; it then stands for election
+// at once, as in section 3.10 of Ongaro's "Consensus: Bridging Theory and Practice".
+// Raft's own way of doing this leaves a goroutine behind for ever when leadership is
+// lost in the midst of it.
 func (g *Group) TransferLeadership(ctx context.Context, r Replica) error {
 	over := make(chan struct{})
 	g.mu.Lock()
@@ -40,8 +41,9 @@ func (g *Group) TransferLeadership(ctx context.Context, r Replica) error {
 }
 
 func (g *Group) transferTo(ctx context.Context, r Replica) error {
-	for !g.hasAll(r) {
-		if !g.IsLeader() {
+	term := g.raft.CurrentTerm()
+	for !g.hasAll(r, term) {
+		if !g.leads(term) {
 			return ErrNotLeader
 		}
 		if err := g.idle(ctx); err != nil {
@@ -51,7 +53,7 @@ func (g *Group) transferTo(ctx context.Context, r Replica) error {
 	if err := (transport{g}).TimeoutNow("", r.addr(), nil, nil); err != nil {
 		return err
 	}
-	for g.IsLeader() {
+	for g.leads(term) {
 		if err := g.idle(ctx); err != nil {
 			return err
 		}
@@ -59,9 +61,19 @@ func (g *Group) transferTo(ctx context.Context, r Replica) error {
 	return nil
 }
 
-// hasAll reports whether a voter has all entries of this leader.
-func (g *Group) hasAll(r Replica) bool {
+// leads reports whether this replica leads in a term.
+func (g *Group) leads(term uint64) bool { return g.IsLeader() && g.raft.CurrentTerm() == term }
+
+// hasAll reports whether a voter has all entries of the leader of a term, the one
+// that a term begins with among them, and no other is on its way.
+func (g *Group) hasAll(r Replica, term uint64) bool {
+	g.mu.Lock()
+	proposals := g.proposals
+	g.mu.Unlock()
 	stats := g.Stats()
+	if proposals > 0 || stats.Term != term || g.logs.termOf(stats.Last) != term {
+		return false
+	}
 	for _, f := range stats.Follower {
 		if f.Replica == r {
 			return f.Matched >= stats.Last
