@@ -26,7 +26,7 @@ const (
 	askStatus  = 6  // partition → Status
 	askTrim    = 7  // trim → nothing
 	askVouch   = 8  // start → decided: no later start of the asker is known
-	askLead    = 9  // → nothing: the node may be handed the lead of something
+	askLead    = 9  // → how many it leads: the node may be handed the lead of something
 	askEnd     = 10 // partition and log → its start and end
 
 	answered = 0
@@ -71,7 +71,7 @@ func (r *Member) answer(ctx context.Context, from peer.ID, kind byte, body []byt
 	case askAdmit:
 		return nil, r.answerAdmit(ctx, from, body)
 	case askLead:
-		return nil, r.mayLead()
+		return r.answerLead()
 	case askVouch:
 		return r.answerVouch(from, body)
 	case askPropose:

@@ -7,7 +7,6 @@ import (
 	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/multiraft"
 	"github.com/skeinmesh/skein/replication/partition"
-	"github.com/skeinmesh/skein/replication/placement"
 	"github.com/skeinmesh/skein/transport/peer"
 )
 
@@ -88,29 +87,6 @@ func caughtUp(g *multiraft.Group, r multiraft.Replica) bool {
 		}
 	}
 	return false
-}
-
-// balance hands over what this node leads and others should.
-func (r *Member) balance() {
-	for _, t := range placement.Leaders(r.meta.state.View(r.seen())) {
-		if t.From != r.cfg.Self.ID {
-			continue
-		}
-		g := r.host.Group(t.Partition)
-		p, known := r.meta.state.Partition(t.Partition)
-		if g == nil || !known {
-			continue
-		}
-		ctx, cancel := context.WithTimeout(r.ctx, 2*time.Second)
-		for _, rep := range p.Replicas {
-			if rep.Node == t.To {
-				if err := r.handTo(ctx, g, raftReplica(rep.ReplicaID)); err != nil {
-					r.log.Debug("a partition was not handed over", "partition", p.Number, "to", t.To, "err", err)
-				}
-			}
-		}
-		cancel()
-	}
 }
 
 // tend looks after the logs of partitions that this node leads: what retention has

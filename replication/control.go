@@ -71,6 +71,7 @@ func (r *Member) seen() meta.Seen {
 			p, _ := r.meta.state.Partition(id)
 			return r.leaderOf(p.Number)
 		},
+		Leads: func(id peer.ID) int { return r.leads.of(id, now) },
 	}
 }
 

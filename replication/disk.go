@@ -175,7 +175,7 @@ func (r *Member) handOver(ctx context.Context, g *multiraft.Group) error {
 
 // handTo gives leadership to a replica whose node would have it.
 func (r *Member) handTo(ctx context.Context, g *multiraft.Group, to multiraft.Replica) error {
-	if _, err := r.askFor(ctx, vouchWait, to.Node, askLead, nil); err != nil {
+	if _, err := r.askLeads(ctx, to.Node); err != nil {
 		return err
 	}
 	return g.TransferLeadership(ctx, to)

@@ -90,6 +90,7 @@ type Member struct {
 	wake     chan struct{} // holds a token when the controller has something to look at
 	reach    reach
 	turn     atomic.Uint64 // whose it is to be asked
+	leads    leads
 
 	suspects chan struct{} // holds a token when somebody has read what is damaged
 	rounds   atomic.Uint64 // of the scrubber
@@ -135,6 +136,7 @@ func Open(cfg Config) (_ *Member, err error) {
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.reach.seen = map[peer.ID]time.Time{}
+	r.leads.said = map[peer.ID]said{}
 	defer func() {
 		if err != nil {
 			r.cancel()

@@ -345,6 +345,7 @@ func (r *rig) view() placement.View {
 	return r.View(Seen{
 		Node:   func(id peer.ID) (bool, time.Duration) { d, down := r.down[id]; return !down, d },
 		Leader: func(ID) peer.ID { return "" },
+		Leads:  func(peer.ID) int { return 0 },
 	})
 }
 

@@ -16,6 +16,9 @@ type Seen struct {
 
 	// Leader is the node that leads a partition, or empty.
 	Leader func(partition ID) peer.ID
+
+	// Leads is how many partitions a node said it leads; 0 if it did not.
+	Leads func(peer.ID) int
 }
 
 // View is the region as package placement wants to see it.
@@ -24,6 +27,7 @@ func (s *State) View(seen Seen) placement.View {
 	for _, n := range s.Nodes() {
 		p := placement.Node{ID: n.ID, Zone: n.Zone, Weight: n.Weight}
 		p.Alive, p.Down = seen.Node(n.ID)
+		p.Leads = seen.Leads(n.ID)
 		switch n.State {
 		case Draining:
 			p.State = placement.Draining

@@ -34,7 +34,7 @@ func TestAKilledLeaderIsReplacedAsSoonAsItIsForgotten(t *testing.T) {
 // killLeader kills the node that leads most groups. The others are told some time
 // later, and may have heard of it a moment before it was killed.
 func killLeader(t *testing.T, nodes int, told time.Duration) {
-	const groups = 100
+	const groups = 40
 	m := newMesh(t, nodes, nil)
 	defer m.close()
 	all := make([]map[peer.ID]*replica, groups)

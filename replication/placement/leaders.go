@@ -18,7 +18,10 @@ type Transfer struct {
 // not stay, and those that make the number of partitions a node leads fit its
 // weight better. A node takes part in at most one transfer of an answer, so
 // asking once a second moves one leadership a second per node. It comes to an
-// end: each transfer for balance lowers the sum of leaders²/weight.
+// end: each transfer for balance lowers the sum of leaders²/weight, provided that
+// what From and To lead is known. An asker that does not know all leaders asks To
+// first (Node.Leads): else two nodes might hand the same leadership to each other
+// for ever, each knowing of more that it leads itself.
 func Leaders(v View) []Transfer {
 	p := newPlan(v)
 	leads := make([]int, len(p.nodes))
@@ -26,6 +29,9 @@ func Leaders(v View) []Transfer {
 		if i, ok := p.at[d.Leader]; ok {
 			leads[i]++
 		}
+	}
+	for i, n := range p.nodes {
+		leads[i] = max(leads[i], n.Leads)
 	}
 	busy := make([]bool, len(p.nodes))
 	var list []Transfer

@@ -58,6 +58,7 @@ type Node struct {
 	State  State
 	Alive  bool          // whether it can be reached now
 	Down   time.Duration // how long it could not, if it cannot
+	Leads  int           // how many partitions it said it leads, if more than the asker knows of
 }
 
 // Replica is one node's copy of a partition, under the epoch that makes it
