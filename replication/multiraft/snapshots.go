@@ -33,6 +33,8 @@ type Snapshots struct {
 	data []byte
 }
 
+var errOvertaken = errors.New("there is one up to entry")
+
 const (
 	snapshotMagic   = "SKSN"
 	snapshotVersion = 1
@@ -174,7 +176,9 @@ func (k *sink) Cancel() error {
 	return nil
 }
 
-// Close puts the snapshot in the place of the one before.
+// Close puts the snapshot in the place of the one before, unless that covers more:
+// a leader's may have come while this replica took its own, and Raft would go on
+// from the older one, of which it has deleted the entries behind.
 func (k *sink) Close() error {
 	if k.over {
 		return nil
@@ -194,6 +198,9 @@ func (k *sink) Close() error {
 	s := k.of
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.meta != nil && s.meta.Index > k.meta.Index {
+		return fmt.Errorf("multiraft: a snapshot up to entry %d: %w %d", k.meta.Index, errOvertaken, s.meta.Index)
+	}
 	if err := store.Replace(s.fs, s.path, b); err != nil {
 		return fmt.Errorf("multiraft: snapshot: %w", err)
 	}

@@ -52,6 +52,35 @@ func TestADamagedSnapshotIsNoticed(t *testing.T) {
 	}
 }
 
+// A replica may take a snapshot while a leader's, which covers more, is installed.
+func TestASnapshotDoesNotTakeThePlaceOfOneThatCoversMore(t *testing.T) {
+	d := storetest.NewDisk()
+	s, err := OpenSnapshots(d, ".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	create := func(index uint64) raft.SnapshotSink {
+		k, err := s.Create(raft.SnapshotVersionMax, index, 2, raft.Configuration{}, 1, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	own, leaders := create(7), create(9)
+	if err := leaders.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := own.Close(); !errors.Is(err, errOvertaken) {
+		t.Errorf("the older one: %v", err)
+	}
+	if s, err = OpenSnapshots(d, "."); err != nil {
+		t.Fatal(err)
+	}
+	if index, _ := s.Latest(); index != 9 {
+		t.Errorf("the snapshot up to entry %d is kept, not 9", index)
+	}
+}
+
 func FuzzSnapshot(f *testing.F) {
 	f.Add(keptSnapshot(f))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 
 	"github.com/skeinmesh/skein/replication/multiraft"
@@ -14,7 +15,8 @@ import (
 
 // prepare fetches what a leader's snapshot names and is not here, from that
 // leader, and leaves it beside the logs for Restore to put in place. What was
-// fetched by an attempt before is not fetched again.
+// fetched by an attempt before is not fetched again. What is here was applied, and
+// perhaps not synced: it is, since nothing brings it back once the snapshot is kept.
 func (p *Partition) prepare(ctx context.Context, from multiraft.Replica, snapshot []byte) error {
 	s, err := parseSnapshot(snapshot)
 	if err != nil {
@@ -29,6 +31,13 @@ func (p *Partition) prepare(ctx context.Context, from multiraft.Replica, snapsho
 			if err := p.fetch(ctx, from, k, file, true); err != nil {
 				return fmt.Errorf("partition: log %s: fetch from %s: %w", k.id, from, err)
 			}
+		}
+		if err := segment.SyncFiles(p.config(k.id, k.birth), k.manifest); err != nil {
+			err = fmt.Errorf("partition %s: take over a snapshot: %w", p.cfg.ID, err)
+			if !errors.Is(err, os.ErrNotExist) { // retention was faster
+				p.fail(err)
+			}
+			return err
 		}
 	}
 	return nil

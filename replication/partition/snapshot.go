@@ -93,9 +93,12 @@ func (s *snapshot) WriteTo(w io.Writer) (int64, error) {
 	for i, l := range s.of {
 		segs[i] = l.segment()
 	}
-	// A log that was dropped or replaced meanwhile is synced for nothing.
-	if err := segment.SyncAll(segs, syncs); err != nil && !errors.Is(err, store.ErrClosed) {
-		s.p.fail(fmt.Errorf("partition %s: snapshot: %w", s.p.cfg.ID, err))
+	if err := segment.SyncAll(segs, syncs); err != nil {
+		// A log that was dropped or replaced meanwhile cannot be synced any more: the
+		// next snapshot is another.
+		if !errors.Is(err, store.ErrClosed) {
+			s.p.fail(fmt.Errorf("partition %s: snapshot: %w", s.p.cfg.ID, err))
+		}
 		return 0, err
 	}
 	b := binary.LittleEndian.AppendUint64([]byte{snapshotVersion}, uint64(s.now))

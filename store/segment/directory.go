@@ -202,6 +202,33 @@ func Missing(c Config, m Manifest) ([]FileInfo, error) {
 	return nil, nil
 }
 
+// SyncFiles puts on the disk what lies in place of a manifest, by whomever it was
+// written: Missing looks only whether it is there. The log may be open. An error
+// of a sync leaves unknown what is on the disk, for the log that is open, too.
+func SyncFiles(c Config, m Manifest) error {
+	if len(m.Files) == 0 {
+		return nil
+	}
+	d, err := look(c.Files.fs, c.Dir, c.ID)
+	if err != nil {
+		return fmt.Errorf("segment: sync %s: %w", c.Dir, err)
+	}
+	for i, f := range m.Files {
+		if d.wrong(f, i == len(m.Files)-1) != nil {
+			continue // it was fetched, and is synced where it lies
+		}
+		if err := withFile(d.fs, d.file(f.First, fileSuffix), false, store.File.Sync); err != nil {
+			return fmt.Errorf("segment: sync %s: %w", d.file(f.First, fileSuffix), err)
+		}
+	}
+	for _, dir := range []string{c.Dir, filepath.Dir(c.Dir)} {
+		if err := d.fs.SyncDir(dir); err != nil {
+			return fmt.Errorf("segment: sync %s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
 // restore makes the directory what a manifest says. Whenever it is interrupted,
 // it can be done again.
 func (d *directory) restore(m Manifest) error {
