@@ -2,8 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -17,7 +15,7 @@ import (
 const (
 	kindFact         = wire.FirstControl + iota // a message of gossip/fact
 	kindJoin                                    // call: how do I join? → joinAnswer
-	kindRegister                                // call to the registrar: found this region → replication.Region
+	kindRegister                                // call towards the founding region: registration → meta.Region
 	kindBarrier                                 // call to a gateway: has the mesh my interest? → barrierAnswer
 	kindLinks                                   // call: your links → []LinkView
 	kindHolds                                   // call: has your region, or one beyond, this fact? → nothing
@@ -90,11 +88,7 @@ func (h *handler) HandleCall(ctx context.Context, from peer.Peer, kind wire.Kind
 	n := (*Node)(h)
 	switch kind {
 	case kindJoin:
-		m := n.belongs.Load()
-		if m == nil {
-			return nil, errors.New("this node is itself still joining")
-		}
-		return json.Marshal(joinAnswer{Registrar: m.registrar, Regions: n.graph.Regions()})
+		return n.answerJoin(ctx)
 	case kindRegister:
 		return n.answerRegister(ctx, body)
 	case kindBarrier:

@@ -13,41 +13,41 @@ import (
 	"time"
 
 	"github.com/skeinmesh/skein/gossip"
-	"github.com/skeinmesh/skein/replication"
-	"github.com/skeinmesh/skein/transport"
 	"github.com/skeinmesh/skein/transport/peer"
-)
-
-// registrar says, once and for good, who founded a region.
-type registrar interface {
-	Found(ctx context.Context, region string) (replication.Region, error)
-}
-
-var (
-	_ registrar = ownRegister{}
-	_ registrar = remoteRegister{}
 )
 
 // joinAnswer is what a node of the mesh tells one that joins.
 type joinAnswer struct {
-	Registrar peer.Peer `json:"registrar"`
-	Regions   []string  `json:"regions"` // that exist: they need no founding
+	Register peer.Peer `json:"registrar"` // where regions are registered; see state
+	Regions  []string  `json:"regions"`   // that exist: they need no founding
+}
+
+var errJoining = errors.New("this node is itself still joining")
+
+// answerJoin tells a newcomer how it joins.
+func (n *Node) answerJoin(ctx context.Context) ([]byte, error) {
+	if n.belongs.Load() == nil {
+		return nil, errJoining
+	}
+	if err := n.awaitRegister(ctx); err != nil {
+		return nil, err
+	}
+	return json.Marshal(joinAnswer{Register: n.belongs.Load().register, Regions: n.graph.Regions()})
 }
 
 // enter brings the node into its mesh: as its founder, as who it was before,
 // or as a newcomer through its seeds, in the background.
-func (n *Node) enter(ctx context.Context) error {
+func (n *Node) enter() error {
 	switch {
 	case n.state.Mesh != "":
-		n.belongs.Store(&membership{n.state.Mesh, n.state.Registrar})
-		if n.state.Registrar.ID == n.self.ID {
-			if err := n.openRegister(); err != nil {
-				return err
-			}
-		}
+		n.belongs.Store(&membership{n.state.Mesh, n.state.Register})
 		if n.state.Region != n.cfg.Region {
 			return fmt.Errorf("node: %s was of region %q and cannot become one of %q: give the new node a data directory of its own",
 				n.cfg.DataDir, n.state.Region, n.cfg.Region)
+		}
+		begin, err := n.dueRegister()
+		if err != nil {
+			return err
 		}
 		for _, p := range n.book.Peers(time.Now()) {
 			n.expected = append(n.expected, p.Region)
@@ -55,9 +55,12 @@ func (n *Node) enter(ctx context.Context) error {
 		if err := n.openGossip(); err != nil {
 			return err
 		}
+		if begin != nil {
+			n.wg.Go(begin)
+		}
 		n.wg.Go(n.settle)
 	case len(n.cfg.Seeds) == 0:
-		return n.found(ctx)
+		return n.found()
 	default:
 		n.setReady(fmt.Errorf("joining the mesh through %v", n.cfg.Seeds))
 		n.wg.Go(n.join)
@@ -66,21 +69,20 @@ func (n *Node) enter(ctx context.Context) error {
 }
 
 // found makes a new mesh of this one node.
-func (n *Node) found(ctx context.Context) error {
-	if err := n.openRegister(); err != nil {
-		return err
-	}
-	if _, err := (ownRegister{n}).Found(ctx, n.cfg.Region); err != nil {
-		return err
-	}
+func (n *Node) found() error {
 	n.state.Founder = true
-	if err := n.belong(randomHex(8), n.self); err != nil {
+	if err := n.belong(randomHex(8), peer.Peer{Region: n.cfg.Region}); err != nil {
+		return err
+	}
+	begin, err := n.dueRegister()
+	if err != nil {
 		return err
 	}
 	n.founded = true
 	if err := n.openGossip(); err != nil {
 		return err
 	}
+	n.wg.Go(begin)
 	n.log.Info("founded a mesh", "mesh", n.state.Mesh, "region", n.cfg.Region, "key", n.KeyFile())
 	n.admit()
 	return nil
@@ -187,15 +189,14 @@ func (n *Node) joinThrough(addr netip.AddrPort) error {
 		return fmt.Errorf("answer of node %s: %w", there.Peer.Name, err)
 	}
 	if !slices.Contains(answer.Regions, n.cfg.Region) {
-		registrar := remoteRegister{n.net, addr, n.self.ID}
-		region, err := registrar.Found(ctx, n.cfg.Region)
+		region, err := n.registerThrough(ctx, addr)
 		if err != nil {
-			return fmt.Errorf("register region %q with the registrar, node %s at %s: %w",
-				n.cfg.Region, answer.Registrar.Name, answer.Registrar.Addr, err)
+			return fmt.Errorf("have region %q registered by region %q, which founded the mesh: %w",
+				n.cfg.Region, answer.Register.Region, err)
 		}
 		n.state.Founder = region.FoundedBy == n.self.ID
 	}
-	if err := n.belong(there.Mesh, answer.Registrar); err != nil {
+	if err := n.belong(there.Mesh, answer.Register); err != nil {
 		return err
 	}
 	n.expected = append(answer.Regions, there.Peer.Region)
@@ -203,10 +204,10 @@ func (n *Node) joinThrough(addr netip.AddrPort) error {
 }
 
 // belong makes the node, for good, one of a mesh.
-func (n *Node) belong(mesh string, registrar peer.Peer) error {
+func (n *Node) belong(mesh string, register peer.Peer) error {
 	n.net.SetMesh(mesh)
-	n.state.Mesh, n.state.Registrar, n.state.Region = mesh, registrar, n.cfg.Region
-	n.belongs.Store(&membership{mesh, registrar})
+	n.state.Mesh, n.state.Register, n.state.Region = mesh, register, n.cfg.Region
+	n.belongs.Store(&membership{mesh, register})
 	return n.state.save()
 }
 
@@ -325,71 +326,4 @@ func (n *Node) openGossip() error {
 	}
 	n.gossip.Store(g)
 	return n.streams.open()
-}
-
-func (n *Node) openRegister() (err error) {
-	if n.register, err = replication.OpenRegister(n.cfg.DataDir); err != nil {
-		return fmt.Errorf("node: %w", err)
-	}
-	return nil
-}
-
-// ownRegister is the register on the registrar itself, remoteRegister the one
-// that a newcomer asks, through whoever lets it in: it may not reach the
-// registrar itself.
-type ownRegister struct{ n *Node }
-
-func (r ownRegister) Found(_ context.Context, region string) (replication.Region, error) {
-	return r.n.register.Found(region, r.n.self.ID, time.Now())
-}
-
-type remoteRegister struct {
-	net     *transport.Endpoint
-	through netip.AddrPort
-	founder peer.ID
-}
-
-// registration asks for a region to be founded.
-type registration struct {
-	Region  string  `json:"region"`
-	Founder peer.ID `json:"founder"`
-}
-
-func (r remoteRegister) Found(ctx context.Context, region string) (replication.Region, error) {
-	var g replication.Region
-	body, err := json.Marshal(registration{region, r.founder})
-	if err == nil {
-		body, err = r.net.CallAddr(ctx, r.through, kindRegister, body)
-	}
-	if err == nil {
-		err = json.Unmarshal(body, &g)
-	}
-	return g, err
-}
-
-// answerRegister answers a newcomer that founds a region, or passes it on
-// towards the registrar.
-func (n *Node) answerRegister(ctx context.Context, body []byte) ([]byte, error) {
-	if n.register != nil {
-		var r registration
-		if err := json.Unmarshal(body, &r); err != nil {
-			return nil, fmt.Errorf("the registration: %w", err)
-		}
-		g, err := n.register.Found(r.Region, r.Founder, time.Now())
-		if err != nil {
-			return nil, err
-		}
-		return json.Marshal(g)
-	}
-	m := n.belongs.Load()
-	if m == nil {
-		return nil, errors.New("this node is itself still joining")
-	}
-	to := m.registrar.ID
-	if !n.net.Linked(to) {
-		if hop := n.graph.Hop(m.registrar.Region, 0); hop.Next != "" {
-			to = hop.Next
-		}
-	}
-	return n.net.Call(ctx, to, kindRegister, body)
 }

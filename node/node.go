@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/skeinmesh/skein/gossip"
-	"github.com/skeinmesh/skein/replication"
 	"github.com/skeinmesh/skein/routing"
 	"github.com/skeinmesh/skein/routing/graph"
 	"github.com/skeinmesh/skein/routing/queue"
@@ -29,18 +28,18 @@ type Node struct {
 	identity *transport.Identity
 	founded  bool
 
-	net      *transport.Endpoint
-	table    *routing.Table
-	graph    *graph.Graph
-	spread   *spread
-	flows    *flows
-	streams  *streams
-	book     *gossip.Book
-	gossip   atomic.Pointer[gossip.Gossip] // nil until the mesh is known
-	register *replication.Register         // on the registrar, else nil
+	net     *transport.Endpoint
+	table   *routing.Table
+	graph   *graph.Graph
+	spread  *spread
+	flows   *flows
+	streams *streams
+	book    *gossip.Book
+	gossip  atomic.Pointer[gossip.Gossip] // nil until the mesh is known
 
-	belongs  atomic.Pointer[membership] // nil until the mesh is known
-	expected []string                   // regions that there should be; join's
+	belongs   atomic.Pointer[membership] // nil until the mesh is known
+	expected  []string                   // regions that there should be; join's
+	registers chan struct{}              // closed when the register is begun; nil unless that is up to this node
 
 	matches sync.Pool   // of *routing.Match
 	queues  *queue.Pool // the memory of the subscribers' queues
@@ -59,8 +58,8 @@ type Node struct {
 
 // membership is what a node belongs to, once it does.
 type membership struct {
-	mesh      string
-	registrar peer.Peer // who keeps the register of regions
+	mesh     string
+	register peer.Peer // where regions are registered; see state
 }
 
 // Open starts a node: it founds a mesh, or begins to join the one that its
@@ -132,7 +131,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.wg.Go(n.remember)
 	n.wg.Go(n.prune)
 	n.wg.Go(n.streams.follow)
-	return n, n.enter(ctx)
+	return n, n.enter()
 }
 
 // opened pushes what Close has to undo.

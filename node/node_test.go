@@ -63,7 +63,7 @@ func TestANodeWithoutSeedsFoundsAndOneWithSeedsJoins(t *testing.T) {
 	if second.Mesh() != first.Mesh() {
 		t.Errorf("meshes %s and %s", first.Mesh(), second.Mesh())
 	}
-	if got := first.register.Regions(); len(got) != 2 || got[1].Name != "us" || got[1].FoundedBy != second.self.ID {
+	if got := first.streams.member.Load().Meta().Regions(); len(got) != 2 || got[1].Name != "us" || got[1].FoundedBy != second.self.ID {
 		t.Errorf("the register has %+v", got)
 	}
 }

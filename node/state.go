@@ -23,21 +23,29 @@ import (
 //	node.json   the fields below
 //	mesh.key    the mesh key, if this node founded the mesh without one
 //	peers.json  peers seen, to find the mesh again
-//	regions.json the register of regions, on the registrar only
 //	streams/    the node's part of what its region keeps; see package replication
 type state struct {
 	dir  string
 	lock *os.File
 
-	ID        peer.ID   `json:"id"`
-	Boot      uint64    `json:"boot"`
-	Mesh      string    `json:"mesh,omitempty"`    // empty until a mesh is founded or joined
-	Region    string    `json:"region,omitempty"`  // as registered
-	Registrar peer.Peer `json:"registrar"`         // who keeps the register of regions
-	Founder   bool      `json:"founder,omitempty"` // of its region
-	Begun     bool      `json:"begun,omitempty"`   // its part in the region's metadata has begun, and must not begin again
+	Format int     `json:"format"` // of this file and of the directory
+	ID     peer.ID `json:"id"`
+	Boot   uint64  `json:"boot"`
+	Mesh   string  `json:"mesh,omitempty"`   // empty until a mesh is founded or joined
+	Region string  `json:"region,omitempty"` // as registered
+	// Register says in which region's metadata regions are registered. With an ID,
+	// it is that of the node that kept the register in a file, as versions before
+	// the format did.
+	Register  peer.Peer `json:"registrar"`
+	Registers bool      `json:"registers,omitempty"` // this node founded the mesh and has begun the register
+	Founder   bool      `json:"founder,omitempty"`   // of its region
+	Begun     bool      `json:"begun,omitempty"`     // its part in the region's metadata has begun, and must not begin again
 	Since     time.Time `json:"since"`
 }
+
+// stateFormat is the format of data directories. A directory without one is of the
+// versions before, and is taken over.
+const stateFormat = 1
 
 // openState locks a data directory, makes it if need be, reads or begins the
 // state, and counts this start.
@@ -61,15 +69,28 @@ func openState(dir string, now time.Time) (_ *state, err error) {
 	case err != nil:
 		return nil, fmt.Errorf("node: data directory %s cannot be read: %w", dir, err)
 	default:
-		if err := json.Unmarshal(data, s); err != nil {
-			return nil, fmt.Errorf("node: %s is damaged (restore it, or start with another data directory, as a new node): %w", s.path("node.json"), err)
-		}
-		if s.ID == "" {
-			return nil, fmt.Errorf("node: %s is damaged (restore it, or start with another data directory, as a new node): no id", s.path("node.json"))
+		if err := s.parse(data); err != nil {
+			return nil, err
 		}
 	}
+	s.Format = stateFormat
 	s.Boot++
 	return s, s.save()
+}
+
+func (s *state) parse(data []byte) error {
+	err := json.Unmarshal(data, s)
+	if err == nil && s.ID == "" {
+		err = errors.New("no id")
+	}
+	var version struct{ Format int } // may be readable where the rest is not
+	if json.Unmarshal(data, &version) == nil && version.Format > stateFormat {
+		return fmt.Errorf("node: data directory %s: format %d, this one knows up to %d: %w", s.dir, version.Format, stateFormat, store.ErrNewer)
+	}
+	if err != nil {
+		return fmt.Errorf("node: %s is damaged (restore it, or start with another data directory, as a new node): %w", s.path("node.json"), err)
+	}
+	return nil
 }
 
 // lockDir takes the directory for this process until the file closes.

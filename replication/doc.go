@@ -53,10 +53,10 @@
 // outbox (package away), which is on its disk.
 //
 // The register of regions says of every region who founded it and when, so that a
-// region is founded once. It is kept by one node, the one that founded the mesh
-// (the registrar), in a file that is replaced atomically and synced before an
-// answer leaves. While that node is away, regions that exist go on as they are, and
-// only the founding of a new region waits.
+// region is founded once. It is part of the metadata of the region that founded the
+// mesh (BeginRegister): any node of that region answers (RegisterRegion), what is
+// new once a quorum has it on disk. While that region has no quorum, or is out of
+// reach, only the founding of a new region waits; those that exist go on.
 //
 // Goroutines of a Member: one that registers the node and looks whether it still
 // is of the region; one that steers (see steer); the scrubber; one that watches

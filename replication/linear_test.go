@@ -12,7 +12,6 @@ import (
 
 	"github.com/anishathalye/porcupine"
 
-	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/transport/peer"
 )
 
@@ -64,6 +63,7 @@ func foundRegions(t *testing.T, seed uint64) {
 	w := newTown(t, 5)
 	w.rng = rand.New(rand.NewPCG(seed, 4))
 	w.until("three vote on the metadata", func() bool { return w.metaVoters() == 3 })
+	w.check(w.nodes[0].running().BeginRegister(t.Context(), w.nodes[0].self.ID, nil))
 	ctx, cancel := context.WithCancel(t.Context())
 	began := time.Now()
 	var mu sync.Mutex // guards history
@@ -76,9 +76,7 @@ func foundRegions(t *testing.T, seed uint64) {
 				in := founding{fmt.Sprintf("r%d", time.Since(began)/time.Second/2), peer.ID(fmt.Sprintf("founder-%d", client))}
 				op := porcupine.Operation{ClientId: client, Input: in, Call: int64(time.Since(began)), Output: peer.ID(""), Return: math.MaxInt64}
 				if m := w.pick(client); m != nil {
-					err := m.Propose(ctx, &meta.FoundRegion{Name: in.name, By: in.by})
-					if err == nil {
-						r, _ := m.Meta().FoundedRegion(in.name)
+					if r, err := m.RegisterRegion(ctx, in.name, in.by); err == nil {
 						op.Output, op.Return = r.FoundedBy, int64(time.Since(began))
 					}
 					mu.Lock()

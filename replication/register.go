@@ -1,110 +1,79 @@
 package replication
 
 import (
-	"encoding/json"
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
-	"strings"
-	"sync"
-	"time"
 
-	"github.com/skeinmesh/skein/store"
+	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/transport/peer"
 )
 
-// Region is a region's entry in the register. Once made it never changes.
-type Region struct {
-	Name      string    `json:"name"`
-	FoundedBy peer.ID   `json:"foundedBy"`
-	FoundedAt time.Time `json:"foundedAt"`
+// ErrNoRegister: the region's metadata does not keep the register of regions, or
+// not yet.
+var ErrNoRegister = errors.New("replication: the region's metadata does not keep the register of regions")
+
+// RegisterRegion has the register note who founds a region, if nobody has founded
+// it, and returns its entry either way: whoever FoundedBy names founds it. Any node
+// of the founding region answers. A new entry takes a quorum of the region; one that
+// is known here takes none, since it never changes. Errors are those of Propose, and
+// ErrNoRegister.
+func (r *Member) RegisterRegion(ctx context.Context, name string, by peer.ID) (meta.Region, error) {
+	if err := r.Fenced(); err != nil {
+		return meta.Region{}, err
+	}
+	if entry, known := r.meta.state.FoundedRegion(name); known {
+		return entry, nil
+	}
+	if !r.KeepsRegister() {
+		return meta.Region{}, fmt.Errorf("%w: region %s", ErrNoRegister, r.cfg.Self.Region)
+	}
+	return r.foundRegion(ctx, &meta.FoundRegion{Name: name, By: by})
 }
 
-// MaxRegions bounds the register: the mesh's routing is made for fewer.
-const MaxRegions = 1024
-
-// ErrRegister is wrapped by every refusal of the register.
-var ErrRegister = errors.New("replication: register of regions")
-
-// Register is the register of regions on the node that keeps it. Its methods
-// may be called concurrently.
-type Register struct {
-	path string
-
-	mu      sync.Mutex // guards the fields below
-	regions map[string]Region
+// KeepsRegister reports whether the region's metadata keeps the register, as far
+// as is known here: whether the region is itself in it. See BeginRegister.
+func (r *Member) KeepsRegister() bool {
+	_, begun := r.meta.state.FoundedRegion(r.cfg.Self.Region)
+	return begun
 }
 
-// OpenRegister reads the register from a directory, or begins an empty one.
-func OpenRegister(dir string) (*Register, error) {
-	r := &Register{path: filepath.Join(dir, "regions.json"), regions: map[string]Region{}}
-	data, err := os.ReadFile(r.path)
-	if errors.Is(err, os.ErrNotExist) {
-		return r, nil
+// BeginRegister makes the region the one that keeps the register, which is the one
+// that founded the mesh, and takes over what was registered elsewhere before. The
+// region's own entry is the last to be written, and nothing else is registered
+// before it is there: so a register that was taken over in part founds no region a
+// second time. It may be called again, and by's name counts if no entry names the
+// region's founder.
+func (r *Member) BeginRegister(ctx context.Context, by peer.ID, before []meta.Region) error {
+	own := meta.FoundRegion{Name: r.cfg.Self.Region, By: by}
+	for _, entry := range before {
+		c := meta.FoundRegion{Name: entry.Name, By: entry.FoundedBy, At: entry.FoundedAt}
+		if entry.Name == own.Name {
+			own = c
+			continue
+		}
+		if err := r.takeOver(ctx, &c); err != nil {
+			return err
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRegister, err)
-	}
-	var list []Region
-	if err := json.Unmarshal(data, &list); err != nil {
-		return nil, fmt.Errorf("%w: %s is damaged: %w", ErrRegister, r.path, err)
-	}
-	for _, g := range list {
-		r.regions[g.Name] = g
-	}
-	return r, nil
+	return r.takeOver(ctx, &own)
 }
 
-// Found registers a region if nobody has, and returns its entry either way:
-// whoever FoundedBy names has founded it. The entry is on disk before Found
-// returns.
-func (r *Register) Found(name string, by peer.ID, now time.Time) (Region, error) {
-	if !peer.ValidRegion(name) {
-		return Region{}, fmt.Errorf("%w: %.80q is no name for a region", ErrRegister, name)
+// takeOver writes an entry that must be as it is.
+func (r *Member) takeOver(ctx context.Context, c *meta.FoundRegion) error {
+	entry, err := r.foundRegion(ctx, c)
+	if err == nil && entry.FoundedBy != c.By {
+		err = fmt.Errorf("replication: the register has region %s founded by %s, and should have it by %s", c.Name, entry.FoundedBy.Short(), c.By.Short())
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if g, ok := r.regions[name]; ok {
-		return g, nil
-	}
-	if len(r.regions) >= MaxRegions {
-		return Region{}, fmt.Errorf("%w: it is full with %d regions", ErrRegister, MaxRegions)
-	}
-	g := Region{Name: name, FoundedBy: by, FoundedAt: now.UTC()}
-	r.regions[name] = g
-	if err := r.save(); err != nil {
-		delete(r.regions, name)
-		return Region{}, err
-	}
-	return g, nil
+	return err
 }
 
-// Regions lists the register by name.
-func (r *Register) Regions() []Region {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.list()
-}
-
-func (r *Register) list() []Region {
-	list := make([]Region, 0, len(r.regions))
-	for _, g := range r.regions {
-		list = append(list, g)
+func (r *Member) foundRegion(ctx context.Context, c *meta.FoundRegion) (meta.Region, error) {
+	err := r.Propose(ctx, c)
+	entry, known := r.meta.state.FoundedRegion(c.Name)
+	if err == nil && !known {
+		err = cmp.Or(r.Fenced(), fmt.Errorf("replication: region %s was registered and is not in the register", c.Name))
 	}
-	slices.SortFunc(list, func(a, b Region) int { return strings.Compare(a.Name, b.Name) })
-	return list
-}
-
-// save replaces the file: a crash leaves the old one or the new one.
-func (r *Register) save() error {
-	data, err := json.MarshalIndent(r.list(), "", "  ")
-	if err == nil {
-		err = store.ReplaceFile(r.path, data)
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrRegister, err)
-	}
-	return nil
+	return entry, err
 }

@@ -1,81 +1,72 @@
 package replication
 
 import (
+	"context"
 	"errors"
-	"os"
-	"path/filepath"
-	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/transport/peer"
 )
 
-func TestARegionIsFoundedOnce(t *testing.T) {
-	r, err := OpenRegister(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	founders := make([]peer.ID, 8)
-	for i := range founders {
-		wg.Go(func() {
-			g, err := r.Found("eu", peer.ID(rune('a'+i)), time.Now())
-			if err != nil {
-				t.Error(err)
+// The register is the region's: who began it can be lost with its disk. Without a
+// quorum nothing new is registered, within a bounded time, and what is known is
+// answered all the same.
+func TestTheRegisterOutlivesWhoBeganIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 3)
+		w.until("three vote on the metadata", func() bool { return w.metaVoters() == 3 })
+		w.check(w.nodes[0].running().BeginRegister(t.Context(), w.nodes[0].self.ID, nil))
+		w.until("another node knows of it", w.nodes[1].running().KeepsRegister)
+		if e, err := w.nodes[1].running().RegisterRegion(t.Context(), "us", "first"); err != nil || e.FoundedBy != "first" {
+			t.Fatalf("%+v, %v", e, err)
+		}
+		w.crash(0, true) // for good
+		for i, want := range map[int]peer.ID{1: "first", 2: "first"} {
+			if e, err := w.nodes[i].running().RegisterRegion(t.Context(), "us", "second"); err != nil || e.FoundedBy != want {
+				t.Errorf("node %d: %+v, %v; %s founded it", i, e, err, want)
 			}
-			founders[i] = g.FoundedBy
-		})
-	}
-	wg.Wait()
-	for _, f := range founders {
-		if f != founders[0] {
-			t.Fatalf("two founders: %q and %q", founders[0], f)
 		}
-	}
-}
-
-func TestTheRegisterSurvivesARestart(t *testing.T) {
-	dir := t.TempDir()
-	r, _ := OpenRegister(dir)
-	want, err := r.Found("us/east", "n1", time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err = OpenRegister(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := r.Found("us/east", "n2", time.Now()); err != nil || got != want {
-		t.Fatalf("after a restart the register answers %+v, %v; want %+v", got, err, want)
-	}
-	if n := len(r.Regions()); n != 1 {
-		t.Fatalf("%d regions, want 1", n)
-	}
-}
-
-func TestTheRegisterRefusesWhatItCannotKeep(t *testing.T) {
-	r, _ := OpenRegister(t.TempDir())
-	for _, name := range []string{"", "a b", "/eu", "eu/", ".", "eu//x"} {
-		if _, err := r.Found(name, "n", time.Now()); !errors.Is(err, ErrRegister) {
-			t.Errorf("%q: %v, want a refusal", name, err)
+		e, err := w.nodes[2].running().RegisterRegion(t.Context(), "ap", "second")
+		if err != nil || e.FoundedBy != "second" {
+			t.Fatalf("%+v, %v", e, err)
 		}
-	}
-	r.path = filepath.Join(t.TempDir(), "gone", "regions.json")
-	if _, err := r.Found("eu", "n", time.Now()); !errors.Is(err, ErrRegister) {
-		t.Errorf("founded without a disk: %v", err)
-	}
-	if len(r.Regions()) != 0 {
-		t.Error("a region that could not be saved is registered")
-	}
+		w.crash(1, true)
+		began := time.Now()
+		if e, err := w.nodes[2].running().RegisterRegion(t.Context(), "sa", "third"); !errors.Is(err, ErrNoLeader) {
+			t.Errorf("without a quorum: %+v, %v", e, err)
+		}
+		if took := time.Since(began); took > proposeWait {
+			t.Errorf("it took %v to say so", took)
+		}
+		if e, err := w.nodes[2].running().RegisterRegion(t.Context(), "ap", "third"); err != nil || e.FoundedBy != "second" {
+			t.Errorf("what is known is not answered without a quorum: %+v, %v", e, err)
+		}
+	})
 }
 
-func TestADamagedRegisterIsSaid(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "regions.json"), []byte("[{"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := OpenRegister(dir); !errors.Is(err, ErrRegister) {
-		t.Fatalf("%v, want a refusal", err)
-	}
+// A register that was taken over in part registers nothing of its own.
+func TestNothingIsRegisteredBeforeTheRegisterIsTakenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 1)
+		m := w.nodes[0].running()
+		before := []meta.Region{{Name: "eu", FoundedBy: "n0"}, {Name: "us", FoundedBy: "n1"}, {Name: "-", FoundedBy: "n2"}, {Name: "ap", FoundedBy: "n3"}}
+		if err := m.BeginRegister(t.Context(), "n0", before); !errors.Is(err, meta.ErrInvalid) {
+			t.Fatalf("an entry that cannot be: %v", err)
+		}
+		if e, err := m.RegisterRegion(t.Context(), "ap", "another"); !errors.Is(err, ErrNoRegister) {
+			t.Fatalf("half of the register is there: %+v, %v", e, err)
+		}
+		w.check(m.BeginRegister(t.Context(), "n0", append(before[:2], before[3])))
+		if e, err := m.RegisterRegion(t.Context(), "ap", "another"); err != nil || e.FoundedBy != "n3" {
+			t.Errorf("%+v, %v", e, err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := m.BeginRegister(ctx, "n0", []meta.Region{{Name: "ap", FoundedBy: "another"}}); err == nil {
+			t.Error("another register is taken over after the first")
+		}
+	})
 }

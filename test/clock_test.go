@@ -39,7 +39,6 @@ var wallClock = map[string]string{
 	"replication/multiraft/log.go":     "when an entry was appended, which nothing depends on",
 	"replication/multiraft/wire.go":    "when an entry was appended, which nothing depends on",
 	"replication/partition/append.go":  "the leader's time of an entry; a partition's time never runs backwards, and ages of what it remembers are of that time",
-	"replication/register.go":          "shown to people",
 	"store/journal/record.go":          "when an entry was appended, which nothing depends on",
 	"store/journal/verify.go":          "shown to people",
 	"store/storetest/replica.go":       "when an entry was appended, which nothing depends on",
