@@ -1,6 +1,7 @@
 package gossip
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -17,7 +18,8 @@ import (
 
 // Book is the file in which a node keeps the peers it has seen, so that it
 // finds the mesh again when its seeds are gone: peers.json in the data
-// directory, a JSON array of {"peer": …, "seen": time}.
+// directory, {"format": 1, "peers": [{"peer": …, "seen": time}, …]} in JSON. Before
+// there was a format, it was the list alone.
 //
 // Its methods may be called concurrently.
 type Book struct {
@@ -31,6 +33,30 @@ type Book struct {
 type page struct {
 	Peer peer.Peer `json:"peer"`
 	Seen time.Time `json:"seen"`
+}
+
+// bookFile is the file.
+type bookFile struct {
+	Format int    `json:"format"`
+	Peers  []page `json:"peers"`
+}
+
+const bookFormat = 1
+
+// parseBook reads a file.
+func parseBook(data []byte) (pages []page, err error) {
+	if bytes.HasPrefix(data, []byte("[")) {
+		err = json.Unmarshal(data, &pages)
+		return pages, err
+	}
+	var b bookFile
+	if err = json.Unmarshal(data, &b); err == nil && b.Format > bookFormat {
+		err = fmt.Errorf("format %d, this one knows up to %d", b.Format, bookFormat)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b.Peers, nil
 }
 
 // Bounds of a book.
@@ -49,7 +75,7 @@ func OpenBook(dir string) (*Book, error) {
 	}
 	var pages []page
 	if err == nil {
-		err = json.Unmarshal(data, &pages)
+		pages, err = parseBook(data)
 	}
 	if err != nil {
 		return b, fmt.Errorf("gossip: read %s: %w", b.path, err)
@@ -111,7 +137,7 @@ func (b *Book) Save(now time.Time) (err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	defer func() { b.changed = b.changed && err != nil }()
-	data, err := json.MarshalIndent(b.current(now), "", "  ")
+	data, err := json.MarshalIndent(bookFile{bookFormat, b.current(now)}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("gossip: save peers: %w", err)
 	}

@@ -3,8 +3,11 @@ package gossip
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/memberlist"
 
 	"github.com/skeinmesh/skein/transport/peer"
 )
@@ -58,5 +61,39 @@ func TestAClockThatJumpsForgetsNoPeer(t *testing.T) {
 		if b, err = OpenBook(dir); err != nil || len(b.Peers(now.Add(jump))) != 1 {
 			t.Errorf("after a jump of %v: %v, %v", jump, b.Peers(now.Add(jump)), err)
 		}
+	}
+}
+
+// A book of before there was a format is read; one of a later format is none, and
+// both formats are said.
+func TestABookSaysItsFormat(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	path := filepath.Join(dir, "peers.json")
+	write := func(text string) {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	list := `[{"peer": {"id": "a", "addr": "10.0.0.1:7420"}, "seen": "` + now.UTC().Format(time.RFC3339Nano) + `"}]`
+	write(list)
+	b, err := OpenBook(dir)
+	if err != nil || len(b.Peers(now)) != 1 {
+		t.Errorf("a book without a format: %v, %v", b.Peers(now), err)
+	}
+	write(`{"format": 2, "peers": ` + list + `}`)
+	if b, err = OpenBook(dir); err == nil || !strings.Contains(err.Error(), "format 2, this one knows up to 1") || len(b.Peers(now)) != 0 {
+		t.Errorf("a book of a later format: %v, %v", b.Peers(now), err)
+	}
+}
+
+func TestAMemberOfAnotherFormatIsRefused(t *testing.T) {
+	n := &memberlist.Node{Name: "id#1", Addr: []byte{10, 0, 0, 1}, Meta: appendMeta(nil, "m", peer.Peer{Name: "n", Region: "eu"})}
+	if _, _, err := readMember(n); err != nil {
+		t.Fatal(err)
+	}
+	n.Meta[0]++
+	_, _, err := readMember(n)
+	if err == nil || !strings.Contains(err.Error(), "format 2, this node knows 1") {
+		t.Errorf("%v", err)
 	}
 }

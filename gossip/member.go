@@ -50,8 +50,11 @@ func readMember(n *memberlist.Node) (p peer.Peer, mesh string, err error) {
 	}
 	p.Addr = netip.AddrPortFrom(addr.Unmap(), n.Port)
 	b := n.Meta
-	if len(b) == 0 || b[0] != metaFormat {
-		return peer.Peer{}, "", fmt.Errorf("%w: not of format %d", errMeta, metaFormat)
+	switch {
+	case len(b) == 0 || b[0] == 0:
+		return peer.Peer{}, "", fmt.Errorf("%w: no format", errMeta)
+	case b[0] > metaFormat:
+		return peer.Peer{}, "", fmt.Errorf("gossip: %s at %s describes itself in format %d, this node knows %d: they are of different versions", p.ID, p.Addr, b[0], metaFormat)
 	}
 	b = b[1:]
 	for _, s := range []*string{&mesh, &p.Name, &p.Region, &p.HTTP} {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/store"
 	"github.com/skeinmesh/skein/transport/peer"
 )
@@ -123,5 +124,40 @@ func TestADirectoryOfANewerFormatIsRefusedUntouched(t *testing.T) {
 	}
 	if is, err := os.ReadFile(path); err != nil || string(is) != newer {
 		t.Errorf("node.json was touched: %s, %v", is, err)
+	}
+}
+
+// What a node remembers of streams has a format and a checksum; a list without them
+// is of before there were any.
+func TestWhatIsRememberedOfStreamsSaysItsFormat(t *testing.T) {
+	list := []remembered{{Stream: meta.Stream{UUID: meta.ID{1}}, Partitions: []uint32{1, 2}}}
+	b, err := formatMemory(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		data string
+		want error
+		says string
+	}{
+		"as it is":       {string(b), nil, ""},
+		"without format": {string(b[strings.Index(string(b), "[") : len(b)-1]), nil, ""},
+		"newer":          {strings.Replace(string(b), `"format":1`, `"format":2`, 1), store.ErrNewer, "format 2, this one knows up to 1"},
+		"a changed byte": {strings.Replace(string(b), `[1,2]`, `[1,3]`, 1), store.ErrCorrupt, "checksum"},
+	} {
+		got, err := parseMemory([]byte(c.data))
+		if !errors.Is(err, c.want) || c.want != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v, want %v that says %q", name, err, c.want, c.says)
+		}
+		if c.want == nil && (len(got) != 1 || got[0].Stream.UUID != list[0].Stream.UUID) {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, memoryFile), b[:len(b)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), Config{DataDir: dir, Conn: listen(t)}); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, memoryFile)) {
+		t.Errorf("half of the file is there: %v", err)
 	}
 }

@@ -1,9 +1,11 @@
 package node
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"os"
 	"slices"
 	"time"
@@ -25,8 +27,16 @@ type remembered struct {
 	Partitions []uint32    `json:"partitions,omitempty"` // of this region, if it keeps the stream
 }
 
+// memoryBody is the file of them. Before there was a format, it was the list alone.
+type memoryBody struct {
+	Format  int             `json:"format"`
+	Sum     uint32          `json:"crc32c"` // of streams, as they lie there
+	Streams json.RawMessage `json:"streams"`
+}
+
 const (
-	memoryFile = "streams.json"
+	memoryFile   = "streams.json"
+	memoryFormat = 1
 	// writeEvery is how often what has changed is written, so that making many
 	// streams does not write all of them for each.
 	writeEvery = time.Second
@@ -40,15 +50,45 @@ func (s *streams) recall() error {
 	}
 	var list []remembered
 	if err == nil {
-		err = json.Unmarshal(b, &list)
+		list, err = parseMemory(b)
+	}
+	if errors.Is(err, store.ErrNewer) {
+		return fmt.Errorf("node: %s: %w", s.n.state.path(memoryFile), err)
 	}
 	if err != nil {
-		return fmt.Errorf("node: the streams that were known: %w", err)
+		return fmt.Errorf("node: %s is damaged (restore it, or remove it: then what is published here before the streams are known again is not kept): %w", s.n.state.path(memoryFile), err)
 	}
 	for _, r := range list {
 		s.memory[r.Stream.UUID] = r
 	}
 	return nil
+}
+
+func parseMemory(b []byte) (list []remembered, err error) {
+	if bytes.HasPrefix(b, []byte("[")) {
+		err = json.Unmarshal(b, &list)
+		return list, err
+	}
+	var m memoryBody
+	if err := json.Unmarshal(b, &m); err != nil {
+		return nil, err
+	}
+	if m.Format > memoryFormat {
+		return nil, fmt.Errorf("format %d, this one knows up to %d: %w", m.Format, memoryFormat, store.ErrNewer)
+	}
+	if m.Sum != crc32.Checksum(m.Streams, crc32.MakeTable(crc32.Castagnoli)) {
+		return nil, fmt.Errorf("its checksum is wrong: %w", store.ErrCorrupt)
+	}
+	err = json.Unmarshal(m.Streams, &list)
+	return list, err
+}
+
+func formatMemory(list []remembered) ([]byte, error) {
+	b, err := json.Marshal(list)
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(memoryBody{memoryFormat, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)), b})
 }
 
 // recalled adds to the streams that are known those that are remembered, and whose
@@ -101,7 +141,7 @@ func (s *streams) record() {
 		return
 	}
 	slices.SortFunc(list, func(a, b remembered) int { return slices.Compare(a.Stream.UUID[:], b.Stream.UUID[:]) })
-	b, err := json.Marshal(list)
+	b, err := formatMemory(list)
 	if err == nil {
 		err = store.ReplaceFile(s.n.state.path(memoryFile), b)
 	}

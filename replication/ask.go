@@ -16,7 +16,9 @@ import (
 
 // Questions that nodes of a region ask each other: a byte that says which, and
 // what belongs to it. Answers begin with a byte, too: answered, or refused before
-// a refusal. The values are part of the protocol.
+// a refusal. The values are part of the protocol, whose version the nodes' link has;
+// fields that one of them does not know are passed over, and a question that it
+// does not know is refused.
 const (
 	askAdmit   = 1  // start → nothing: let the asker into the metadata group
 	askPropose = 2  // command → its index
@@ -75,6 +77,9 @@ func (r *Member) answer(ctx context.Context, from peer.ID, kind byte, body []byt
 	case askVouch:
 		return r.answerVouch(from, body)
 	case askPropose:
+		if err := meta.Readable(body); err != nil {
+			return nil, err
+		}
 		index, err := r.decide(ctx, append([]byte(nil), body...))
 		if err != nil {
 			return nil, &decidedAt{index, err}

@@ -109,6 +109,9 @@ type Member struct {
 	failure  error // of the disk
 	// condemned are replicas that are damaged and must not be opened again.
 	condemned map[journal.ID]error
+	// outdated are replicas of which a later version has written what this one
+	// cannot read. They stay closed, and as they are.
+	outdated map[journal.ID]bool
 }
 
 // Open opens what the node keeps for its region, and takes part in it from then
@@ -132,7 +135,7 @@ func Open(cfg Config) (_ *Member, err error) {
 	r := &Member{
 		cfg: cfg, log: cfg.Log, instance: newID(), wake: make(chan struct{}, 1),
 		replicas: map[multiraft.GroupID]*replica{}, outboxes: map[uint32]*outbox{}, leaders: map[uint32]peer.ID{},
-		condemned: map[journal.ID]error{}, suspects: make(chan struct{}, 1), opened: make(chan struct{}),
+		condemned: map[journal.ID]error{}, outdated: map[journal.ID]bool{}, suspects: make(chan struct{}, 1), opened: make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.reach.seen = map[peer.ID]time.Time{}

@@ -61,10 +61,7 @@ func (w *town) start(i int) {
 	w.t.Helper()
 	n := w.nodes[i]
 	n.self.Boot++
-	log := n.log.logger().With("node", n.self.Name, "boot", n.self.Boot)
-	m, err := Open(Config{
-		Self: n.self, Mesh: "m", Net: n, FS: n.disk, Dir: "streams", Found: n.found, SegmentBytes: 64 << 10, JournalBytes: 1 << 20, Log: log,
-	})
+	m, err := Open(n.config())
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -74,6 +71,14 @@ func (w *town) start(i int) {
 	n.member = m
 	for _, other := range w.nodes {
 		w.link(n, other)
+	}
+}
+
+func (n *townNode) config() Config {
+	return Config{
+		Self: n.self, Mesh: "m", Net: n, FS: n.disk, Dir: "streams", Found: n.found,
+		SegmentBytes: 64 << 10, JournalBytes: 1 << 20,
+		Log: n.log.logger().With("node", n.self.Name, "boot", n.self.Boot),
 	}
 }
 

@@ -27,6 +27,10 @@ type metadata struct {
 	log   store.Log
 	// changed is called after each change.
 	changed func()
+	// outdated is called once, when others have decided what this program cannot
+	// read. It must not block.
+	outdated func(error)
+	stopped  error // why nothing more is applied; the state machine's
 
 	mu    sync.Mutex // guards moved
 	moved chan struct{}
@@ -101,9 +105,23 @@ func startMetadata(r *Member, epoch uint64, first []multiraft.Replica) (m *metad
 		r.poke()
 		r.cfg.Changed()
 	}
+	m.outdated = func(err error) {
+		r.begin(func() {
+			select {
+			case <-r.opened:
+				r.fence(err)
+			case <-r.ctx.Done():
+			}
+		})
+	}
 	snaps, err := multiraft.OpenSnapshots(r.cfg.FS, dir)
 	if err != nil {
 		return nil, err
+	}
+	if _, data := snaps.Latest(); data != nil {
+		if err := meta.Check(data); errors.Is(err, meta.ErrTooNew) { // Raft would not say why
+			return nil, fmt.Errorf("%s: %w: %w", dir, store.ErrNewer, err)
+		}
 	}
 	m.group, err = r.host.Start(multiraft.GroupConfig{
 		ID: id, Epoch: epoch, Store: group, Snapshots: snaps, FSM: (*metaMachine)(m), Bootstrap: first,
@@ -152,7 +170,12 @@ func (m *metaMachine) Apply(entries []multiraft.Entry) []any {
 	results := make([]any, len(entries))
 	changed := false
 	for i, e := range entries {
+		if m.stopped != nil {
+			results[i] = m.stopped
+			continue
+		}
 		outcome, err := m.state.Apply(e.Index, e.Data)
+		m.know(err)
 		if err != nil {
 			results[i] = err
 			continue
@@ -167,14 +190,36 @@ func (m *metaMachine) Apply(entries []multiraft.Entry) []any {
 	return results
 }
 
+// know stops the state machine if what came is beyond this program: applying what
+// comes next would make the state another than the others have.
+func (m *metaMachine) know(err error) {
+	if errors.Is(err, meta.ErrOutdated) {
+		m.stopped = err
+	} else if level := m.state.AgreedLevel(); level > meta.Level {
+		m.stopped = fmt.Errorf("the region is at level %d, and this program knows %d: upgrade it (%w)", level, meta.Level, meta.ErrOutdated)
+	}
+	if m.stopped != nil {
+		m.outdated(m.stopped)
+	}
+}
+
 // Snapshot implements multiraft.FSM.
-func (m *metaMachine) Snapshot() (multiraft.Snapshot, error) { return blob(m.state.Snapshot()), nil }
+func (m *metaMachine) Snapshot() (multiraft.Snapshot, error) {
+	if m.stopped != nil {
+		return nil, m.stopped
+	}
+	return blob(m.state.Snapshot()), nil
+}
 
 // Restore implements multiraft.FSM.
 func (m *metaMachine) Restore(r io.Reader) error {
 	b, err := io.ReadAll(io.LimitReader(r, multiraft.MaxSnapshot))
 	if err == nil {
 		err = m.state.Restore(b)
+	}
+	if errors.Is(err, meta.ErrTooNew) {
+		m.stopped = err
+		m.outdated(err)
 	}
 	if err == nil {
 		(*metadata)(m).stir()

@@ -79,8 +79,11 @@ func (r *Member) open() map[multiraft.GroupID]*replica {
 func (r *Member) keep(p *meta.Partition, rep *meta.Replica) error {
 	id := multiraft.GroupID(p.ID)
 	r.mu.Lock()
-	have, damage := r.replicas[id], r.condemned[journalID(id, rep.Epoch)]
+	have, damage, outdated := r.replicas[id], r.condemned[journalID(id, rep.Epoch)], r.outdated[journalID(id, rep.Epoch)]
 	r.mu.Unlock()
+	if outdated {
+		return nil
+	}
 	if have != nil {
 		if have.id != rep.ReplicaID {
 			have.failed.Store(true) // an earlier epoch's
@@ -144,6 +147,10 @@ func (r *Member) start(p *meta.Partition, rep *meta.Replica, group *journal.Grou
 		Log: r.log,
 	})
 	if err != nil {
+		if errors.Is(err, store.ErrNewer) {
+			r.outdate(n, err)
+			return nil
+		}
 		if errors.Is(err, store.ErrCorrupt) || missingFiles(err) || group.Err() != nil {
 			return r.lost(p, rep, err)
 		}
@@ -207,6 +214,14 @@ func (r *Member) condemn(rep *replica, why error) {
 	r.poke()
 }
 
+// outdate leaves a replica closed that a later version has written to.
+func (r *Member) outdate(rep *replica, why error) {
+	r.log.Error("a replica stays closed until this node is upgraded", "partition", rep.number, "epoch", rep.id.Epoch, "err", why)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.outdated[rep.journal] = true
+}
+
 // giveUp closes a replica that is no longer wanted here, and lets the journal
 // forget it; or that has failed: it is lost if it is damaged, else opened again.
 func (r *Member) giveUp(id multiraft.GroupID, rep *replica) {
@@ -223,6 +238,10 @@ func (r *Member) giveUp(id multiraft.GroupID, rep *replica) {
 	}
 	at := p.Replica(rep.id)
 	if at >= 0 && p.Retired.IsZero() && !p.Replicas[at].Lost {
+		if errors.Is(cause, store.ErrNewer) {
+			r.outdate(rep, cause)
+			return
+		}
 		if errors.Is(cause, store.ErrCorrupt) {
 			r.condemn(rep, cause)
 		}

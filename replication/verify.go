@@ -33,6 +33,8 @@ type Report struct {
 	// Damage is what is wrong and where. The node gives up replicas that need what
 	// is damaged, and has them rebuilt from others.
 	Damage []string `json:"damage,omitempty"`
+
+	newer []error // files of a later version
 }
 
 // damaged notes what errors.Join has joined, each on its own.
@@ -44,7 +46,9 @@ func (r *Report) damaged(errs ...error) {
 				continue
 			}
 		}
-		if err != nil {
+		if errors.Is(err, store.ErrNewer) || errors.Is(err, meta.ErrTooNew) {
+			r.newer = append(r.newer, err)
+		} else if err != nil {
 			r.Damage = append(r.Damage, err.Error())
 		}
 	}
@@ -52,8 +56,9 @@ func (r *Report) damaged(errs ...error) {
 
 // VerifyDir reads all that a Member keeps in a directory that no process has open:
 // the journal, the snapshots, and the logs with what the snapshots say of them. It
-// changes nothing. The error says why it could not be read; what is wrong with it
-// is in the report. A nil fs is the operating system's.
+// changes nothing. The error says why it could not be read, which may be that a
+// later version wrote it (store.ErrNewer); what is wrong with it is in the report. A
+// nil fs is the operating system's.
 func VerifyDir(fs store.FS, dir string) (r Report, err error) {
 	if fs == nil {
 		fs = store.OS{}
@@ -93,21 +98,33 @@ func VerifyDir(fs store.FS, dir string) (r Report, err error) {
 		}
 		r.damaged(p.Damage...)
 	}
+	if len(r.newer) > 0 {
+		return r, fmt.Errorf("replication: %w: %w", store.ErrNewer, errors.Join(r.newer...))
+	}
 	return r, nil
 }
 
-// verifyMeta checks the snapshot of the region's metadata, if there is one.
+// verifyMeta checks the snapshots of the region's metadata: of each replica that
+// the node has begun, if it has one.
 func verifyMeta(fs store.FS, dir string) error {
-	snaps, err := multiraft.OpenSnapshots(fs, dir)
-	if err != nil {
-		return err
+	epochs, err := fs.List(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	if _, data := snaps.Latest(); data != nil {
-		if err := meta.Check(data); err != nil {
-			return fmt.Errorf("%s: %w", dir, err)
+	for _, epoch := range epochs {
+		path := filepath.Join(dir, epoch)
+		snaps, openErr := multiraft.OpenSnapshots(fs, path)
+		if openErr != nil {
+			err = errors.Join(err, openErr)
+			continue
+		}
+		if _, data := snaps.Latest(); data != nil {
+			if checkErr := meta.Check(data); checkErr != nil {
+				err = errors.Join(err, fmt.Errorf("%s: %w", path, checkErr))
+			}
 		}
 	}
-	return nil
+	return err
 }
 
 // replicaDirs names the directories of the replicas.

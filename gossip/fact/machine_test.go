@@ -323,3 +323,25 @@ func FuzzReceive(f *testing.F) {
 		}
 	})
 }
+
+// A message of another format changes nothing, and the error names both.
+func TestAMessageOfAnotherFormatIsRefused(t *testing.T) {
+	now := time.Unix(1, 0)
+	a := New(Config{Self: "a", Region: "eu", Incarnation: 1, Topics: simTopics, Key: []byte("0123456789abcdef")})
+	b := New(Config{Self: "b", Region: "eu", Incarnation: 1, Topics: simTopics, Key: []byte("0123456789abcdef")})
+	if err := a.Set(near, []string{"x"}, nil); err != nil {
+		t.Fatal(err)
+	}
+	a.Complete(near)
+	a.LinkUp(now, Link{ID: "b", Region: "eu"})
+	b.LinkUp(now, Link{ID: "a", Region: "eu"})
+	for _, m := range a.Out() {
+		m.Body[0]++
+		if err := b.Receive(now, "a", m.Body); err == nil || !strings.Contains(err.Error(), "format 2, where this node speaks 1") {
+			t.Errorf("%v", err)
+		}
+	}
+	if b.Entries("a", near) != nil {
+		t.Error("it was taken")
+	}
+}

@@ -8,21 +8,18 @@
 // know duplicates. As long as a box is not empty, what is meant for its destination
 // has to go through it, or it would overtake.
 //
-// In a box's directory lie the files of a segment.Log, and "sent", the offset
-// before which all has arrived (8 bytes, little endian).
+// In a box's directory lie the files of a segment.Log, and "sent": how far it is
+// (sent.go). Without that, or if it is damaged, all that is still there is sent.
 //
 // One goroutine sends for each box that is not empty; Close waits for them.
 package away
 
 import (
 	"context"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -119,7 +116,11 @@ func (o *Outbox) open(id ID) (*box, error) {
 	if err := o.cfg.FS.MkdirAll(b.dir); err != nil {
 		return nil, fmt.Errorf("away: %w", err)
 	}
-	sent, err := o.readSent(b)
+	sent, err := readSent(o.cfg.FS, b.dir)
+	if errors.Is(err, store.ErrCorrupt) {
+		o.cfg.Log.Warn("how much of what waited has arrived is not known: all that is still here is sent again", "to", id, "err", err)
+		sent, err = 0, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("away: %s: %w", b.dir, err)
 	}
@@ -138,22 +139,6 @@ func (o *Outbox) open(id ID) (*box, error) {
 	b.sent = b.log.Start()
 	o.boxes[id] = b
 	return b, nil
-}
-
-func (o *Outbox) readSent(b *box) (int64, error) {
-	f, err := o.cfg.FS.Open(filepath.Join(b.dir, "sent"), false)
-	if errors.Is(err, os.ErrNotExist) {
-		return 0, nil
-	}
-	if err != nil {
-		return 0, err
-	}
-	defer f.Close()
-	var n [8]byte
-	if _, err := f.ReadAt(n[:], 0); err != nil && !errors.Is(err, io.EOF) {
-		return 0, err
-	}
-	return int64(binary.LittleEndian.Uint64(n[:])), nil
 }
 
 // Close stops sending and returns when nothing of the outbox runs. What is in it
@@ -305,8 +290,7 @@ func (o *Outbox) sendBatch(to ID, b *box, buf []byte) error {
 		}
 	}
 	sent := batch.Next()
-	n := binary.LittleEndian.AppendUint64(nil, uint64(sent))
-	if err := store.Replace(o.cfg.FS, filepath.Join(b.dir, "sent"), n); err != nil {
+	if err := writeSent(o.cfg.FS, b.dir, sent); err != nil {
 		return err
 	}
 	o.mu.Lock()

@@ -1,11 +1,16 @@
 package away
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -169,6 +174,72 @@ func TestAFullOutboxRefuses(t *testing.T) {
 		time.Sleep(3 * pauseMax) // simulated
 		if got := r.arrived(); !slices.Equal(got, wanted(n-1)) {
 			t.Errorf("%d of %d records arrived", len(got), n-1)
+		}
+	})
+}
+
+// What is noted of how far a box is has a version, which is refused if it is a later
+// one; without one it is of before there were versions.
+func TestANoteOfALaterVersionIsRefusedUntouched(t *testing.T) {
+	disk := storetest.NewDisk()
+	dir := "outbox/" + hex.EncodeToString(home[:])
+	if err := errors.Join(disk.MkdirAll(dir), writeSent(disk, dir, 1234)); err != nil {
+		t.Fatal(err)
+	}
+	note := disk.Bytes(dir + "/sent")
+	note[4]++
+	binary.LittleEndian.PutUint32(note[16:], crc32.Checksum(note[:16], castagnoli()))
+	disk.Put(dir+"/sent", note)
+	_, err := Open(Config{FS: disk, Dir: "outbox", Files: segment.NewFiles(disk, 8), Send: new(region).send})
+	if !errors.Is(err, store.ErrNewer) || !strings.Contains(err.Error(), "version 2, this one knows 1") {
+		t.Errorf("%v", err)
+	}
+	if !bytes.Equal(disk.Bytes(dir+"/sent"), note) {
+		t.Error("it was touched")
+	}
+	if sent, err := parseSent(binary.LittleEndian.AppendUint64(nil, 1234)); err != nil || sent != 1234 {
+		t.Errorf("a note without a version: %d, %v", sent, err)
+	}
+}
+
+// No damage of the note loses what waits: then more is sent than need be.
+func TestADamagedNoteLosesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		whole := storetest.NewDisk()
+		r := &region{}
+		o := open(t, whole, r, 0)
+		if err := o.Put(home, records(0, 10)); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second) // simulated
+		r.set(true)
+		if err := errors.Join(o.Put(home, records(10, 20)), o.Close()); err != nil {
+			t.Fatal(err)
+		}
+		note := "outbox/" + hex.EncodeToString(home[:]) + "/sent"
+		size := int64(len(whole.Bytes(note)))
+		for bit := range 8 * size {
+			for _, cut := range []bool{false, true} {
+				disk := whole.Clone()
+				err := disk.Flip(note, bit)
+				if cut {
+					err = disk.Cut(note, bit/8)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				r := &region{}
+				o := open(t, disk, r, 0)
+				time.Sleep(time.Second) // simulated
+				if err := o.Close(); err != nil {
+					t.Fatal(err)
+				}
+				for i := 10; i < 20; i++ {
+					if !slices.Contains(r.arrived(), fmt.Sprint(i)) {
+						t.Fatalf("bit %d, cut %v: record %d did not arrive: %v", bit, cut, i, r.arrived())
+					}
+				}
+			}
 		}
 	})
 }

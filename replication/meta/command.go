@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"io"
 	"maps"
 	"slices"
@@ -65,17 +66,27 @@ func Encode(now time.Time, c Command) ([]byte, error) {
 	return append([]byte{commandVersion}, data...), nil
 }
 
+// Readable is ErrOutdated or ErrMalformed if a command's form is not known here.
+func Readable(cmd []byte) error {
+	_, err := open(cmd)
+	return err
+}
+
 // Apply applies the command at an index of the Raft log. Each index is applied
 // once, in order; gaps are for entries that are not commands. A refused command
-// is applied, too: it has been decided that it does nothing.
+// is applied, too: it has been decided that it does nothing. After ErrOutdated
+// nothing more must be applied: other nodes read what this one cannot.
 func (s *State) Apply(index uint64, cmd []byte) (Outcome, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if index <= s.applied {
 		return Outcome{}, refuse(ErrReplayed, "index %d, and the state is at %d", index, s.applied)
 	}
-	s.applied = index
 	e, err := open(cmd)
+	if errors.Is(err, ErrOutdated) {
+		return Outcome{}, err
+	}
+	s.applied = index
 	if err != nil {
 		return Outcome{}, err
 	}
@@ -99,8 +110,11 @@ func open(cmd []byte) (envelope, error) {
 	if len(cmd) < 1 || len(cmd) > MaxCommand {
 		return e, refuse(ErrMalformed, "a command of %d bytes: 1 to %d are right", len(cmd), MaxCommand)
 	}
-	if cmd[0] != commandVersion {
-		return e, refuse(ErrTooNew, "a command in version %d of the format: this node knows %d", cmd[0], commandVersion)
+	if cmd[0] > commandVersion {
+		return e, refuse(ErrOutdated, "a command in version %d of the format: this node knows %d", cmd[0], commandVersion)
+	}
+	if cmd[0] == 0 {
+		return e, refuse(ErrMalformed, "a command without a version")
 	}
 	if err := unmarshal(cmd[1:], &e); err != nil {
 		return e, refuse(ErrMalformed, "command: %v", err)

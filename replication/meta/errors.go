@@ -17,6 +17,7 @@ var (
 	ErrLimit     = errors.New("limit reached")
 	ErrClone     = errors.New("restored image or clone")
 	ErrTooNew    = errors.New("too new")
+	ErrOutdated  = errors.New("this program is too old")
 	ErrMalformed = errors.New("malformed")
 	ErrReplayed  = errors.New("applied already")
 )
@@ -25,7 +26,7 @@ var (
 func coded() map[string]error {
 	return map[string]error{
 		"exists": ErrExists, "unknown": ErrUnknown, "invalid": ErrInvalid, "refused": ErrRefused,
-		"conflict": ErrConflict, "limit": ErrLimit, "clone": ErrClone, "too-new": ErrTooNew,
+		"conflict": ErrConflict, "limit": ErrLimit, "clone": ErrClone, "too-new": ErrTooNew, "outdated": ErrOutdated,
 		"malformed": ErrMalformed, "replayed": ErrReplayed,
 	}
 }

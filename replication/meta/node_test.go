@@ -1,8 +1,10 @@
 package meta
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -155,5 +157,31 @@ func TestErrorsKeepTheirKindOverTheWire(t *testing.T) {
 	}
 	if back := FromCode("of-the-future", "text"); back.Error() != "text" || Code(back) != "" {
 		t.Errorf("an unknown code came back as %v", back)
+	}
+}
+
+// A command in a later format is not passed over, since others apply it; nor is the
+// state that of the region any more.
+func TestACommandOfALaterFormatStops(t *testing.T) {
+	r := newRig(t.Fatalf)
+	r.join(1)
+	cmd, err := Encode(r.now, &RaiseLevel{1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd[0]++
+	before := r.Snapshot()
+	if _, err := r.Apply(r.Applied()+1, cmd); !errors.Is(err, ErrOutdated) || !strings.Contains(err.Error(), "version 2 of the format: this node knows 1") {
+		t.Errorf("%v", err)
+	}
+	if !bytes.Equal(r.Snapshot(), before) {
+		t.Error("the state is another")
+	}
+	if err := Readable(cmd); !errors.Is(err, ErrOutdated) {
+		t.Errorf("it is said to be readable: %v", err)
+	}
+	before[4]++
+	if err := New("eu").Restore(before); !errors.Is(err, ErrTooNew) || !strings.Contains(err.Error(), "version 2 of the format: this program knows 1") {
+		t.Errorf("a snapshot: %v", err)
 	}
 }

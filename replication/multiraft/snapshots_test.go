@@ -1,8 +1,11 @@
 package multiraft
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -92,4 +95,18 @@ func FuzzSnapshot(f *testing.F) {
 			t.Fatalf("%d bytes of memory for %d bytes", took, len(b))
 		}
 	})
+}
+
+func TestASnapshotOfALaterVersionIsRefusedUntouched(t *testing.T) {
+	b := keptSnapshot(t)
+	b[4]++
+	binary.LittleEndian.PutUint32(b[8:], checksum(b))
+	d := storetest.NewDisk()
+	d.Put("snapshot", b)
+	if _, err := OpenSnapshots(d, "."); !errors.Is(err, store.ErrNewer) || !strings.Contains(err.Error(), "version 2, this one knows 1") {
+		t.Errorf("%v", err)
+	}
+	if !bytes.Equal(d.Bytes("snapshot"), b) {
+		t.Error("it was touched")
+	}
 }

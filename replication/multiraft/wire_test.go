@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,6 +102,9 @@ func TestAPeerOfAnotherVersionIsRefused(t *testing.T) {
 		if checkPreface(b, useMessage) == nil {
 			t.Errorf("%q was accepted", b)
 		}
+	}
+	if err := checkPreface(newer, useMessage); !strings.Contains(err.Error(), "version 2, this node 1") {
+		t.Errorf("the versions are not said: %v", err)
 	}
 }
 

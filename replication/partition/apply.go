@@ -81,9 +81,10 @@ func (p *Partition) askSnapshot() {
 // more; that an entry makes no sense is its result.
 func (p *Partition) apply(entry []byte) (result any, err error) {
 	c := &p.command
-	if err := c.read(entry); err != nil {
-		// All replicas refuse it alike: those of this version, at least.
-		return err, nil
+	if err := c.read(entry); errors.Is(err, store.ErrNewer) {
+		return nil, err // others apply it: to pass it over would be to differ from them
+	} else if err != nil {
+		return err, nil // all replicas refuse it alike
 	}
 	p.now = max(p.now, c.now)
 	switch c.kind {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/skeinmesh/skein/replication/fields"
+	"github.com/skeinmesh/skein/store"
 	"github.com/skeinmesh/skein/store/segment"
 )
 
@@ -149,8 +150,11 @@ func (c *command) read(b []byte) error {
 	if len(b) < entryHead {
 		return fmt.Errorf("%w of %d bytes", errEntry, len(b))
 	}
-	if b[0] != entryVersion {
-		return fmt.Errorf("%w of version %d: this node knows version %d", errEntry, b[0], entryVersion)
+	if b[0] > entryVersion {
+		return fmt.Errorf("%w of version %d, this one knows %d: %w", errEntry, b[0], entryVersion, store.ErrNewer)
+	}
+	if b[0] == 0 || b[1] == 0 {
+		return fmt.Errorf("%w of version %d and kind %d", errEntry, b[0], b[1])
 	}
 	c.kind, c.now = b[1], int64(binary.LittleEndian.Uint64(b[2:]))
 	r := fields.Reader{Rest: b[entryHead:]}
@@ -163,7 +167,7 @@ func (c *command) read(b []byte) error {
 	case kindDrop:
 		r.Fill(c.id[:])
 	default:
-		return fmt.Errorf("%w of kind %d is unknown", errEntry, c.kind)
+		return fmt.Errorf("%w of version %d and kind %d, this one knows kinds to %d: %w", errEntry, b[0], c.kind, kindDrop, store.ErrNewer)
 	}
 	if !r.Over() {
 		return fmt.Errorf("%w of kind %d is malformed", errEntry, c.kind)

@@ -41,7 +41,7 @@ func parseSnapshot(b []byte) (s state, err error) {
 		return s, fmt.Errorf("partition: a snapshot of %d bytes", len(b))
 	}
 	if b[0] != snapshotVersion {
-		return s, fmt.Errorf("partition: a snapshot of version %d: %w", b[0], store.ErrNewer)
+		return s, fmt.Errorf("partition: a snapshot of version %d, this one knows %d: %w", b[0], snapshotVersion, store.ErrNewer)
 	}
 	s.now, s.births = int64(binary.LittleEndian.Uint64(b[1:])), binary.LittleEndian.Uint64(b[9:])
 	n, size := binary.Uvarint(b[snapshotHead:])

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/skeinmesh/skein/store"
@@ -207,5 +208,14 @@ func TestADamagedFileIsReplacedByAFetchedOneWhileTheLogIsRead(t *testing.T) {
 	disk.Start()
 	if next, err := readFrom(t, open(t, config(disk), &m), 0, 100); next != 40 || err != nil {
 		t.Fatal(next, err)
+	}
+}
+
+func TestAManifestOfALaterVersionIsRefused(t *testing.T) {
+	_, m := written(t, 20)
+	b := m.AppendTo(nil)
+	b[0]++
+	if _, _, err := segment.ParseManifest(b); !errors.Is(err, store.ErrNewer) || !strings.Contains(err.Error(), "version 2, this program knows 1") {
+		t.Errorf("%v", err)
 	}
 }

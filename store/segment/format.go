@@ -67,19 +67,20 @@ func headerSum(b []byte) uint32 {
 	return crc32.Update(crc32.Checksum(b[:12], castagnoli), castagnoli, b[16:headerSize])
 }
 
-// parseHeader reads the first bytes of a file. A newer format is refused before
-// anything else of it is believed.
+// parseHeader reads the first bytes of a file. Files of all versions begin with the
+// magic, the version and a checksum of these bytes: what is of a newer one is
+// refused, and what has become so by a flipped bit is damaged.
 func parseHeader(name string, b []byte) (header, error) {
 	switch {
-	case len(b) >= 10 && string(b[:8]) == fileMagic && binary.LittleEndian.Uint16(b[8:]) > fileVersion:
-		return header{}, fmt.Errorf("segment: %s: %w: it is of version %d, this program knows %d",
-			name, store.ErrNewer, binary.LittleEndian.Uint16(b[8:]), fileVersion)
 	case len(b) < headerSize:
 		return header{}, damage(name, 0, -1, "the header is cut short")
 	case string(b[:8]) != fileMagic:
 		return header{}, damage(name, 0, -1, "it does not begin as a segment file")
 	case binary.LittleEndian.Uint32(b[12:]) != headerSum(b):
 		return header{}, damage(name, 0, -1, "the header's checksum is wrong")
+	case binary.LittleEndian.Uint16(b[8:]) > fileVersion:
+		return header{}, fmt.Errorf("segment: %s: %w: it is of version %d, this program knows %d",
+			name, store.ErrNewer, binary.LittleEndian.Uint16(b[8:]), fileVersion)
 	}
 	h := header{
 		first: int64(binary.LittleEndian.Uint64(b[32:])),
