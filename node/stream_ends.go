@@ -39,7 +39,13 @@ func (n *Node) streamEnds(ctx context.Context, id meta.ID) ([]logEnd, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, endWait)
 	defer cancel()
-	a, _ := m.Meta().Assignment(id)
+	a, known := m.Meta().Assignment(id)
+	if !known { // nothing is kept, or this node has not heard yet that it is
+		if err := m.CatchUp(ctx); err != nil {
+			return nil, err
+		}
+		a, _ = m.Meta().Assignment(id)
+	}
 	ends, errs := make([]logEnd, len(a.Partitions)), make([]error, len(a.Partitions))
 	var wg sync.WaitGroup
 	for i, number := range a.Partitions {

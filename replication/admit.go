@@ -250,9 +250,7 @@ func (r *Member) tryRegister() error {
 			return err
 		}
 	}
-	return r.Propose(r.ctx, &meta.RegisterNode{
-		ID: r.cfg.Self.ID, Name: r.cfg.Self.Name, Boot: r.cfg.Self.Boot, Instance: r.instance, Level: meta.Level,
-	})
+	return r.Propose(r.ctx, r.registration())
 }
 
 // askAdmit asks to be let into the metadata group: any node, since this one does

@@ -19,6 +19,7 @@ import (
 // Node is a node and its process.
 type Node struct {
 	Name, Region string
+	Binary       string // of the next start
 	ID           string // as it said when it was last ready
 	Boot         uint64 // the same; see Peers
 	HTTP         string // URL of its HTTP port; another one after each start

@@ -79,18 +79,7 @@ func New(t testing.TB, binary string, seed uint64, regions ...Region) *Mesh {
 	var held []net.PacketConn // until all have one, so that none gets two
 	for _, r := range regions {
 		for i := range r.Nodes {
-			port, err := net.ListenPacket("udp4", "127.0.0.1:0")
-			if err != nil {
-				t.Fatal(err)
-			}
-			held = append(held, port)
-			n := &Node{Name: fmt.Sprintf("%s-%d", r.Name, i+1), Region: r.Name, t: t}
-			n.listen = port.LocalAddr().(*net.UDPAddr).AddrPort()
-			if n.advertise, err = m.WAN.Attach(r.Name, n.listen); err != nil {
-				t.Fatal(err)
-			}
-			n.logFile = filepath.Join(m.dir, n.Name+".log")
-			m.Nodes = append(m.Nodes, n)
+			held = append(held, m.place(r.Name, i+1))
 		}
 	}
 	for _, port := range held {
@@ -110,6 +99,39 @@ func New(t testing.TB, binary string, seed uint64, regions ...Region) *Mesh {
 	m.AwaitWhole()
 	return m
 }
+
+// place gives one more node its place, and holds the port that it will have.
+func (m *Mesh) place(region string, number int) (held net.PacketConn) {
+	m.t.Helper()
+	port, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	n := &Node{Name: fmt.Sprintf("%s-%d", region, number), Region: region, Binary: m.binary, t: m.t}
+	n.listen = port.LocalAddr().(*net.UDPAddr).AddrPort()
+	if n.advertise, err = m.WAN.Attach(region, n.listen); err != nil {
+		m.t.Fatal(err)
+	}
+	n.logFile = filepath.Join(m.dir, n.Name+".log")
+	m.Nodes = append(m.Nodes, n)
+	return port
+}
+
+// Add starts the first node of one more region, of some binary, and returns it once
+// it is ready.
+func (m *Mesh) Add(region, binary string) *Node {
+	m.t.Helper()
+	if err := m.place(region, 1).Close(); err != nil {
+		m.t.Fatal(err)
+	}
+	i := len(m.Nodes) - 1
+	m.Nodes[i].Binary = binary
+	m.Start(i)
+	return m.Nodes[i]
+}
+
+// Dir is the data directory of a node.
+func (m *Mesh) Dir(n *Node) string { return filepath.Join(m.dir, n.Name) }
 
 // Start starts a node that was killed or has left, as before, and returns once
 // it is ready.
@@ -144,13 +166,13 @@ func (m *Mesh) launch(i int) {
 	n := m.Nodes[i]
 	args := []string{
 		"serve", "--json", "--with-stdin", "--name", n.Name, "--region", n.Region, "--key-file", m.keyFile(),
-		"--data-dir", filepath.Join(m.dir, n.Name), "--http", "127.0.0.1:0",
+		"--data-dir", m.Dir(n), "--http", "127.0.0.1:0",
 		"--listen", n.listen.String(), "--advertise", n.advertise.String(),
 	}
 	if i > 0 {
 		args = append(args, "--seeds", m.seed().String())
 	}
-	n.launch(m.binary, args)
+	n.launch(n.Binary, args)
 }
 
 // Running lists the nodes whose processes run.
