@@ -24,11 +24,11 @@ import (
 //
 // Goroutines: the publishers; close waits for them.
 type archive struct {
-	t    *testing.T
-	m    *realmesh.Mesh
-	http *http.Client
-	stop context.CancelFunc
-	wg   sync.WaitGroup
+	t      *testing.T
+	m      *realmesh.Mesh
+	client http.Client
+	stop   context.CancelFunc
+	wg     sync.WaitGroup
 
 	mu     sync.Mutex        // guards the fields below
 	acked  map[string]int    // source → how many were acknowledged
@@ -47,7 +47,7 @@ func newArchive(t *testing.T, m *realmesh.Mesh) *archive {
 	createOrders(t, m)
 	ctx, cancel := context.WithCancel(context.Background())
 	a := &archive{
-		t: t, m: m, http: &http.Client{Timeout: time.Minute}, stop: cancel,
+		t: t, m: m, client: http.Client{Timeout: time.Minute}, stop: cancel,
 		acked: map[string]int{}, told: map[string]string{}, next: map[string]int64{}, read: map[string]int{},
 	}
 	for _, n := range m.Nodes {
@@ -60,14 +60,14 @@ func newArchive(t *testing.T, m *realmesh.Mesh) *archive {
 func (a *archive) close() {
 	a.stop()
 	a.wg.Wait()
-	a.http.CloseIdleConnections()
+	a.client.CloseIdleConnections()
 }
 
 func (a *archive) publish(ctx context.Context, url, source string) {
-	p := &publisher{source: source, tries: map[string]int{}}
+	p := &publisher{source: source, client: a.client, tries: map[string]int{}}
 	for n := 0; ctx.Err() == nil; {
 		id := strconv.Itoa(n)
-		at := p.publish(a.http, url, id)
+		at := p.publish(url, id)
 		a.mu.Lock()
 		if at != "" {
 			a.acked[source]++
@@ -114,7 +114,7 @@ func (a *archive) readOn(at *realmesh.Node) error {
 	if len(a.next) > 0 {
 		url += "?from=" + a.cursor()
 	}
-	res, err := a.http.Get(url)
+	res, err := a.client.Get(url)
 	if err != nil {
 		return err
 	}

@@ -18,12 +18,13 @@ import (
 // same id, until it is.
 type publisher struct {
 	source string
+	client http.Client
 	acked  map[string]string // id → the position that was told
 	tries  map[string]int
 }
 
 // publish sends an order once; the position is empty unless it was acknowledged.
-func (p *publisher) publish(way *http.Client, url, id string) (position string) {
+func (p *publisher) publish(url, id string) (position string) {
 	p.tries[id]++
 	req, err := http.NewRequest(http.MethodPost, url+"/events", strings.NewReader(strings.Repeat("x", 300)))
 	if err != nil {
@@ -32,7 +33,7 @@ func (p *publisher) publish(way *http.Client, url, id string) (position string) 
 	for name, value := range map[string]string{"ce-specversion": "1.0", "ce-id": id, "ce-source": p.source, "ce-type": "order.placed"} {
 		req.Header.Set(name, value)
 	}
-	res, err := way.Do(req)
+	res, err := p.client.Do(req)
 	if err != nil {
 		return ""
 	}
@@ -53,7 +54,7 @@ func (p *publisher) until(url string, round int, stop <-chan struct{}, count fun
 		default:
 		}
 		id := fmt.Sprintf("%d-%d", round, i)
-		if at := p.publish(http.DefaultClient, url, id); at != "" {
+		if at := p.publish(url, id); at != "" {
 			p.acked[id] = strings.TrimSuffix(at, ";duplicate")
 			count()
 		}
@@ -91,7 +92,7 @@ func TestDurableKill9(t *testing.T) {
 					if n > tries {
 						time.Sleep(20 * time.Millisecond) // it was refused
 					}
-					at := p.publish(http.DefaultClient, m.Nodes[i].HTTP, id)
+					at := p.publish(m.Nodes[i].HTTP, id)
 					p.acked[id] = strings.TrimSuffix(at, ";duplicate")
 				}
 			}
@@ -114,7 +115,7 @@ func createOrders(t *testing.T, m *realmesh.Mesh) {
 	// From when on a node keeps what is published at it, it says so.
 	probe := &publisher{source: "/probe", tries: map[string]int{}}
 	for i, n := range m.Nodes {
-		m.Until(n.Name+" keeps orders", func() bool { return probe.publish(http.DefaultClient, n.HTTP, fmt.Sprint(i)) != "" })
+		m.Until(n.Name+" keeps orders", func() bool { return probe.publish(n.HTTP, fmt.Sprint(i)) != "" })
 	}
 }
 
