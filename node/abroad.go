@@ -20,11 +20,14 @@ type abroad struct {
 	Kind   string          `json:"kind"`
 	Body   json.RawMessage `json:"body"`
 	Hops   int             `json:"hops"` // so far
+	// Relay asks a node of the asker's region to be the relay, see relays.
+	Relay bool `json:"relay,omitempty"`
 }
 
 const (
 	abroadKeep   = "keep"   // []abroadRecord → []Position
-	abroadRead   = "read"   // replication.Read → replication.Records, in its binary form
+	abroadRead   = "read"   // replication.Read → replication.Records in Base64: older nodes ask so
+	abroadBlock  = "block"  // blockAsk → replication.Block, in its binary form
 	abroadStream = "stream" // a stream's UUID → []StreamLog
 	abroadEnds   = "ends"   // a stream's UUID → []logEnd
 	abroadTrim   = "trim"   // logTrim → nothing
@@ -83,6 +86,9 @@ func (n *Node) answerAbroad(ctx context.Context, body []byte) ([]byte, error) {
 	var q abroad
 	if err := json.Unmarshal(body, &q); err != nil {
 		return nil, fmt.Errorf("the question to a region: %w", err)
+	}
+	if q.Kind == abroadBlock && (q.Relay || q.Region == n.self.Region) {
+		return n.answerBlock(ctx, q.Region, q.Body)
 	}
 	if q.Region != n.self.Region {
 		if q.Hops++; q.Hops > maxAbroadHops {

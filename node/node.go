@@ -34,6 +34,7 @@ type Node struct {
 	spread  *spread
 	flows   *flows
 	streams *streams
+	relays  *relays
 	book    *gossip.Book
 	gossip  atomic.Pointer[gossip.Gossip] // nil until the mesh is known
 
@@ -109,6 +110,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.table = routing.New(n.self.ID, n.self.Region)
 	n.flows = newFlows(n)
 	n.streams = newStreams(n)
+	n.relays = newRelays(n)
 	n.graph = graph.New(n.self, n.flows.reroute)
 	n.spread = newSpread(n)
 
@@ -124,6 +126,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.opened(n.net.Close)
 	n.opened(n.closeGossip)
 	n.opened(n.streams.close)
+	n.opened(n.relays.close)
 	n.wg.Go(n.tick)
 	n.wg.Go(n.measure)
 	n.wg.Go(n.flows.run)
@@ -131,6 +134,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	n.wg.Go(n.remember)
 	n.wg.Go(n.prune)
 	n.wg.Go(n.streams.follow)
+	n.wg.Go(n.relays.tidy)
 	return n, n.enter()
 }
 

@@ -3,65 +3,183 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/skeinmesh/skein/replication"
 )
 
-// fetchAll fetches a log's records as they come, until the reader is closed. A
+// fetched is what a reader's goroutines hand to it: a block of a log, why a log
+// cannot be read now, or the logs of a region.
+type fetched struct {
+	log     *logReader
+	block   replication.Block
+	trimmed *TrimmedError // retention has passed what was before the block
+	lost    error         // the log cannot be read now
+	at      time.Time
+
+	region string // that has answered what logs it has
+	logs   []*logReader
+}
+
+const (
+	fetchPause    = 100 * time.Millisecond
+	fetchPauseMax = 5 * time.Second
+	// lostAfter is how long a log fails to be read before its region is missing. A
+	// partition has a new leader by then, and another way to the region is found.
+	lostAfter  = 3 * time.Second
+	watchEvery = 10 * time.Second // for logs that are new
+	watchSoon  = time.Second      // for regions that are missing
+)
+
+// fetch fetches a log's records until the reader is closed, or has what it wants. A
 // region that cannot be asked is asked again: what it keeps does not go away.
-func (r *StreamReader) fetchAll(l *logReader) {
-	ask := l.ask
+func (r *StreamReader) fetch(l *logReader) {
+	ask := blockAsk{Read: l.ask, Filter: r.filter}
+	ask.Wait = readWait
+	var failing time.Time
+	told := false
 	for pause := fetchPause; r.ctx.Err() == nil; {
-		records, err := r.fetchFrom(r.ctx, l.region, ask, readWait)
-		f := fetched{log: l, records: records}
+		if !r.q.Follow && ask.From == replication.FromOffset && ask.Offset >= l.end {
+			return
+		}
+		f := fetched{log: l}
+		var err error
+		f.block, err = r.n.block(r.ctx, l.region, &ask)
+		f.at = time.Now()
+		moved := ask.From != replication.FromOffset || f.block.Next > ask.Offset
 		var trimmed *replication.TrimmedError
 		switch {
 		case errors.As(err, &trimmed):
-			f.err, f.records.Offset = r.passed(l, ask.Offset, trimmed.Start), trimmed.Start
-			ask.From, ask.Offset = replication.FromOffset, trimmed.Start // and go on with what is left
-		case err != nil:
-			r.n.log.Debug("a stream's reader waits", "stream", r.stream.Name, "region", l.region, "err", err)
+			f.trimmed = r.passed(l, ask.Offset, trimmed.Start)
+			f.block = replication.Block{From: trimmed.Start, Next: trimmed.Start, End: trimmed.Start + 1}
+			err, moved = nil, true
+		case err == nil && !moved && !r.q.Follow:
+			err = fmt.Errorf("%w: no replica of %s that answers has offset %d", ErrNoLeader, l.name(), ask.Offset)
+		}
+		if err != nil {
+			if failing.IsZero() {
+				failing = f.at
+			}
+			if !told && f.at.Sub(failing) >= lostAfter {
+				told = true
+				r.n.log.Debug("a log cannot be read now", "stream", r.stream.Name, "log", l.name(), "err", err)
+				if r.send(fetched{log: l, lost: err}); !r.q.Follow {
+					return
+				}
+			}
 			r.pause(pause)
 			pause = min(2*pause, fetchPauseMax)
 			continue
-		case len(records.List) == 0:
-			pause = fetchPause
-			continue
-		default:
-			ask.From, ask.Offset = replication.FromOffset, records.Next()
 		}
-		pause = fetchPause
+		pause, failing = fetchPause, time.Time{}
+		if !moved && !told {
+			continue
+		}
+		told = false
+		ask.From, ask.Offset = replication.FromOffset, f.block.Next
 		select {
-		case r.came <- f:
+		case <-l.more:
+			r.send(f)
 		case <-r.ctx.Done():
 		}
 	}
 }
 
-// watch looks for logs that are made while the reader follows: of regions that
-// begin to keep the stream.
-func (r *StreamReader) watch(known map[string]bool) {
-	for r.ctx.Err() == nil {
-		r.pause(watchEvery)
-		for _, region := range r.n.keepers(&r.stream) {
-			ctx, cancel := context.WithTimeout(r.ctx, DefaultWait)
-			logs, err := r.n.logsOf(ctx, region, r.stream.UUID)
+// send hands something to the reader.
+func (r *StreamReader) send(f fetched) {
+	select {
+	case r.came <- f:
+	case <-r.ctx.Done():
+	}
+}
+
+// note notes what was handed to the reader.
+func (r *StreamReader) note(f *fetched) {
+	l := f.log
+	switch {
+	case l == nil:
+		r.logs = append(r.logs, f.logs...)
+		delete(r.absent, f.region)
+	case f.lost != nil:
+		l.lost = f.lost
+		switch {
+		case r.q.Follow:
+		case r.q.Partial:
+			l.left = true
+		default:
+			r.err = &MissingError{Stream: r.stream.Name, Regions: r.lost(), Err: f.lost}
+			return
+		}
+	default:
+		back := l.lost != nil
+		l.lost = nil
+		r.fill(l, f)
+		if f.trimmed != nil {
+			r.tell = f.trimmed
+		}
+		if !back {
+			return
+		}
+	}
+	r.missed()
+}
+
+// fill takes what came for a log, up to where reading ends.
+func (r *StreamReader) fill(l *logReader, f *fetched) {
+	l.got, l.next, l.after, l.came = f.block.List, f.block.From, f.block.Next, f.at
+	l.behind = f.block.Next < f.block.End
+	if !r.q.Follow {
+		for n := len(l.got); n > 0 && l.got[n-1].Offset >= l.end; n-- {
+			l.got = l.got[:n-1]
+		}
+		l.after = max(l.next, min(l.after, l.end))
+	}
+	if r.at = l; len(l.got) == 0 {
+		l.empty()
+	}
+}
+
+// watch looks for logs that the reader does not know: of regions that are absent,
+// and of those that begin to keep the stream while it follows.
+func (r *StreamReader) watch(known, absent map[string]bool) {
+	for looked := r.began; ; {
+		if r.pause(watchSoon); r.ctx.Err() != nil {
+			return
+		}
+		all := time.Since(looked) >= watchEvery
+		if all {
+			looked = time.Now()
+		} else if len(absent) == 0 {
+			continue
+		}
+		for _, region := range r.regions() {
+			if !all && !absent[region] {
+				continue
+			}
+			ctx, cancel := context.WithTimeout(r.ctx, endWait+DefaultWait)
+			ends, err := r.n.endsOf(ctx, region, r.stream.UUID)
 			cancel()
 			if err != nil {
 				continue // it is asked again
 			}
-			for _, found := range logs {
-				l := r.log(region, logEnd{Partition: found.Partition, Start: found.Start})
+			f := fetched{region: region}
+			for _, e := range ends {
+				l := r.log(region, e)
 				if known[l.name()] {
 					continue
 				}
 				known[l.name()] = true
-				select {
-				case r.came <- fetched{log: l, first: true}:
-					r.wg.Go(func() { r.fetchAll(l) })
-				case <-r.ctx.Done():
-				}
+				r.start.place(l, e, r.began, absent[region])
+				f.logs = append(f.logs, l)
+			}
+			if len(f.logs) == 0 && !absent[region] {
+				continue
+			}
+			delete(absent, region)
+			r.send(f)
+			for _, l := range f.logs {
+				r.wg.Go(func() { r.fetch(l) })
 			}
 		}
 	}
@@ -69,39 +187,10 @@ func (r *StreamReader) watch(known map[string]bool) {
 
 // pause waits, or until the reader is closed.
 func (r *StreamReader) pause(d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
 	select {
-	case <-time.After(d):
+	case <-t.C:
 	case <-r.ctx.Done():
-	}
-}
-
-const (
-	fetchPause    = 100 * time.Millisecond
-	fetchPauseMax = 5 * time.Second
-	watchEvery    = 10 * time.Second
-)
-
-// nextToCome hands out what comes, log by log.
-func (r *StreamReader) nextToCome(ctx context.Context) (StreamEvent, error) {
-	for {
-		if r.at != nil && len(r.at.got) > 0 {
-			return r.hand(r.at)
-		}
-		select {
-		case f := <-r.came:
-			if f.first {
-				r.logs = append(r.logs, f.log)
-				continue
-			}
-			f.log.got, f.log.next = f.records.List, f.records.Offset
-			if f.err != nil {
-				return StreamEvent{}, f.err
-			}
-			r.at = f.log
-		case <-ctx.Done():
-			return StreamEvent{}, ctx.Err()
-		case <-r.ctx.Done():
-			return StreamEvent{}, ErrClosed
-		}
 	}
 }

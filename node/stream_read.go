@@ -1,11 +1,10 @@
 package node
 
 import (
-	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"sync"
 	"time"
 
@@ -21,12 +20,29 @@ type StreamRead struct {
 	// writes it, an offset if the stream has one log, or a cursor that a reader of
 	// the stream has told.
 	From string
-	// Follow goes on with what comes, as it comes; else reading ends with what was
-	// there when it began, in the order of time.
+	// Until is where to end, unless Follow is set: what End of an earlier reader said.
+	// Default: with what is there when reading begins.
+	Until string
+	// Follow goes on with what comes, as it comes.
 	Follow bool
+	// Filter is which events are wanted, in JSON as filter.Parse reads it; empty is
+	// all. It is evaluated in the region that keeps them.
+	Filter []byte
+	// Order is the order of events of different logs. Default: ByTime, or ByArrival
+	// with Follow.
+	Order Order
+	// Wait is how long an event is held back, with Follow and ByTime, for one of an
+	// earlier time from a log that has none now. Default: DefaultOrderWait; at most
+	// MaxOrderWait.
+	Wait time.Duration
 	// GoOn has Next tell of a From that retention has passed, and go on with what is
 	// left. Without it, ReadStream refuses.
 	GoOn bool
+	// Partial reads what can be read while a region is out of reach; Next says which
+	// are missing, with a *MissingError. Follow means it, too, and goes on with the
+	// missing ones when they are back; else the Cursor keeps their place. Without
+	// either, ReadStream refuses, or Next fails.
+	Partial bool
 }
 
 // StreamEvent is an event that a stream keeps.
@@ -41,98 +57,96 @@ type StreamEvent struct {
 type StreamReader struct {
 	n      *Node
 	stream meta.Stream
-	logs   []*logReader
-	follow bool
+	q      StreamRead
+	filter string
+	began  time.Time
+	start  starting
+
+	logs    []*logReader
+	at      *logReader      // whose records were handed out last
+	absent  map[string]bool // regions of which not even the logs are known
+	missing []string        // regions that Next has told of
+	tell    error           // what Next has to tell before the next event
+	err     error           // what ended it
+
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
-	came   chan fetched // of a reader that follows
-	at     *logReader   // whose records are handed out, of a reader that follows
+	came   chan fetched
 }
 
-// logReader is one log of a stream that is read.
+// logReader is one log of a stream that is read. Its fetcher uses what never
+// changes, and a copy of ask; the rest is the reader's.
 type logReader struct {
 	region string
 	ask    replication.Read
-	got    []replication.Stored // not handed out yet, the first at offset next
-	next   int64                // -1 while only the time is known
-	since  int64                // that time, in nanoseconds since 1970
-	end    int64                // reading ends there, unless it follows
-}
+	end    int64         // reading ends there, unless it follows
+	more   chan struct{} // the fetcher may hand over one more block
 
-type fetched struct {
-	log     *logReader
-	first   bool // the log is new
-	records replication.Records
-	err     error
+	got    []replication.BlockRecord // not handed out yet
+	after  int64                     // the offset behind the block that they are from
+	next   int64                     // where reading goes on; -1 while only the time is known
+	since  int64                     // that time, in nanoseconds since 1970
+	came   time.Time                 // when got did
+	behind bool                      // more was there when it was asked
+	lost   error                     // why it cannot be read now
+	left   bool                      // it is not read any further
 }
 
 // readWait is how long a question for records waits for the first.
 const readWait = 5 * time.Second
 
 // ReadStream begins to read a stream. Close must follow. What was acknowledged
-// before the call is there to be read. Errors: ErrNoStream, ErrPosition,
-// *TrimmedError, and those of regions that cannot be asked: ErrNoLeader,
-// ErrUnreachable.
+// before the call is there to be read. Errors: ErrNoStream, ErrPosition, ErrInvalid,
+// *TrimmedError, and a *MissingError if a region cannot be asked that must be.
 func (n *Node) ReadStream(ctx context.Context, q StreamRead) (*StreamReader, error) {
 	s, err := n.find(q.Namespace, q.Name, false)
 	if err != nil {
 		return nil, err
 	}
-	r := &StreamReader{n: n, stream: s, follow: q.Follow, came: make(chan fetched)}
+	r := &StreamReader{n: n, stream: s, q: q, began: time.Now(), absent: map[string]bool{}, came: make(chan fetched)}
 	r.ctx, r.cancel = context.WithCancel(n.ctx)
-	starts, err := r.open(ctx)
-	if err == nil {
-		err = r.seek(q.From)
-	}
-	if err == nil && !q.GoOn {
-		err = r.trimmed(starts)
+	if err = r.check(); err == nil {
+		err = r.open(ctx)
 	}
 	if err != nil {
 		r.cancel()
 		return nil, fmt.Errorf("read stream %s: %w", s.Name, err)
 	}
+	for _, l := range r.logs {
+		r.wg.Go(func() { r.fetch(l) })
+	}
 	if q.Follow {
-		for _, l := range r.logs {
-			r.wg.Go(func() { r.fetchAll(l) })
-		}
 		known := map[string]bool{}
 		for _, l := range r.logs {
 			known[l.name()] = true
 		}
-		r.wg.Go(func() { r.watch(known) })
+		absent := maps.Clone(r.absent)
+		r.wg.Go(func() { r.watch(known, absent) })
 	}
 	return r, nil
 }
 
-// open finds the logs, and where each begins.
-func (r *StreamReader) open(ctx context.Context) (starts []int64, err error) {
-	regions := r.n.keepers(&r.stream)
-	found, errs := make([][]logEnd, len(regions)), make([]error, len(regions))
-	ctx, cancel := context.WithTimeout(ctx, endWait+DefaultWait)
-	defer cancel()
-	var wg sync.WaitGroup
-	for i, region := range regions {
-		wg.Go(func() { found[i], errs[i] = r.n.endsOf(ctx, region, r.stream.UUID) })
+// check reads what the question says.
+func (r *StreamReader) check() (err error) {
+	if r.q.Order, err = ParseOrder(string(r.q.Order)); err != nil {
+		return err
 	}
-	wg.Wait()
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
+	switch {
+	case r.q.Order == "" && r.q.Follow:
+		r.q.Order = ByArrival
+	case r.q.Order == "":
+		r.q.Order = ByTime
 	}
-	for i, region := range regions {
-		for _, e := range found[i] {
-			r.logs = append(r.logs, r.log(region, e))
-			starts = append(starts, e.Start)
-		}
+	if r.q.Wait <= 0 {
+		r.q.Wait = DefaultOrderWait
 	}
-	return starts, nil
-}
-
-// log is a log that is read from its beginning.
-func (r *StreamReader) log(region string, e logEnd) *logReader {
-	l := &logReader{region: region, end: e.Next, ask: replication.Read{Partition: e.Partition, Log: r.stream.UUID}}
-	l.at(e.Start)
-	return l
+	r.q.Wait = min(r.q.Wait, MaxOrderWait)
+	if r.filter, err = canonical(r.q.Filter); err != nil {
+		return err
+	}
+	r.start, err = parseStart(r.q.From)
+	return err
 }
 
 // Close ends the reader.
@@ -143,108 +157,78 @@ func (r *StreamReader) Close() {
 
 // Ready reports whether Next has an event without waiting.
 func (r *StreamReader) Ready() bool {
-	if r.follow {
-		return r.at != nil && len(r.at.got) > 0
-	}
-	return len(r.logs) == 1 && len(r.logs[0].got) > 0
+	l, _ := r.pick(time.Now())
+	return l != nil && r.tell == nil && r.err == nil
 }
 
-// Next returns the next event. The error is io.EOF
-// at the end of a reader that does not follow, a *TrimmedError if retention has
-// passed where it should go on, after which Next goes on with what is left, or
-// ctx's.
+// Next returns the next event. The error is io.EOF at the end of a reader that does
+// not follow; a *TrimmedError if retention has passed where it should go on, or a
+// *MissingError if other regions than before are out of reach, after which Next goes
+// on with what is left; a *MissingError again and again if all regions had to be
+// read; or ctx's.
 func (r *StreamReader) Next(ctx context.Context) (StreamEvent, error) {
-	if r.follow {
-		return r.nextToCome(ctx)
-	}
-	return r.nextInTime(ctx)
-}
-
-// nextInTime merges the logs by the time of their records.
-func (r *StreamReader) nextInTime(ctx context.Context) (StreamEvent, error) {
-	var first *logReader
-	for _, l := range r.logs {
-		if len(l.got) == 0 && !l.over() {
-			if err := r.fill(ctx, l); err != nil {
-				return StreamEvent{}, err
-			}
+	for r.err == nil {
+		if told := r.tell; told != nil {
+			r.tell = nil
+			return StreamEvent{}, told
 		}
-		if len(l.got) > 0 && (first == nil || cmp.Compare(l.got[0].Time, first.got[0].Time) < 0) {
-			first = l
-		}
-	}
-	if first == nil {
-		return StreamEvent{}, io.EOF
-	}
-	return r.hand(first)
-}
-
-// over reports whether all that was there when reading began is read.
-func (l *logReader) over() bool { return l.next >= l.end }
-
-// fill fetches a log's next records. The replica that answers may be behind the
-// leader, who said where the log ends: then it is waited for.
-func (r *StreamReader) fill(ctx context.Context, l *logReader) error {
-	for began := time.Now(); ; {
-		records, err := r.fetchFrom(ctx, l.region, l.ask, 0)
-		var trimmed *replication.TrimmedError
+		l, wait := r.pick(time.Now())
 		switch {
-		case errors.As(err, &trimmed):
-			passed := r.passed(l, l.next, trimmed.Start)
-			l.at(trimmed.Start)
-			return passed
-		case err == nil && (len(records.List) > 0 || records.End >= l.end):
-			l.take(&records)
-			return nil
-		case err != nil && !errors.Is(err, replication.ErrAhead):
-			return err
-		case time.Since(began) > readWait:
-			return fmt.Errorf("%w: read stream %s: no replica of %s that answers has offset %d", ErrNoLeader, r.stream.Name, l.name(), l.next)
+		case r.tell != nil: // it came just now
+			continue
+		case l != nil:
+			return r.hand(l)
+		case wait == nothing:
+			return StreamEvent{}, io.EOF
 		}
-		select {
-		case <-time.After(fetchPause / 2):
-		case <-ctx.Done():
-			return ctx.Err()
+		if err := r.take(ctx, wait); err != nil {
+			return StreamEvent{}, err
 		}
 	}
-}
-
-// take takes records that came for a log, up to where reading ends.
-func (l *logReader) take(records *replication.Records) {
-	l.got = records.List[:min(int64(len(records.List)), max(0, l.end-records.Offset))]
-	l.at(records.Offset)
-	l.ask.Offset = records.Next()
+	return StreamEvent{}, r.err
 }
 
 // hand hands out a log's next event.
 func (r *StreamReader) hand(l *logReader) (ev StreamEvent, err error) {
 	rec := l.got[0]
-	ev.Position = Position{Stream: r.stream.Name, Region: l.region, Partition: l.ask.Partition, Offset: l.next}
+	ev.Position = Position{Stream: r.stream.Name, Region: l.region, Partition: l.ask.Partition, Offset: rec.Offset}
 	ev.Time = time.Unix(0, rec.Time).UTC()
-	l.got, l.next = l.got[1:], l.next+1
+	if l.got, l.next = l.got[1:], rec.Offset+1; len(l.got) == 0 {
+		l.empty()
+	}
+	r.at = l
 	if err := ev.Event.Scan(rec.Data); err != nil {
 		return ev, fmt.Errorf("stream %s holds something at %s that is no event: %w", r.stream.Name, ev.Position, err)
 	}
 	return ev, nil
 }
 
-// fetchFrom asks for a log's next records.
-func (r *StreamReader) fetchFrom(ctx context.Context, region string, ask replication.Read, wait time.Duration) (records replication.Records, err error) {
-	ask.Wait = wait
-	if region == r.n.self.Region {
-		m := r.n.streams.member.Load()
-		if m == nil {
-			return records, errNoStreams
-		}
-		records, err = m.Read(ctx, ask)
-	} else {
-		var b []byte
-		if err = r.n.askAbroad(ctx, region, abroadRead, ask, &b); err == nil {
-			records, err = replication.DecodeRecords(b)
-		}
+// empty notes that a log's block is handed out, and lets the next one come.
+func (l *logReader) empty() {
+	l.got, l.next = nil, l.after
+	select {
+	case l.more <- struct{}{}:
+	default:
 	}
-	if err != nil {
-		return records, fmt.Errorf("read stream %s, partition %d of region %s: %w", r.stream.Name, ask.Partition, region, err)
+}
+
+// take waits for what comes of the logs and notes it, or for a time that is not 0.
+func (r *StreamReader) take(ctx context.Context, wait time.Duration) error {
+	var over <-chan time.Time
+	if wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		over = t.C
 	}
-	return records, nil
+	select {
+	case f := <-r.came:
+		r.note(&f)
+		return nil
+	case <-over:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-r.ctx.Done():
+		return ErrClosed
+	}
 }

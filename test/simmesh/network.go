@@ -23,7 +23,7 @@ func newNetwork(seed uint64, lan, wan time.Duration) *network {
 		rng:    rand.New(rand.NewPCG(seed, seed)),
 		region: map[string]string{},
 		cut:    map[[2]string]bool{},
-		nat:    map[string]map[string]time.Time{},
+		nat:    map[string]map[string]time.Time{}, crossed: map[[2]string]uint64{},
 	}}
 }
 
@@ -57,6 +57,7 @@ type router struct {
 	region   map[string]string // by address
 	cut      map[[2]string]bool
 	nat      map[string]map[string]time.Time // by address behind one: when it last sent to another
+	crossed  map[[2]string]uint64            // bytes, by region from and region to
 }
 
 // natForgets is how long a NAT lets answers in.
@@ -87,6 +88,7 @@ func (r *router) SendPacket(p simnet.Packet) error {
 	r.mu.Lock()
 	drop := r.cut[[2]string{from, to}] || !r.passes(from, to) ||
 		r.loss > 0 && r.region[from] != r.region[to] && r.rng.Float64() < r.loss
+	r.crossed[[2]string{r.region[from], r.region[to]}] += uint64(len(p.Data))
 	r.mu.Unlock()
 	if drop {
 		return nil

@@ -196,6 +196,14 @@ func (m *Mesh) SetLoss(share float64) {
 	m.net.rt.loss = share
 }
 
+// Crossed is how many bytes of packets nodes of one region have sent to those of
+// another.
+func (m *Mesh) Crossed(from, to string) uint64 {
+	m.net.rt.mu.Lock()
+	defer m.net.rt.mu.Unlock()
+	return m.net.rt.crossed[[2]string{from, to}]
+}
+
 func (m *Mesh) eachOther(r string, do func(a, b string)) {
 	done := map[string]bool{r: true}
 	for _, s := range m.specs {
