@@ -33,6 +33,10 @@ const (
 	abroadTrim   = "trim"   // logTrim → nothing
 
 	maxAbroadHops = 16
+
+	// unknownQuestion begins the refusal of a node that is older than a question. It
+	// is part of the protocol.
+	unknownQuestion = "unknown question"
 )
 
 // abroadAnswer is what came of a question.
@@ -118,7 +122,7 @@ func (n *Node) answerAbroad(ctx context.Context, body []byte) ([]byte, error) {
 	case abroadTrim:
 		result, err = n.answerTrim(ctx, q.Body)
 	default:
-		err = fmt.Errorf("unknown question %q: is this node older than the asker?", q.Kind)
+		err = fmt.Errorf("%s %q: is this node older than the asker?", unknownQuestion, q.Kind)
 	}
 	var a abroadAnswer
 	if err == nil {

@@ -53,7 +53,7 @@ type relays struct {
 	asked  map[place]*flight
 	known  map[relayed][]*remembering
 	oldest []*remembering // of all, in the order in which they came
-	bytes  int            // of what is remembered
+	stats  RelayStats     // Bytes: of what is remembered
 	closed bool
 	wg     sync.WaitGroup // flights
 }
@@ -103,6 +103,7 @@ func (r *relays) block(ctx context.Context, region string, q *blockAsk, relay bo
 	}
 	r.mu.Lock()
 	if b, known := r.recall(&at); known {
+		r.stats.Shared++
 		r.mu.Unlock()
 		return b, nil
 	}
@@ -111,8 +112,14 @@ func (r *relays) block(ctx context.Context, region string, q *blockAsk, relay bo
 		return replication.Block{}, ErrClosed
 	}
 	f := r.asked[at]
-	if f == nil {
+	switch {
+	case f != nil:
+		r.stats.Shared++
+	default:
 		f = r.ask(at, *q)
+		if at.by == "" {
+			r.stats.Asked++
+		}
 	}
 	f.waiting++
 	r.mu.Unlock()
@@ -187,16 +194,16 @@ func (r *relays) remember(what relayed, b replication.Block) {
 	}
 	r.known[what] = append(r.known[what], m)
 	r.oldest = append(r.oldest, m)
-	r.bytes += m.bytes
+	r.stats.Bytes += m.bytes
 	r.expire()
 }
 
 // expire forgets what is too old or too much. r.mu is held.
 func (r *relays) expire() {
 	n := 0
-	for ; n < len(r.oldest) && (r.bytes > relayBytes || time.Since(r.oldest[n].came) > relayKeeps); n++ {
+	for ; n < len(r.oldest) && (r.stats.Bytes > relayBytes || time.Since(r.oldest[n].came) > relayKeeps); n++ {
 		m := r.oldest[n]
-		r.bytes -= m.bytes
+		r.stats.Bytes -= m.bytes
 		if left := slices.DeleteFunc(r.known[m.of], func(o *remembering) bool { return o == m }); len(left) > 0 {
 			r.known[m.of] = left
 		} else {
@@ -216,6 +223,13 @@ func (r *relays) tidy() {
 		r.expire()
 		r.mu.Unlock()
 	}
+}
+
+// Stats are counted since the node started.
+func (r *relays) Stats() RelayStats {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stats
 }
 
 // relayOf is the node of this region that is the relay for a log; empty if it is

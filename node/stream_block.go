@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/skeinmesh/skein/replication"
 	"github.com/skeinmesh/skein/routing/filter"
@@ -82,7 +83,30 @@ func (n *Node) blockAbroad(ctx context.Context, region string, by peer.ID, q *bl
 	if err := json.Unmarshal(answer, &a); err != nil {
 		return replication.Block{}, fmt.Errorf("region %s: %w", region, err)
 	}
+	if a.Code == "" && strings.HasPrefix(a.Error, unknownQuestion) {
+		return n.blockOfOld(ctx, region, q)
+	}
 	return replication.Block{}, a.err(region)
+}
+
+// blockOfOld asks a region whose nodes are older than blocks.
+func (n *Node) blockOfOld(ctx context.Context, region string, q *blockAsk) (b replication.Block, err error) {
+	wants, err := wanted(q.Filter)
+	if err != nil {
+		return b, err
+	}
+	var body []byte
+	if err := n.askAbroad(ctx, region, abroadRead, &q.Read, &body); err != nil {
+		return b, err
+	}
+	got, err := replication.DecodeRecords(body)
+	b = replication.Block{Start: got.Start, End: got.End, From: got.Offset, Next: got.Next()}
+	for i, rec := range got.List {
+		if wants == nil || wants(rec.Data) {
+			b.List = append(b.List, replication.BlockRecord{Offset: got.Offset + int64(i), Time: rec.Time, Data: rec.Data})
+		}
+	}
+	return b, err
 }
 
 // answerBlock answers blockAbroad: with a block as it is, or with a refusal in JSON.

@@ -137,6 +137,14 @@ type StreamStats struct {
 	Kept       uint64 // positions that events published here got in streams
 	Duplicates uint64 // positions that they had got before
 	Unknown    uint64 // batches of which nobody knows whether they are kept
+	Relay      RelayStats
+}
+
+// RelayStats are of what this node reads of other regions' streams.
+type RelayStats struct {
+	Asked  uint64 // questions that it sent to other regions
+	Shared uint64 // readers' questions that were answered without one
+	Bytes  int    // of records that it remembers for others that want them
 }
 
 // FlowStats are those of the events that were published here for other regions.

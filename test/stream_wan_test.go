@@ -1,8 +1,11 @@
 package test
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,21 +15,23 @@ import (
 	"github.com/skeinmesh/skein/transport/event"
 )
 
-// parcel is an order with data that cannot be compressed.
-func parcel(t *testing.T, id string, size int) event.Event {
+// keepParcel publishes an order with data that cannot be compressed.
+func keepParcel(t *testing.T, n *node.Node, source string, id, size int) {
 	t.Helper()
 	data := make([]byte, size)
-	rng := rand.NewPCG(7, uint64(len(id))<<32|uint64(id[len(id)-1]))
+	rng := rand.NewPCG(7, uint64(id))
 	for i := range data {
 		data[i] = byte(rng.Uint64())
 	}
 	var b event.Builder
-	b.SetString("id", id).SetString("source", "/shop").SetString("type", "order.placed").SetData(event.BinaryData, data)
+	b.SetString("id", fmt.Sprint(id)).SetString("source", source).SetString("type", "order.placed").SetData(event.BinaryData, data)
 	ev, err := b.Event()
-	if err != nil {
-		t.Fatal(err)
+	if err == nil {
+		_, err = n.PublishKept(t.Context(), "", []event.Event{ev}, "")
 	}
-	return ev
+	if err != nil {
+		t.Fatalf("parcel %d: %v", id, err)
+	}
 }
 
 // crossing is how many bytes cross from the region that keeps a stream for each of
@@ -49,9 +54,7 @@ func crossing(t *testing.T, readers int) float64 {
 	time.Sleep(time.Second)
 	began, before := time.Now(), m.Crossed("r0", "r1")
 	for i := range events {
-		if err := m.Nodes[0].Publish(t.Context(), "", []event.Event{parcel(t, fmt.Sprint(i), size)}, ""); err != nil {
-			t.Fatal(err)
-		}
+		keepParcel(t, m.Nodes[0], "/shop", i, size)
 		time.Sleep(5 * time.Millisecond)
 	}
 	for _, r := range list {
@@ -80,4 +83,116 @@ func TestAStreamsEventsCrossToARegionOnce(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What a reader's filter does not want does not cross, and the reader's cursor goes
+// past it all the same.
+func TestWhatAFilterLeavesOutDoesNotCross(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := twoRegions(t, 1, 1)
+		const events, size = 200, 4 << 10
+		filter := []byte(`{"exact":{"source":"/some"}}`)
+		r, err := m.Nodes[1].ReadStream(t.Context(), node.StreamRead{Name: "orders", Follow: true, Filter: filter})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		for i := range events {
+			source := "/other"
+			if i%50 == 49 {
+				source = "/some"
+			}
+			keepParcel(t, m.Nodes[0], source, i, size)
+		}
+		before := m.Crossed("r0", "r1")
+		var w witnessed
+		if err := w.readFor(t, r, 20*time.Second); err != nil || len(w.list) != events/50 {
+			t.Fatalf("%d events match, %v", len(w.list), err)
+		}
+		last := &w.list[len(w.list)-1]
+		keepParcel(t, m.Nodes[0], "/other", events, size)
+		m.Until(time.Minute, "the cursor goes past what is left out", func() bool {
+			if err := w.readFor(t, r, time.Second); err != nil {
+				t.Fatal(err)
+			}
+			return strings.Contains(r.Cursor(), fmt.Sprintf("r0/%d:%d", last.Position.Partition, events+1))
+		})
+		ended, err := m.Nodes[1].ReadStream(t.Context(), node.StreamRead{Name: "orders", Filter: filter})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ended.Close()
+		var again witnessed
+		if err := again.readFor(t, ended, time.Minute); !errors.Is(err, io.EOF) || len(again.list) != events/50 {
+			t.Errorf("to the end %d events match, %v", len(again.list), err)
+		}
+		if bytes := m.Crossed("r0", "r1") - before; bytes > events*size/8 {
+			t.Errorf("%d bytes have crossed, of events of %d", bytes, events*size)
+		}
+	})
+}
+
+// The relay's crash is not noticed: another node takes its place.
+func TestReadersGoOnWithoutTheirRelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := twoRegions(t, 1, 3)
+		keep(t, m.Nodes[0], "/eu", 0, 5)
+		r, err := m.Nodes[1].ReadStream(t.Context(), node.StreamRead{Name: "orders", Follow: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		var w witnessed
+		for i := range 2 { // one of three is the relay, and it may be the reader's own node
+			if err := w.readFor(t, r, 10*time.Second); err != nil {
+				t.Fatal(err)
+			}
+			m.Crash(2 + i)
+			keep(t, m.Nodes[0], "/eu", 5+5*i, 10+5*i)
+		}
+		if err := w.readFor(t, r, 30*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		w.inOrder(t, map[string]int{"/eu": 15})
+	})
+}
+
+// A slow reader holds up nobody, and no relay fills up with what it has not read.
+func TestASlowReaderOfAnotherRegionHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := twoRegions(t, 1, 2)
+		var readers []*node.StreamReader
+		for i := range 4 {
+			r, err := m.Nodes[1+i%2].ReadStream(t.Context(), node.StreamRead{Name: "orders", Follow: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			readers = append(readers, r)
+		}
+		const events, size = 200, 50 << 10
+		var quick [3]witnessed
+		for i := range events {
+			keepParcel(t, m.Nodes[0], "/eu", i, size)
+			if i%20 == 19 {
+				for k := range quick {
+					if err := quick[k].readFor(t, readers[k], 2*time.Second); err != nil {
+						t.Fatal(err)
+					}
+					quick[k].inOrder(t, map[string]int{"/eu": i + 1})
+				}
+			}
+		}
+		time.Sleep(time.Minute)
+		for i := 1; i < 3; i++ {
+			if bytes := m.Nodes[i].Stats().Streams.Relay.Bytes; bytes > 0 {
+				t.Errorf("node %d remembers %d bytes of what nobody has read for a minute", i, bytes)
+			}
+		}
+		var slow witnessed
+		if err := slow.readFor(t, readers[3], 10*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		slow.inOrder(t, map[string]int{"/eu": events})
+	})
 }

@@ -84,6 +84,7 @@ type collector struct {
 	linkQueued, linkDropped, linkSaved, linkUp  *prometheus.Desc
 	requests, accepted, sent, open              *prometheus.Desc
 	streams, appends, kept, duplicates, unknown *prometheus.Desc
+	relayAsked, relayShared, relayBytes         *prometheus.Desc
 }
 
 func newCollector(a *API) *collector {
@@ -138,6 +139,9 @@ func newCollector(a *API) *collector {
 		kept:           desc("stream_kept_events_total", "Events published here that streams keep; an event that two keep counts twice."),
 		duplicates:     desc("stream_duplicate_events_total", "Events published here that streams had already."),
 		unknown:        desc("stream_unknown_outcomes_total", "Batches published here of which nobody knows whether they are kept."),
+		relayAsked:     desc("stream_relay_asked_total", "Questions for records that this node sent to other regions, for readers of its own."),
+		relayShared:    desc("stream_relay_shared_total", "Readers' questions to other regions that needed none, for another had asked the same."),
+		relayBytes:     desc("stream_relay_bytes", "Bytes of other regions' records that this node remembers for readers of its own."),
 		open:           desc("http_subscriptions", "Subscriptions open over HTTP now.", "face"),
 	}
 }
@@ -194,6 +198,9 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter(c.kept, n.Streams.Kept)
 	counter(c.duplicates, n.Streams.Duplicates)
 	counter(c.unknown, n.Streams.Unknown)
+	counter(c.relayAsked, n.Streams.Relay.Asked)
+	counter(c.relayShared, n.Streams.Relay.Shared)
+	gauge(c.relayBytes, float64(n.Streams.Relay.Bytes))
 	gauge(c.peers, float64(n.Peers))
 	gauge(c.links, float64(n.LinksUp))
 	gauge(c.ready, truth(c.api.broker.Ready() == nil))
