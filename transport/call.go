@@ -19,8 +19,9 @@ import (
 
 const (
 	// maxCallsPerLink bounds the calls of one peer that are answered at once;
-	// one more is refused.
-	maxCallsPerLink = 64
+	// one more is refused. Each log of another region that is followed takes one for
+	// as long as it waits for something to come.
+	maxCallsPerLink = 1024
 	// maxVisits bounds the calls and layer streams from outside of links.
 	maxVisits = 256
 	// callWait is how long a call may take if its context does not say, and at
