@@ -207,12 +207,12 @@ func (c *Client) handle(k *connection, kind wire.Kind, body []byte) error {
 		}
 		c.kept(list)
 	case wire.Reading:
-		sid, cursor, err := wire.ReadReading(body)
+		sid, cursor, end, err := wire.ReadReading(body)
 		if err != nil {
 			return err
 		}
 		if r := c.reader(sid); r != nil {
-			r.reading(cursor)
+			r.reading(cursor, end)
 		}
 	case wire.Records:
 		sid, err := wire.ReadNumber(body)
@@ -220,7 +220,7 @@ func (c *Client) handle(k *connection, kind wire.Kind, body []byte) error {
 			return err
 		}
 		if r := c.reader(sid); r != nil {
-			r.put(body)
+			r.put(frame{body: body})
 		}
 		return nil
 	case wire.Trimmed:
@@ -230,6 +230,14 @@ func (c *Client) handle(k *connection, kind wire.Kind, body []byte) error {
 		}
 		if r := c.reader(sid); r != nil {
 			return c.ended(sid, &TrimmedError{Stream: r.ask.Name, Region: region, Partition: partition, First: first})
+		}
+	case wire.Missing:
+		sid, regions, err := wire.ReadMissing(body)
+		if err != nil {
+			return err
+		}
+		if r := c.reader(sid); r != nil {
+			r.tell(regions)
 		}
 	case wire.Ended:
 		sid, why, err := wire.ReadEnded(body)

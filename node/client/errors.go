@@ -31,6 +31,7 @@ var (
 	ErrNoStream    = errors.New("client: no such stream")
 	ErrBadPosition = errors.New("client: a stream cannot be read from there")
 	ErrTrimmed     = errors.New("client: trimmed")                         // see TrimmedError
+	ErrMissing     = errors.New("client: a region is out of reach")        // see MissingError
 	ErrNotKept     = errors.New("client: a stream could not keep it")      // and it is not kept; try again later
 	ErrMaybeKept   = errors.New("client: nobody knows whether it is kept") // try again with the same id: it is kept once
 )
@@ -79,6 +80,8 @@ func (e *RefusedError) Unwrap() error {
 		return ErrBadPosition
 	case wire.CodeTrimmed:
 		return ErrTrimmed
+	case wire.CodeMissing:
+		return ErrMissing
 	case wire.CodeNotKept:
 		return ErrNotKept
 	case wire.CodeUnknown:
@@ -86,6 +89,9 @@ func (e *RefusedError) Unwrap() error {
 	}
 	return nil
 }
+
+// errReads is for what a node that reads streams the old way cannot do.
+var errReads = fmt.Errorf("%w: the node reads streams whole, from all regions and in its own order only", ErrVersion)
 
 // errNoStreams is for what a node of before streams cannot do.
 var errNoStreams = fmt.Errorf("%w: the node knows nothing of streams", ErrVersion)

@@ -46,36 +46,6 @@ func (e *TrimmedError) Error() string {
 // Is makes every TrimmedError an ErrTrimmed.
 func (e *TrimmedError) Is(target error) bool { return target == ErrTrimmed }
 
-// Where to begin to read. A time as RFC 3339 writes it, an offset if the stream has
-// one log, and the Cursor of a Reader will do, too.
-const (
-	Earliest = "earliest"
-	Latest   = "latest"
-)
-
-// Stream is a stream of the client's namespace, by its name.
-type Stream struct {
-	client *Client
-	name   string
-}
-
-// Stream names a stream. That there is one, Read finds out.
-func (c *Client) Stream(name string) *Stream { return &Stream{c, name} }
-
-// ReadOption changes how a stream is read.
-type ReadOption func(*Reader)
-
-// Follow goes on with what is kept, as it is. Without it, reading ends with what is
-// there when it begins, in the order of time; or, if the connection breaks, when it
-// begins again.
-func Follow() ReadOption { return func(r *Reader) { r.ask.Follow = true } }
-
-// WithReadBuffer bounds the bytes that are on their way or wait for Next. Default:
-// DefaultBuffer.
-func WithReadBuffer(bytes int) ReadOption {
-	return func(r *Reader) { r.buffer = max(bytes, 1) }
-}
-
 // KeptEvent is an event that a stream keeps.
 type KeptEvent struct {
 	Position Position
@@ -96,15 +66,24 @@ type Reader struct {
 	done  chan struct{} // closed with err
 	began chan struct{} // closed by the first reading
 
-	mu     sync.Mutex           // guards the fields below
-	frames [][]byte             // bodies of records frames, for Next
-	at     []byte               // the one that is handed out
-	rest   []byte               // of it
-	place  Position             // of what is handed out
-	log    *logPlace            // of cursor: the log of what is handed out
-	cursor map[string]*logPlace // by the cursor's name of a log
-	owed   int                  // bytes handed out, not yet given as credit
-	err    error
+	onMissing func(regions []string)
+
+	mu      sync.Mutex           // guards the fields below
+	without []string             // the regions that onMissing heard of last
+	frames  []frame              // for Next
+	at      []byte               // the one that is handed out
+	rest    []byte               // of it
+	place   Position             // of what is handed out
+	log     *logPlace            // of cursor: the log of what is handed out
+	cursor  map[string]*logPlace // by the cursor's name of a log
+	owed    int                  // bytes handed out, not yet given as credit
+	err     error
+}
+
+// frame is a records frame, or what is told between two.
+type frame struct {
+	body    []byte
+	missing *[]string // not nil: the regions that are missing now
 }
 
 // logPlace is how far a log is read.
@@ -117,14 +96,19 @@ type logPlace struct {
 // Read begins to read, from Earliest (also if it is empty), Latest, an offset, a
 // time or a cursor. ctx bounds Read only; the Reader's Close must follow.
 //
-// Errors: ErrNoStream, ErrBadPosition, a *TrimmedError, ErrNotReady, ErrVersion if
-// the node knows nothing of streams, ErrClosed and ctx's.
+// Errors: ErrNoStream, ErrBadPosition, ErrBadFilter, a *TrimmedError, a *MissingError
+// if a region cannot be read and the options do not allow for that, ErrNotReady,
+// ErrVersion if the node does not know how to read so, ErrClosed and ctx's.
 func (s *Stream) Read(ctx context.Context, from string, options ...ReadOption) (*Reader, error) {
 	c := s.client
 	r := &Reader{
 		client: c, ask: wire.Read{Namespace: c.set.namespace, Name: s.name, From: from}, buffer: DefaultBuffer,
 		wake: make(chan struct{}, 1), done: make(chan struct{}), began: make(chan struct{}), cursor: map[string]*logPlace{},
 	}
+	r.onMissing = func(regions []string) {
+		c.log.Warn("a stream's reader goes on without some regions", "stream", s.name, "missing", regions)
+	}
+	r.ask.Missing = true
 	for _, option := range options {
 		option(r)
 	}
@@ -159,8 +143,11 @@ func (c *Client) startReader(ctx context.Context, r *Reader) error {
 	if c.err != nil {
 		return c.err
 	}
-	if !c.conn.node.Streams {
+	switch ask := &r.ask; {
+	case !c.conn.node.Streams:
 		return errNoStreams
+	case !c.conn.node.Reads && (ask.Filter != nil || ask.Order != "" || ask.Partial):
+		return errReads
 	}
 	c.lastSID++
 	r.sid = c.lastSID
@@ -183,6 +170,9 @@ func (r *Reader) restart() wire.Read {
 	ask := r.ask
 	if len(r.cursor) > 0 {
 		ask.From = r.cursorNow()
+	}
+	if len(ask.From)+len(ask.Until) > maxAsk {
+		ask.Until = ""
 	}
 	ask.Credit = r.buffer
 	r.frames, r.at, r.rest, r.owed = nil, nil, nil, 0 // not for reuse: the last event may be in use
@@ -207,6 +197,8 @@ func (c *Client) endReader(sid uint64, why error) (known bool, err error) {
 	switch {
 	case errors.As(why, &refused) && wire.Code(refused.Code) == wire.CodeDone:
 		why = io.EOF
+	case errors.Is(why, ErrMissing):
+		why = r.short()
 	case r.established() && errors.Is(why, ErrNotReady) && c.set.maxPause > 0:
 		return true, fmt.Errorf("client: read stream %s: %w", r.ask.Name, why)
 	}
@@ -224,10 +216,17 @@ func (r *Reader) established() bool {
 	}
 }
 
-// reading hears where the node begins: for logs of which the reader has nothing yet.
-func (r *Reader) reading(cursor string) {
+// reading hears where the node begins, for logs of which the reader has nothing yet,
+// and where it ends: there it ends also when it begins again.
+func (r *Reader) reading(cursor, end string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.ask.Until == "" {
+		r.ask.Until = end
+	}
+	if len(r.without) > 0 { // of an earlier connection; the node says what is missing now
+		r.frames = append(r.frames, frame{missing: new([]string)})
+	}
 	for part := range strings.SplitSeq(cursor, ",") {
 		if log, at, ok := strings.Cut(part, ":"); ok && r.cursor[log] == nil {
 			r.cursor[log] = &logPlace{begin: at}
@@ -241,9 +240,9 @@ func (r *Reader) reading(cursor string) {
 }
 
 // put adds a frame. It does not block: credit bounds what comes.
-func (r *Reader) put(frame []byte) {
+func (r *Reader) put(f frame) {
 	r.mu.Lock()
-	r.frames = append(r.frames, frame)
+	r.frames = append(r.frames, f)
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
@@ -280,7 +279,7 @@ func (r *Reader) Close() error {
 }
 
 // Next is the next event. The error is io.EOF at the end of a read that does not
-// follow, a *TrimmedError, ErrClosed, the node's, or ctx's.
+// follow, a *TrimmedError, a *MissingError, ErrClosed, the node's, or ctx's.
 func (r *Reader) Next(ctx context.Context) (KeptEvent, error) {
 	for {
 		ev, ok, credit, err := r.next()
@@ -290,11 +289,15 @@ func (r *Reader) Next(ctx context.Context) (KeptEvent, error) {
 		if ok || err != nil {
 			return ev, err
 		}
+		if regions := r.told(); regions != nil {
+			r.onMissing(*regions)
+			continue
+		}
 		select {
 		case <-r.wake:
 		case <-r.done: // next has found nothing, and nothing comes after the end
-			if ev, ok, _, err := r.next(); ok || err != nil {
-				return ev, err
+			if r.waiting() {
+				continue
 			}
 			return KeptEvent{}, r.err
 		case <-ctx.Done():
@@ -316,10 +319,10 @@ func (r *Reader) next() (ev KeptEvent, ok bool, credit int, err error) {
 				credit, r.owed = r.owed, 0
 			}
 		}
-		if len(r.frames) == 0 {
+		if len(r.frames) == 0 || r.frames[0].missing != nil {
 			return ev, false, credit, nil
 		}
-		r.at = r.frames[0]
+		r.at = r.frames[0].body
 		r.frames = dropFirst(r.frames, 1)
 		r.place = Position{Stream: r.ask.Name}
 		if _, r.place.Region, r.place.Partition, r.rest, err = wire.ReadRecords(r.at); err != nil {

@@ -24,6 +24,7 @@ type StreamReader interface {
 	Next(ctx context.Context) (node.StreamEvent, error)
 	Ready() bool // Next has an event without waiting
 	Cursor() string
+	End() string // the cursor of where it ends, if it does
 	Close()
 }
 

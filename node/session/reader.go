@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/skeinmesh/skein/node"
 	"github.com/skeinmesh/skein/transport/wire"
@@ -22,9 +23,17 @@ func (x *session) readStream(body []byte) error {
 		x.ended(sid, &wire.Refusal{Code: wire.CodeNoStream, Reason: "this node keeps no streams"})
 		return nil
 	}
-	s := &subscriber{session: x, sid: sid, more: make(chan struct{}, 1)}
+	if _, err := parseFilter(ask.Filter); err != nil {
+		x.ended(sid, &wire.Refusal{Code: wire.CodeFilter, Reason: err.Error()})
+		return nil
+	}
+	s := &subscriber{session: x, sid: sid, more: make(chan struct{}, 1), missing: ask.Missing}
 	s.grant(uint64(max(ask.Credit, 0)))
-	q := node.StreamRead{Namespace: ask.Namespace, Name: ask.Name, From: ask.From, Follow: ask.Follow}
+	q := node.StreamRead{
+		Namespace: ask.Namespace, Name: ask.Name, From: ask.From, Until: ask.Until, Follow: ask.Follow,
+		Filter: ask.Filter, Order: node.Order(ask.Order), Partial: ask.Partial,
+		Wait: time.Duration(min(max(ask.WaitMs, 0), node.MaxOrderWait.Milliseconds())) * time.Millisecond,
+	}
 	return x.begin(s, func() error { return s.replay(q) })
 }
 
@@ -35,10 +44,11 @@ func (s *subscriber) replay(q node.StreamRead) error {
 	x := s.session
 	r, err := x.server.keeper.ReadStream(s.ctx, q)
 	if err != nil {
+		s.tellMissing(err)
 		return err
 	}
 	defer r.Close()
-	x.send(func(dst []byte) []byte { return wire.AppendReading(dst, s.sid, r.Cursor()) })
+	x.send(func(dst []byte) []byte { return wire.AppendReading(dst, s.sid, r.Cursor(), r.End()) })
 	var frames run
 	for {
 		if err := s.await(); err != nil {
@@ -62,13 +72,27 @@ func (s *subscriber) replay(q node.StreamRead) error {
 			s.spend(size)
 			x.server.count.out.Add(uint64(frames.count))
 		}
-		if errors.Is(err, io.EOF) {
+		switch {
+		case errors.Is(err, io.EOF):
 			return errRead
-		}
-		if err != nil {
+		case s.tellMissing(err) && (q.Follow || q.Partial): // it goes on
+		case err != nil:
 			return err
 		}
 	}
+}
+
+// tellMissing tells the client which regions are missing, if that is what err says.
+// Clients that know nothing of it read on all the same.
+func (s *subscriber) tellMissing(err error) bool {
+	var missing *node.MissingError
+	if !errors.As(err, &missing) {
+		return false
+	}
+	if s.missing {
+		s.session.send(func(dst []byte) []byte { return wire.AppendMissing(dst, s.sid, missing.Regions) })
+	}
+	return true
 }
 
 // errRead ends a read that has come to the end of its stream.
@@ -109,7 +133,10 @@ func (f *run) end() int { return f.size + wire.EndEvents(f.buf, f.start) }
 // endedRead tells the client how a read ended.
 func (x *session) endedRead(sid uint64, err error) {
 	var trimmed *node.TrimmedError
+	var missing *node.MissingError
 	switch {
+	case errors.As(err, &missing):
+		x.ended(sid, &wire.Refusal{Code: wire.CodeMissing, Reason: err.Error()})
 	case errors.Is(err, errRead):
 		x.ended(sid, &wire.Refusal{Code: wire.CodeDone})
 	case errors.As(err, &trimmed):

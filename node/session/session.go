@@ -152,7 +152,7 @@ func (x *session) greet() error {
 	x.out.AppendNow(func(dst []byte) []byte {
 		return wire.AppendGreeting(dst, wire.Greeting{
 			Version: wire.ClientVersion, Agent: "skein", MaxEvent: x.server.cfg.MaxEvent,
-			Node: string(self.ID), Name: self.Name, Region: self.Region, Streams: x.server.keeper != nil,
+			Node: string(self.ID), Name: self.Name, Region: self.Region, Streams: x.server.keeper != nil, Reads: true,
 		})
 	})
 	return nil
@@ -289,6 +289,8 @@ func refusal(err error) *wire.Refusal {
 		code = wire.CodeNoStream
 	case errors.Is(err, node.ErrPosition):
 		code = wire.CodePosition
+	case errors.Is(err, node.ErrInvalid):
+		code = wire.CodeRequest
 	case errors.Is(err, node.ErrNoLeader), errors.Is(err, node.ErrUnreachable):
 		code = wire.CodeNotReady
 	case errors.As(err, &invalid), errors.Is(err, event.ErrMalformed):

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -26,6 +28,8 @@ type shelf struct {
 	rounds int // of PublishKept
 	handed int // to readers
 	more   chan struct{}
+	absent []string // regions that are missing; told once more for each change
+	asked  []node.StreamRead
 }
 
 func newShelf() *shelf { return &shelf{hub: &hub{}, more: make(chan struct{})} }
@@ -61,7 +65,16 @@ func (s *shelf) ReadStream(_ context.Context, q node.StreamRead) (session.Stream
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.asked = append(s.asked, q)
+	if len(s.absent) > 0 && !q.Follow && !q.Partial {
+		return nil, &node.MissingError{Stream: "all", Regions: s.absent}
+	}
 	r := &shelfReader{s: s, follow: q.Follow, next: s.start, end: len(s.list)}
+	if q.Until != "" {
+		if _, err := fmt.Sscanf(q.Until, "here/0:%d", &r.end); err != nil {
+			return nil, fmt.Errorf("%w: until %s", node.ErrPosition, q.Until)
+		}
+	}
 	switch q.From {
 	case "", client.Earliest:
 	case client.Latest:
@@ -81,22 +94,45 @@ type shelfReader struct {
 	s         *shelf
 	follow    bool
 	next, end int
+	told      []string
 }
 
 func (r *shelfReader) Ready() bool {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
-	return r.next < len(r.s.list)
+	return r.next < len(r.s.list) && slices.Equal(r.told, r.s.absent)
 }
 
 func (r *shelfReader) Cursor() string { return fmt.Sprintf("here/0:%d", r.next) }
 
+func (r *shelfReader) End() string {
+	if r.follow {
+		return ""
+	}
+	return fmt.Sprintf("here/0:%d", r.end)
+}
+
 func (r *shelfReader) Close() {}
+
+// lose sets the regions that are missing.
+func (s *shelf) lose(regions ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.absent = regions
+	close(s.more)
+	s.more = make(chan struct{})
+}
 
 func (r *shelfReader) Next(ctx context.Context) (node.StreamEvent, error) {
 	for {
 		r.s.mu.Lock()
 		more := r.s.more
+		if !slices.Equal(r.told, r.s.absent) {
+			r.told = r.s.absent
+			err := &node.MissingError{Stream: "all", Regions: r.told}
+			r.s.mu.Unlock()
+			return node.StreamEvent{}, err
+		}
 		if !r.follow && r.next >= r.end {
 			r.s.mu.Unlock()
 			return node.StreamEvent{}, io.EOF
@@ -241,6 +277,112 @@ func TestAReaderGoesOnOverANewConnection(t *testing.T) {
 	fill(t, c, 5001, 5100)
 	expect(t, r, 1234, 5100)    // of which it had got some before
 	expect(t, none, 5000, 5100) // it had read nothing, and misses nothing
+}
+
+// A read that does not follow ends where it was to end when it began, also over
+// another connection, and whatever was published since.
+func TestAReadEndsWhereItWasToEnd(t *testing.T) {
+	s := newShelf()
+	p := open(t, s, "127.0.0.1:0")
+	c := dial(t, p.addr, client.WithReconnect(20*time.Millisecond))
+	fill(t, c, 0, 5000)
+	r, err := c.Stream("all").Read(t.Context(), client.Earliest, client.WithReadBuffer(50_000))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	expect(t, r, 0, 1234)
+	p.stop()
+	open(t, s, p.addr)
+	eventually(t, "there is a connection again", func() bool { return c.Publish(t.Context(), newEvent(5000)) == nil })
+	_ = c.Flush(t.Context())
+	fill(t, c, 5001, 5100)
+	expect(t, r, 1234, 5000)
+	if ev, err := r.Next(t.Context()); !errors.Is(err, io.EOF) {
+		t.Errorf("behind the end is %v, %v", ev.Position, err)
+	}
+}
+
+// What a reader asks for arrives at the node.
+func TestWhatAReaderAsksForArrives(t *testing.T) {
+	s := newShelf()
+	c := dial(t, serveBroker(t, s))
+	r, err := c.Stream("all").Read(t.Context(), client.Latest, client.Follow(), client.Partial(),
+		client.Matching(client.Source("/a")), client.OrderByTime(3*time.Second))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	want := node.StreamRead{
+		Namespace: s.asked[0].Namespace, Name: "all", From: "latest", Follow: true, Partial: true,
+		Filter: []byte(`{"exact":{"source":"/a"}}`), Order: node.ByTime, Wait: 3 * time.Second,
+	}
+	if !reflect.DeepEqual(s.asked[0], want) {
+		t.Errorf("asked for is %+v, want %+v", s.asked[0], want)
+	}
+	if _, err := c.Stream("all").Read(t.Context(), "", client.Matching(client.Where("this is no expression"))); !errors.Is(err, client.ErrBadFilter) {
+		t.Errorf("a filter that does not parse: %v", err)
+	}
+}
+
+// Readers are told which regions are missing, in their place; who needs all of them
+// gets an error that names them.
+func TestReadersAreToldWhichRegionsAreMissing(t *testing.T) {
+	s := newShelf()
+	p := open(t, s, "127.0.0.1:0")
+	c := dial(t, p.addr, client.WithReconnect(20*time.Millisecond))
+	fill(t, c, 0, 10)
+	var told [][]string
+	hear := client.OnMissing(func(regions []string) { told = append(told, regions) })
+	r, err := c.Stream("all").Read(t.Context(), client.Earliest, client.Follow(), hear)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	expect(t, r, 0, 10)
+	s.lose("eu", "us")
+	fill(t, c, 10, 20)
+	expect(t, r, 10, 20)
+	if want := [][]string{{"eu", "us"}}; !reflect.DeepEqual(told, want) {
+		t.Errorf("missing are %v, want %v", told, want)
+	}
+	var missing *client.MissingError
+	if _, err := c.Stream("all").Read(t.Context(), client.Earliest); !errors.As(err, &missing) || !errors.Is(err, client.ErrMissing) ||
+		!reflect.DeepEqual(missing.Regions, []string{"eu", "us"}) {
+		t.Errorf("a read that needs all regions: %v", err)
+	}
+	var some [][]string
+	part, err := c.Stream("all").Read(t.Context(), client.Earliest, client.Partial(), client.OnMissing(func(regions []string) { some = append(some, regions) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer part.Close()
+	expect(t, part, 0, 20)
+	if _, err := part.Next(t.Context()); !errors.Is(err, io.EOF) || len(some) != 1 {
+		t.Errorf("at the end: %v, missing were %v", err, some)
+	}
+	s.lose()
+	fill(t, c, 20, 30)
+	expect(t, r, 20, 30)
+	if len(told) != 2 || len(told[1]) > 0 {
+		t.Errorf("missing are %v", told)
+	}
+	// In the middle of a read that needs all.
+	fill(t, c, 30, 3000)
+	whole, err := c.Stream("all").Read(t.Context(), client.Earliest, client.WithReadBuffer(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer whole.Close()
+	s.lose("us")
+	for {
+		if _, err = whole.Next(t.Context()); err != nil {
+			break
+		}
+	}
+	if !errors.As(err, &missing) || !reflect.DeepEqual(missing.Regions, []string{"us"}) {
+		t.Errorf("in the middle: %v", err)
+	}
 }
 
 func TestAReadThatCannotBeSaysWhy(t *testing.T) {

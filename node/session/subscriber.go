@@ -20,6 +20,7 @@ var errUnsubscribed = errors.New("session: unsubscribed")
 type subscriber struct {
 	session *session
 	sid     uint64
+	missing bool // the client of a stream's reader knows missing frames
 
 	ctx context.Context // ends with the subscription, for the cause
 	end context.CancelCauseFunc

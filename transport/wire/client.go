@@ -129,6 +129,7 @@ type Greeting struct {
 	Region   string `json:"region,omitempty"`
 	MaxEvent int    `json:"maxEvent,omitempty"` // bytes of an envelope
 	Streams  bool   `json:"streams,omitempty"`  // it can be asked to read them
+	Reads    bool   `json:"reads,omitempty"`    // and knows all that a Read can say
 }
 
 // Request is what a Subscribe frame asks for.

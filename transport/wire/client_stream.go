@@ -14,29 +14,37 @@ import (
 //
 //	kept:     position …                                        node → client
 //	read:     sid (uvarint) | JSON of a Read                    client → node
-//	reading:  sid | cursor                                      node → client
+//	reading:  sid | cursor | end                                node → client
 //	records:  sid | region | partition (uvarint) | record …     node → client
 //	trimmed:  sid | region | partition | first (uvarint)        node → client
+//	missing:  sid | region …                                    node → client
 //
 //	position: number of the event (uvarint) | stream | region | partition (uvarint) | place (uvarint)
 //	place:    offset · 2, and 1 more if the event had been kept before
 //	record:   offset (uvarint) | time (varint, Unix ns) | event
-//	stream, region, cursor: length (uvarint) | text
+//	stream, region, cursor, end: length (uvarint) | text
 //
 // Publishing. The positions of an event come before the ack that covers it.
 //
 // Reading. A read takes its sid from the numbers of the subscriptions, and is
-// answered by reading, with the cursor of where it begins, or by ended or trimmed.
-// Records come while there is credit, as events of a subscription do; an
+// answered by reading, with the cursor of where it begins and, if it does not follow,
+// that of where it ends, or by ended or trimmed. Records come while there is credit, as events of a subscription do; an
 // unsubscribe ends a read. A read ends with an ended, whose code is done if there
 // was no more to read, or with a trimmed: what it should go on with is gone, and
 // the log begins with first now.
+//
+// Missing says which regions cannot be read now; none: all are read again. It is for
+// clients that know it, which say so in their read (Missing). A read that needs all
+// regions ends after it.
+//
+// A node that knows what a Read has from Until on says so in its greeting (Reads).
 const (
 	Kept     Kind = 0x4d
 	ReadFrom Kind = 0x4e
 	Reading  Kind = 0x4f
 	Records  Kind = 0x50
 	Trimmed  Kind = 0x51
+	Missing  Kind = 0x52
 )
 
 // Codes of what goes wrong with streams.
@@ -44,6 +52,7 @@ const (
 	CodeNoStream Code = "no-stream"    // no stream has that name
 	CodePosition Code = "bad-position" // reading cannot begin there
 	CodeTrimmed  Code = "trimmed"      // reading cannot begin there any more
+	CodeMissing  Code = "missing"      // regions that must be read cannot be now
 	CodeNotKept  Code = "not-kept"     // a stream that wants the event could not keep it: it is not kept
 	CodeUnknown  Code = "unknown"      // the same, but it may be kept
 )
@@ -71,6 +80,13 @@ type Read struct {
 	From      string `json:"from,omitempty"` // earliest, latest, a time, an offset, or a cursor
 	Follow    bool   `json:"follow,omitempty"`
 	Credit    int    `json:"credit"` // bytes that the node may send at once
+
+	Until   string          `json:"until,omitempty"`   // the end that a reading frame has told
+	Filter  json.RawMessage `json:"filter,omitempty"`  // Subscriptions API dialects; none means all events
+	Order   string          `json:"order,omitempty"`   // arrival or time
+	WaitMs  int64           `json:"waitMs,omitempty"`  // how long order=time holds an event back
+	Partial bool            `json:"partial,omitempty"` // read what can be read
+	Missing bool            `json:"missing,omitempty"` // the client knows missing frames
 }
 
 // AppendKept appends a kept frame.
@@ -150,17 +166,47 @@ func ReadRead(body []byte) (sid uint64, r Read, err error) {
 }
 
 // AppendReading appends a reading frame.
-func AppendReading(dst []byte, sid uint64, cursor string) []byte {
-	return AppendFrame(dst, Reading, appendText(binary.AppendUvarint(nil, sid), cursor))
+func AppendReading(dst []byte, sid uint64, cursor, end string) []byte {
+	return AppendFrame(dst, Reading, appendText(appendText(binary.AppendUvarint(nil, sid), cursor), end))
 }
 
-// ReadReading reads the body of a reading frame.
-func ReadReading(body []byte) (sid uint64, cursor string, err error) {
+// ReadReading reads the body of a reading frame; older nodes tell no end.
+func ReadReading(body []byte) (sid uint64, cursor, end string, err error) {
 	if sid, body, err = number(body); err != nil {
-		return 0, "", err
+		return 0, "", "", err
 	}
-	cursor, _, err = readText(body, MaxCursor)
-	return sid, strings.Clone(cursor), err
+	cursor, n, err := readText(body, MaxCursor)
+	if err == nil && n < len(body) {
+		end, _, err = readText(body[n:], MaxCursor)
+	}
+	if err != nil {
+		return sid, "", "", err
+	}
+	return sid, strings.Clone(cursor), strings.Clone(end), nil
+}
+
+// AppendMissing appends a missing frame.
+func AppendMissing(dst []byte, sid uint64, regions []string) []byte {
+	body := binary.AppendUvarint(nil, sid)
+	for _, region := range regions {
+		body = appendText(body, region)
+	}
+	return AppendFrame(dst, Missing, body)
+}
+
+// ReadMissing reads the body of a missing frame.
+func ReadMissing(body []byte) (sid uint64, regions []string, err error) {
+	if sid, body, err = number(body); err != nil {
+		return 0, nil, err
+	}
+	for len(body) > 0 {
+		region, n, err := readText(body, MaxRegion)
+		if err != nil {
+			return sid, nil, err
+		}
+		regions, body = append(regions, strings.Clone(region)), body[n:]
+	}
+	return sid, regions, nil
 }
 
 // BeginRecords begins a records frame of one log at the end of dst. AppendRecord

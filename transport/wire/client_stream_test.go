@@ -34,12 +34,24 @@ func TestFramesOfStreamsComeBackWhole(t *testing.T) {
 	if got, err := ReadKept(body(t, AppendKept(nil, kept), Kept)); err != nil || !reflect.DeepEqual(got, kept) {
 		t.Errorf("%+v came back as %+v, %v", kept, got, err)
 	}
-	read := Read{Namespace: "shop", Name: "orders", From: "eu/0:3", Follow: true, Credit: 99}
-	if sid, got, err := ReadRead(body(t, AppendRead(nil, 300, &read), ReadFrom)); err != nil || sid != 300 || got != read {
+	read := Read{
+		Namespace: "shop", Name: "orders", From: "eu/0:3", Follow: true, Credit: 99,
+		Until: "eu/0:9", Filter: []byte(`{"sql":"true"}`), Order: "time", WaitMs: 5, Partial: true, Missing: true,
+	}
+	if sid, got, err := ReadRead(body(t, AppendRead(nil, 300, &read), ReadFrom)); err != nil || sid != 300 || !reflect.DeepEqual(got, read) {
 		t.Errorf("%+v came back as %d %+v, %v", read, sid, got, err)
 	}
-	if sid, got, err := ReadReading(body(t, AppendReading(nil, 5, "eu/0:3,us/1:@-4"), Reading)); err != nil || sid != 5 || got != "eu/0:3,us/1:@-4" {
-		t.Errorf("the cursor came back as %d %q, %v", sid, got, err)
+	if sid, got, end, err := ReadReading(body(t, AppendReading(nil, 5, "eu/0:3,us/1:@-4", "eu/0:9"), Reading)); err != nil || sid != 5 || got != "eu/0:3,us/1:@-4" || end != "eu/0:9" {
+		t.Errorf("the cursor came back as %d %q until %q, %v", sid, got, end, err)
+	}
+	old := AppendFrame(nil, Reading, appendText([]byte{5}, "eu/0:3")) // of a node that tells no end
+	if _, got, end, err := ReadReading(body(t, old, Reading)); err != nil || got != "eu/0:3" || end != "" {
+		t.Errorf("the cursor of an older node came as %q until %q, %v", got, end, err)
+	}
+	for _, regions := range [][]string{nil, {"eu"}, {"eu", "us"}} {
+		if sid, got, err := ReadMissing(body(t, AppendMissing(nil, 5, regions), Missing)); err != nil || sid != 5 || !reflect.DeepEqual(got, regions) {
+			t.Errorf("missing %q came back as %d %q, %v", regions, sid, got, err)
+		}
 	}
 	if sid, region, partition, first, err := ReadTrimmed(body(t, AppendTrimmed(nil, 5, "eu", 2, 88), Trimmed)); err != nil || sid != 5 || region != "eu" || partition != 2 || first != 88 {
 		t.Errorf("trimmed came back as %d %s %d %d, %v", sid, region, partition, first, err)
@@ -59,7 +71,8 @@ func TestFramesOfStreamsComeBackWhole(t *testing.T) {
 func FuzzStreamFrames(f *testing.F) {
 	f.Add(body(f, AppendKept(nil, []Position{{Number: 1, Stream: "s", Region: "r", Offset: 5, Duplicate: true}}), Kept))
 	f.Add(body(f, AppendRead(nil, 1, &Read{Name: "s"}), ReadFrom))
-	f.Add(body(f, AppendReading(nil, 1, "r/0:1"), Reading))
+	f.Add(body(f, AppendReading(nil, 1, "r/0:1", "r/0:2"), Reading))
+	f.Add(body(f, AppendMissing(nil, 1, []string{"r", "s"}), Missing))
 	f.Add(body(f, AppendTrimmed(nil, 1, "r", 0, 9), Trimmed))
 	frame := AppendRecord(BeginRecords(nil, 1, "r", 0), 3, 4, []byte("e"))
 	EndEvents(frame, 0)
@@ -78,9 +91,14 @@ func FuzzStreamFrames(f *testing.F) {
 		}
 		_, _, err := ReadRead(data)
 		typed(err)
-		if sid, cursor, err := ReadReading(data); typed(err) {
-			if s, c, err := ReadReading(body(t, AppendReading(nil, sid, cursor), Reading)); err != nil || s != sid || c != cursor {
-				t.Fatalf("%d %q came back as %d %q, %v", sid, cursor, s, c, err)
+		if sid, cursor, end, err := ReadReading(data); typed(err) {
+			if s, c, e, err := ReadReading(body(t, AppendReading(nil, sid, cursor, end), Reading)); err != nil || s != sid || c != cursor || e != end {
+				t.Fatalf("%d %q %q came back as %d %q %q, %v", sid, cursor, end, s, c, e, err)
+			}
+		}
+		if sid, regions, err := ReadMissing(data); typed(err) {
+			if s, again, err := ReadMissing(body(t, AppendMissing(nil, sid, regions), Missing)); err != nil || s != sid || !reflect.DeepEqual(again, regions) {
+				t.Fatalf("%d %q came back as %d %q, %v", sid, regions, s, again, err)
 			}
 		}
 		_, _, _, _, err = ReadTrimmed(data)
