@@ -20,10 +20,10 @@ const (
 	ByTime Order = "time"
 )
 
-// Bounds of StreamRead.Wait.
+// Bounds of StreamRead.Hold.
 const (
-	DefaultOrderWait = time.Second
-	MaxOrderWait     = time.Minute
+	DefaultHold = time.Second
+	MaxHold     = time.Minute
 )
 
 // ParseOrder reads an Order; empty stays so.
@@ -78,7 +78,7 @@ func (r *StreamReader) pick(now time.Time) (next *logReader, wait time.Duration)
 		case !r.q.Follow, l.behind: // it has more
 			return nil, 0
 		default:
-			wait = max(wait, r.q.Wait-now.Sub(next.came))
+			wait = max(wait, r.q.Hold-now.Sub(next.came))
 		}
 	}
 	switch {

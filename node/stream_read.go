@@ -31,10 +31,10 @@ type StreamRead struct {
 	// Order is the order of events of different logs. Default: ByTime, or ByArrival
 	// with Follow.
 	Order Order
-	// Wait is how long an event is held back, with Follow and ByTime, for one of an
-	// earlier time from a log that has none now. Default: DefaultOrderWait; at most
-	// MaxOrderWait.
-	Wait time.Duration
+	// Hold is how long an event is held back, with Follow and ByTime, for one of an
+	// earlier time from a log that has none now. Default: DefaultHold; at most
+	// MaxHold.
+	Hold time.Duration
 	// GoOn has Next tell of a From that retention has passed, and go on with what is
 	// left. Without it, ReadStream refuses.
 	GoOn bool
@@ -138,10 +138,10 @@ func (r *StreamReader) check() (err error) {
 	case r.q.Order == "":
 		r.q.Order = ByTime
 	}
-	if r.q.Wait <= 0 {
-		r.q.Wait = DefaultOrderWait
+	if r.q.Hold <= 0 {
+		r.q.Hold = DefaultHold
 	}
-	r.q.Wait = min(r.q.Wait, MaxOrderWait)
+	r.q.Hold = min(r.q.Hold, MaxHold)
 	if r.filter, err = canonical(r.q.Filter); err != nil {
 		return err
 	}

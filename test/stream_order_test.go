@@ -37,7 +37,7 @@ func TestAReaderFollowsByTime(t *testing.T) {
 		publish(0, 50)
 		got := map[node.Order]*witnessed{}
 		for _, order := range []node.Order{node.ByArrival, node.ByTime} {
-			r, err := m.Nodes[0].ReadStream(t.Context(), node.StreamRead{Name: "orders", Follow: true, Order: order, Wait: 500 * time.Millisecond})
+			r, err := m.Nodes[0].ReadStream(t.Context(), node.StreamRead{Name: "orders", Follow: true, Order: order, Hold: 500 * time.Millisecond})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -66,8 +66,8 @@ func TestAQuietLogHoldsUpNobody(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := twoRegions(t, 1, 1)
 		keep(t, m.Nodes[0], "/first", 0, 1) // a log that is new is found a little later
-		const wait = 300 * time.Millisecond
-		r, err := m.Nodes[0].ReadStream(t.Context(), node.StreamRead{Name: "orders", From: "latest", Follow: true, Order: node.ByTime, Wait: wait})
+		const hold = 300 * time.Millisecond
+		r, err := m.Nodes[0].ReadStream(t.Context(), node.StreamRead{Name: "orders", From: "latest", Follow: true, Order: node.ByTime, Hold: hold})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,8 +78,8 @@ func TestAQuietLogHoldsUpNobody(t *testing.T) {
 			if ev, err := r.Next(t.Context()); err != nil || ev.Event.ID() != fmt.Sprint(i) {
 				t.Fatalf("%v, %v", ev.Position, err)
 			}
-			if held := time.Since(began); held < wait-50*time.Millisecond || held > wait+50*time.Millisecond {
-				t.Errorf("an event is held for %v, want %v", held, wait)
+			if held := time.Since(began); held < hold-50*time.Millisecond || held > hold+50*time.Millisecond {
+				t.Errorf("an event is held for %v, want %v", held, hold)
 			}
 		}
 		m.CutRegions("r0", "r1")

@@ -46,11 +46,11 @@ func Matching(filter Filter) ReadOption {
 
 // OrderByTime hands out events in the order in which they were kept, by the clocks of the
 // nodes that kept them; those of one key in a region are in order always. A reader
-// that follows holds an event back for wait at most (0 is the node's default, 1 s),
+// that follows holds an event back for hold at most (0 is the node's default, 1 s),
 // for one of an earlier time that comes later. Without it, a reader that follows hands
 // out what comes as it comes, and one that does not is in order of time anyway.
-func OrderByTime(wait time.Duration) ReadOption {
-	return func(r *Reader) { r.ask.Order, r.ask.WaitMs = "time", wait.Milliseconds() }
+func OrderByTime(hold time.Duration) ReadOption {
+	return func(r *Reader) { r.ask.Order, r.ask.HoldMs = "time", hold.Milliseconds() }
 }
 
 // OrderByArrival hands out what comes as it comes, also without Follow.

@@ -14,6 +14,13 @@ import (
 // Each is parsed on its own first, so that a problem names its parameter and
 // the parser's position is one in it.
 func parseFilter(values url.Values) (filter.Filter, error) {
+	_, f, err := filterOf(values)
+	return f, err
+}
+
+// filterOf is parseFilter that also returns the filter's JSON; none if it wants
+// everything.
+func filterOf(values url.Values) (text []byte, f filter.Filter, err error) {
 	var all []json.RawMessage
 	for _, name := range filterParameters {
 		if !values.Has(name) {
@@ -21,30 +28,31 @@ func parseFilter(values url.Values) (filter.Filter, error) {
 		}
 		parts, err := partsOf(name, values.Get(name))
 		if err != nil {
-			return filter.Filter{}, err
+			return nil, f, err
 		}
 		for _, part := range parts {
 			if _, err := filter.Parse(part); err != nil {
-				return filter.Filter{}, filterProblem(name, err)
+				return nil, f, filterProblem(name, err)
 			}
 		}
 		all = append(all, parts...)
 	}
 	switch len(all) {
 	case 0:
-		return filter.Everything(), nil
+		return nil, filter.Everything(), nil
 	case 1:
-		return filter.Parse(all[0])
+		f, err = filter.Parse(all[0])
+		return all[0], f, err
 	}
 	joined, err := json.Marshal(map[string]any{"all": all})
 	if err != nil {
-		return filter.Filter{}, err
+		return nil, f, err
 	}
-	f, err := filter.Parse(joined)
+	f, err = filter.Parse(joined)
 	if err != nil {
-		return filter.Filter{}, filterProblem("filters", err)
+		return nil, f, filterProblem("filters", err)
 	}
-	return f, nil
+	return joined, f, nil
 }
 
 // partsOf is the JSON of a parameter's filters.

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/skeinmesh/skein/routing/queue"
@@ -21,6 +22,14 @@ import (
 // would take anything else for a broken server, and would take an event that
 // it did not ask for as one of its own. It asks for them, or it is told by the
 // close, or it says that it does not care.
+//
+// A region of a stream that is out of reach is no gap. It is told in the same forms,
+// but that a WebSocket is not closed for it:
+//
+//	            (not given)                   events                     skip
+//	SSE         event: missing                a dev.skein.missing event  nothing
+//	long poll   header Skein-Missing-Regions  both                       the header
+//	WebSocket   that header of the handshake  a dev.skein.missing event  the header
 type gaps uint8
 
 const (
@@ -41,8 +50,25 @@ func parseGaps(s string) (gaps, error) {
 	return 0, parameter("gaps", "must be events or skip")
 }
 
-// GapType is the type of the event that stands for a gap.
-const GapType = "dev.skein.gap"
+// GapType is the type of the event that stands for a gap, and MissingType of the one
+// that says which regions of a stream are out of reach.
+const (
+	GapType     = "dev.skein.gap"
+	MissingType = "dev.skein.missing"
+)
+
+// appendMissing writes, in JSON, which regions are out of reach.
+func appendMissing(dst []byte, g *queue.Gap) []byte {
+	regions := []string{}
+	if g.Origin != "" {
+		regions = strings.Split(g.Origin, ", ")
+	}
+	b, err := json.Marshal(map[string][]string{"regions": regions})
+	if err != nil {
+		return append(dst, "{}"...)
+	}
+	return append(dst, b...)
+}
 
 // gapReport is a gap's JSON: how many events of a subscription were lost (0 when
 // nobody knows, and of those lost on the way at most so many), why, at which node
@@ -91,14 +117,20 @@ func gapHeader(g *queue.Gap) string {
 	return s
 }
 
-// gapEvent is a gap as an event, for subscribers that asked for that.
+// gapEvent is a gap, or which regions are missing, as an event, for subscribers that
+// asked for that.
 func gapEvent(g *queue.Gap) (event.Event, error) {
 	var b event.Builder
 	b.SetString("id", rand.Text())
 	b.Set("source", event.URIRefValue("/skein/subscriptions"))
-	b.SetString("type", GapType)
 	b.SetTime(g.To.UTC())
 	b.SetString("datacontenttype", "application/json")
-	b.SetData(event.BinaryData, appendGap(nil, g))
+	if g.Cause == missing {
+		b.SetString("type", MissingType)
+		b.SetData(event.BinaryData, appendMissing(nil, g))
+	} else {
+		b.SetString("type", GapType)
+		b.SetData(event.BinaryData, appendGap(nil, g))
+	}
 	return b.Event()
 }

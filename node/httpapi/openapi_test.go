@@ -107,7 +107,7 @@ func TestOpenAPISchemasHaveTheFieldsThatAreSent(t *testing.T) {
 
 func TestOpenAPIParametersAreThoseThatAreTaken(t *testing.T) {
 	d := readDocument(t)
-	taken := append([]string{"barrier", "wait", "gaps", "max", "poll", "mode", "stream", "from", "count", "follow"}, filterParameters...)
+	taken := append([]string{"barrier", "wait", "gaps", "max", "poll", "mode", "stream", "from", "count", "follow", "partial", "order", "hold"}, filterParameters...)
 	for name, raw := range d.Components["parameters"] {
 		var p struct{ In string }
 		if err := json.Unmarshal(raw, &p); err != nil {

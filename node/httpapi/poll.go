@@ -60,6 +60,7 @@ type answer struct {
 	media string
 	body  []byte
 	gaps  []string // as Skein-Gap has them
+	lost  string   // regions of a stream that are out of reach
 	items int      // events and gaps
 }
 
@@ -185,6 +186,12 @@ func (a *API) poll(w *response, r *http.Request, namespace, media string) error 
 	for _, g := range p.last.gaps {
 		h.Add(headerGap, g)
 	}
+	if _, kept := p.sub.(*replay); kept {
+		h.Del(headerMissing)
+	}
+	if p.last.lost != "" {
+		h.Set(headerMissing, p.last.lost)
+	}
 	if _, err := w.Write(p.last.body); err != nil {
 		a.log.Debug("a poll's answer did not reach its client", "err", err)
 	}
@@ -206,7 +213,7 @@ func (a *API) openPoll(ctx context.Context, w *response, r *http.Request, q *que
 		}
 		return p, err
 	}
-	for _, name := range append(filterParameters, "barrier", "stream", "from") {
+	for _, name := range append(filterParameters, "barrier", "stream", "from", "order", "hold") {
 		if r.URL.Query().Has(name) {
 			return nil, parameter(name, "belongs to the first poll only")
 		}
@@ -254,7 +261,9 @@ func (p *poll) wait(ctx context.Context, deadline time.Time, q *query, media str
 		}
 		switch q.gaps {
 		case gapsNative:
-			ans.gaps = append(ans.gaps, gapHeader(it.Gap))
+			if it.Gap.Cause != missing { // that is in a header anyway
+				ans.gaps = append(ans.gaps, gapHeader(it.Gap))
+			}
 		case gapsEvents:
 			ev, err := gapEvent(it.Gap)
 			if err != nil {
@@ -264,6 +273,9 @@ func (p *poll) wait(ctx context.Context, deadline time.Time, q *query, media str
 		}
 	}
 	p.rest, ans.items = items[taken:], taken
+	if s, ok := p.sub.(*replay); ok {
+		ans.lost = strings.Join(s.reader.Missing(), ", ")
+	}
 	if media == mediaProtoBatch {
 		ans.body = event.AppendProtoBatch(nil, events)
 	} else {

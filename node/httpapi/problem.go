@@ -25,6 +25,8 @@ type Problem struct {
 	Outcome string `json:"outcome,omitempty"`
 	// Trimmed says what is still there, where that which was asked for is not.
 	Trimmed *node.TrimmedError `json:"trimmed,omitempty"`
+	// Missing are the regions of a stream that are out of reach.
+	Missing []string `json:"missing,omitempty"`
 
 	header http.Header // beside the document; nil when there is none
 }
@@ -109,7 +111,12 @@ func problemOf(err error) *Problem {
 func streamProblem(err error) *Problem {
 	words := strings.TrimPrefix(err.Error(), "node: ")
 	var trimmed *node.TrimmedError
+	var lost *node.MissingError
 	switch {
+	case errors.As(err, &lost):
+		p := unavailable(lost.Error() + "; partial=true reads what can be read")
+		p.Missing = lost.Regions
+		return p
 	case errors.As(err, &trimmed):
 		p := problemf(http.StatusGone, "%s; from=earliest begins there", trimmed)
 		p.Trimmed = trimmed

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/skeinmesh/skein/node"
-	"github.com/skeinmesh/skein/routing/filter"
 	"github.com/skeinmesh/skein/routing/queue"
 )
 
@@ -28,10 +28,24 @@ type source interface {
 // stream has not read yet.
 const Trimmed queue.Cause = "trimmed"
 
+// missing is the cause of what is no gap: other regions than before are out of reach,
+// those that Origin names. What is kept there comes when they are back.
+const missing queue.Cause = "missing"
+
+// streamReader is a stream that is read.
+type streamReader interface {
+	Next(ctx context.Context) (node.StreamEvent, error)
+	Ready() bool // Next has an event without waiting
+	Cursor() string
+	Missing() []string
+	Close()
+}
+
+var _ streamReader = (*node.StreamReader)(nil)
+
 // replay is a stream that is read, and followed, as a source.
 type replay struct {
-	reader  *node.StreamReader
-	filter  filter.Filter
+	reader  streamReader
 	cursors []string // after each item of the last Next
 }
 
@@ -46,13 +60,15 @@ func (p *replay) Next(ctx context.Context, items []queue.Item) (int, error) {
 	for n == 0 || n < len(items) && p.reader.Ready() {
 		ev, err := p.reader.Next(ctx)
 		var trimmed *node.TrimmedError
+		var lost *node.MissingError
 		switch {
 		case errors.As(err, &trimmed):
 			items[n] = queue.Item{Gap: trimmedGap(trimmed)}
+		case errors.As(err, &lost):
+			now := time.Now()
+			items[n] = queue.Item{Gap: &queue.Gap{Cause: missing, Origin: strings.Join(lost.Regions, ", "), From: now, To: now}}
 		case err != nil:
 			return n, err
-		case !p.filter.Match(&ev.Event):
-			continue
 		default:
 			items[n] = queue.Item{Event: ev.Event}
 		}
@@ -95,20 +111,21 @@ type streamLine struct {
 // those there are, or, with follow=true, also those that come, with an empty line
 // now and then as a sign of life. What goes wrong once the answer has begun is a
 // last line {"problem": {…}}; what retention has taken while a reader follows is
-// {"trimmed": {…}}.
+// {"trimmed": {…}}. With follow=true or partial=true a line {"missing": ["eu"]} says
+// which regions are out of reach, each time they are others.
 func (a *API) readStream(w *response, r *http.Request, namespace string) error {
 	q, count, err := parseRead(r)
 	if err != nil {
 		return err
 	}
-	q.read.Namespace, q.read.Name = namespace, streamName(r)
+	q.Namespace, q.Name = namespace, streamName(r)
 	if err := a.hold(); err != nil {
 		return err
 	}
 	defer a.wg.Done()
 	ctx, cancel := a.untilClose(r)
 	defer cancel()
-	reader, err := a.streams.ReadStream(ctx, q.read)
+	reader, err := a.streams.ReadStream(ctx, q)
 	if err != nil {
 		return err
 	}
@@ -119,15 +136,15 @@ func (a *API) readStream(w *response, r *http.Request, namespace string) error {
 	if err := rc.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	out := &lines{s: eventStream{w: w, rc: rc}}
+	out := &lines{s: eventStream{w: w, rc: rc}, whole: !q.Follow && !q.Partial}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no")
-	if q.read.Follow {
+	if q.Follow {
 		w.WriteHeader(http.StatusOK)
 		out.s.out = append(out.s.out, '\n')
 	}
-	err = out.copy(ctx, reader, q.filter, count, &a.count)
+	err = out.copy(ctx, reader, count, &a.count)
 	if err != nil && w.status == 0 {
 		return err // nothing was written
 	}
@@ -141,7 +158,10 @@ func (a *API) readStream(w *response, r *http.Request, namespace string) error {
 }
 
 // lines writes lines of JSON.
-type lines struct{ s eventStream }
+type lines struct {
+	s     eventStream
+	whole bool // a region that is missing ends them
+}
 
 func (l *lines) add(v any) {
 	if b, err := json.Marshal(v); err == nil {
@@ -151,7 +171,7 @@ func (l *lines) add(v any) {
 
 // copy writes a reader's events until count of them are written, 0 being all, or
 // the reader ends.
-func (l *lines) copy(ctx context.Context, reader *node.StreamReader, f filter.Filter, count int, stats *counters) error {
+func (l *lines) copy(ctx context.Context, reader streamReader, count int, stats *counters) error {
 	for n := 0; count == 0 || n < count; {
 		if len(l.s.out) >= flushBytes || len(l.s.out) > 0 && !reader.Ready() {
 			if err := l.s.flush(); err != nil {
@@ -162,9 +182,13 @@ func (l *lines) copy(ctx context.Context, reader *node.StreamReader, f filter.Fi
 		ev, err := reader.Next(beat)
 		cancel()
 		var trimmed *node.TrimmedError
+		var lost *node.MissingError
 		switch {
 		case errors.Is(err, io.EOF):
 			return nil
+		case errors.As(err, &lost) && !l.whole:
+			l.add(map[string][]string{"missing": append([]string{}, lost.Regions...)})
+			continue
 		case errors.As(err, &trimmed):
 			l.add(map[string]any{"trimmed": trimmed})
 			continue
@@ -173,8 +197,6 @@ func (l *lines) copy(ctx context.Context, reader *node.StreamReader, f filter.Fi
 			continue
 		case err != nil:
 			return err
-		case !f.Match(&ev.Event):
-			continue
 		}
 		n++
 		stats.sent.Add(1)
@@ -186,45 +208,61 @@ func (l *lines) copy(ctx context.Context, reader *node.StreamReader, f filter.Fi
 	return nil
 }
 
-// replayQuery says what of a stream is wanted.
-type replayQuery struct {
-	read   node.StreamRead
-	filter filter.Filter
-}
-
 // parseRead reads the parameters of readStream.
-func parseRead(r *http.Request) (q replayQuery, count int, err error) {
+func parseRead(r *http.Request) (q node.StreamRead, count int, err error) {
 	values, err := parseValues(r)
 	if err != nil {
 		return q, 0, err
 	}
-	if err := onlyKnown(values, append([]string{"from", "count", "follow"}, filterParameters...)); err != nil {
+	known := append([]string{"from", "count", "follow", "partial", "order", "hold"}, filterParameters...)
+	if err := onlyKnown(values, known); err != nil {
 		return q, 0, err
 	}
-	q.read.From = values.Get("from")
-	switch values.Get("follow") {
-	case "", "false", "0":
-	case "true", "1":
-		q.read.Follow = true
-	default:
-		return q, 0, parameter("follow", "must be true or false")
+	q.From = values.Get("from")
+	for name, set := range map[string]*bool{"follow": &q.Follow, "partial": &q.Partial} {
+		switch values.Get(name) {
+		case "", "false", "0":
+		case "true", "1":
+			*set = true
+		default:
+			return q, 0, parameter(name, "must be true or false")
+		}
 	}
 	if s := values.Get("count"); s != "" {
 		if count, err = strconv.Atoi(s); err != nil || count < 1 {
 			return q, 0, parameter("count", "must be a number of events, at least 1")
 		}
 	}
-	q.filter, err = parseFilter(values)
+	if q.Order, q.Hold, err = parseOrder(values); err != nil {
+		return q, 0, err
+	}
+	q.Filter, _, err = filterOf(values)
 	return q, count, err
+}
+
+// parseOrder reads in what order the events of a stream are wanted.
+func parseOrder(values url.Values) (order node.Order, hold time.Duration, err error) {
+	if order, err = node.ParseOrder(values.Get("order")); err != nil {
+		return "", 0, parameter("order", "must be %s or %s", node.ByArrival, node.ByTime)
+	}
+	if s := values.Get("hold"); s != "" {
+		if hold, err = time.ParseDuration(s); err != nil || hold <= 0 || hold > node.MaxHold {
+			return "", 0, parameter("hold", "must be a duration such as 2s, up to %v", node.MaxHold)
+		}
+	}
+	return order, hold, nil
 }
 
 // openReplay reads and follows a stream. Last-Event-ID, which a reader of
 // Server-Sent Events sends when it comes back, says where it was.
-func (a *API) openReplay(ctx context.Context, r *http.Request, q *query) (source, error) {
+func (a *API) openReplay(ctx context.Context, w http.ResponseWriter, r *http.Request, q *query) (source, error) {
 	if a.streams == nil {
 		return nil, parameter("stream", "is not known here: this node keeps no streams")
 	}
-	read := node.StreamRead{Namespace: q.request.Namespace, Name: q.stream, From: q.from, Follow: true}
+	read := node.StreamRead{
+		Namespace: q.request.Namespace, Name: q.stream, From: q.from, Follow: true,
+		Filter: q.filter, Order: q.order, Hold: q.hold,
+	}
 	if id := strings.TrimSpace(r.Header.Get("Last-Event-ID")); id != "" {
 		read.From, read.GoOn = id, true
 	}
@@ -232,5 +270,8 @@ func (a *API) openReplay(ctx context.Context, r *http.Request, q *query) (source
 	if err != nil {
 		return nil, err
 	}
-	return &replay{reader: reader, filter: q.request.Filter}, nil
+	if regions := reader.Missing(); len(regions) > 0 {
+		w.Header().Set(headerMissing, strings.Join(regions, ", "))
+	}
+	return &replay{reader: reader}, nil
 }

@@ -29,6 +29,9 @@ const (
 //	event: gap
 //	data: {"count":3,"cause":…     what this reader missed
 //
+//	event: missing
+//	data: {"regions":["eu"]}       of a stream: regions that are out of reach now
+//
 // What comes from a stream has an id, the reader's cursor: a client that comes back
 // with it as Last-Event-ID goes on there.
 //
@@ -60,7 +63,11 @@ func (a *API) stream(w *response, r *http.Request, namespace string) error {
 	w.WriteHeader(http.StatusOK)
 	s.out = append(s.out, ": subscribed"...)
 	if missing := h.Get(headerMissing); missing != "" {
-		s.out = append(append(s.out, "; not yet confirmed by "...), missing...)
+		what := "; not yet confirmed by "
+		if q.stream != "" {
+			what = "; out of reach: "
+		}
+		s.out = append(append(s.out, what...), missing...)
 	}
 	s.out = append(s.out, "\n\n"...)
 	err = s.run(ctx, sub, &a.count) // never nil: it says what ended it
@@ -135,8 +142,12 @@ func (s *eventStream) append(it *queue.Item) error {
 			s.out = append(s.out, ":\n\n"...)
 			return nil
 		case gapsNative:
-			s.out = append(s.out, "event: gap\ndata: "...)
-			s.out = append(appendGap(s.out, it.Gap), "\n\n"...)
+			if it.Gap.Cause == missing {
+				s.out = appendMissing(append(s.out, "event: missing\ndata: "...), it.Gap)
+			} else {
+				s.out = appendGap(append(s.out, "event: gap\ndata: "...), it.Gap)
+			}
+			s.out = append(s.out, "\n\n"...)
 			return nil
 		}
 		made, err := gapEvent(it.Gap)

@@ -13,7 +13,8 @@ import (
 )
 
 // headerMissing names the regions that had not confirmed a subscription's
-// interest when its answer began, joined by ", ".
+// interest when its answer began, or, of a stream, those that are out of reach, joined
+// by ", ".
 const headerMissing = "Skein-Missing-Regions"
 
 // mediaStream is the media type of Server-Sent Events.
@@ -92,6 +93,9 @@ type query struct {
 	mode    string // of a WebSocket: both, publish or subscribe
 	stream  string // that is read and followed; empty: what comes, live
 	from    string // where reading of it begins
+	filter  []byte // request.Filter in JSON
+	order   node.Order
+	hold    time.Duration
 }
 
 // filterParameters say which events are wanted; all that are given must hold.
@@ -105,15 +109,20 @@ func parseQuery(r *http.Request, namespace string, face string, known ...string)
 		return nil, err
 	}
 	known = append(known, filterParameters...)
-	if err := onlyKnown(values, append(known, "stream", "from", "barrier", "wait", "gaps", "slow")); err != nil {
+	if err := onlyKnown(values, append(known, "stream", "from", "order", "hold", "barrier", "wait", "gaps", "slow")); err != nil {
 		return nil, err
 	}
 	q := &query{
 		max: defaultMax, poll: values.Get("poll"), mode: values.Get("mode"),
 		stream: values.Get("stream"), from: values.Get("from"),
 	}
-	if q.stream == "" && values.Has("from") {
-		return nil, parameter("from", "goes with stream: only a stream keeps what was")
+	for _, name := range []string{"from", "order", "hold"} {
+		if q.stream == "" && values.Has(name) {
+			return nil, parameter(name, "goes with stream: only a stream keeps what was")
+		}
+	}
+	if q.order, q.hold, err = parseOrder(values); err != nil {
+		return nil, err
 	}
 	if q.wait, err = parseWait(values.Get("wait")); err != nil {
 		return nil, err
@@ -139,7 +148,7 @@ func parseQuery(r *http.Request, namespace string, face string, known ...string)
 	if q.request.Barrier, err = node.ParseBarrier(values.Get("barrier")); err != nil {
 		return nil, parameter("barrier", "must be none, region or mesh")
 	}
-	if q.request.Filter, err = parseFilter(values); err != nil {
+	if q.filter, q.request.Filter, err = filterOf(values); err != nil {
 		return nil, err
 	}
 	q.request.Namespace = namespace
@@ -179,7 +188,7 @@ func parseWait(s string) (time.Duration, error) {
 // answer's header; or it begins to read a stream.
 func (a *API) open(ctx context.Context, w http.ResponseWriter, r *http.Request, q *query) (source, error) {
 	if q.stream != "" {
-		return a.openReplay(ctx, r, q)
+		return a.openReplay(ctx, w, r, q)
 	}
 	q.request.QueueBytes = a.queue
 	sub, err := a.broker.Subscribe(ctx, q.request)

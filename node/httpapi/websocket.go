@@ -327,6 +327,9 @@ func (s *socket) sendItem(ctx context.Context, out []byte, it *queue.Item) ([]by
 		case gapsSkip:
 			return out, nil
 		case gapsNative:
+			if it.Gap.Cause == missing {
+				return out, nil // it is no loss, and there is no message for it
+			}
 			return out, &gapError{gapReason(it.Gap)}
 		}
 		made, err := gapEvent(it.Gap)

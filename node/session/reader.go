@@ -32,7 +32,7 @@ func (x *session) readStream(body []byte) error {
 	q := node.StreamRead{
 		Namespace: ask.Namespace, Name: ask.Name, From: ask.From, Until: ask.Until, Follow: ask.Follow,
 		Filter: ask.Filter, Order: node.Order(ask.Order), Partial: ask.Partial,
-		Wait: time.Duration(min(max(ask.WaitMs, 0), node.MaxOrderWait.Milliseconds())) * time.Millisecond,
+		Hold: time.Duration(min(max(ask.HoldMs, 0), node.MaxHold.Milliseconds())) * time.Millisecond,
 	}
 	return x.begin(s, func() error { return s.replay(q) })
 }

@@ -315,7 +315,7 @@ func TestWhatAReaderAsksForArrives(t *testing.T) {
 	defer r.Close()
 	want := node.StreamRead{
 		Namespace: s.asked[0].Namespace, Name: "all", From: "latest", Follow: true, Partial: true,
-		Filter: []byte(`{"exact":{"source":"/a"}}`), Order: node.ByTime, Wait: 3 * time.Second,
+		Filter: []byte(`{"exact":{"source":"/a"}}`), Order: node.ByTime, Hold: 3 * time.Second,
 	}
 	if !reflect.DeepEqual(s.asked[0], want) {
 		t.Errorf("asked for is %+v, want %+v", s.asked[0], want)

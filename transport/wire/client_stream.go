@@ -84,7 +84,7 @@ type Read struct {
 	Until   string          `json:"until,omitempty"`   // the end that a reading frame has told
 	Filter  json.RawMessage `json:"filter,omitempty"`  // Subscriptions API dialects; none means all events
 	Order   string          `json:"order,omitempty"`   // arrival or time
-	WaitMs  int64           `json:"waitMs,omitempty"`  // how long order=time holds an event back
+	HoldMs  int64           `json:"holdMs,omitempty"`  // how long order=time holds an event back
 	Partial bool            `json:"partial,omitempty"` // read what can be read
 	Missing bool            `json:"missing,omitempty"` // the client knows missing frames
 }

@@ -36,7 +36,7 @@ func TestFramesOfStreamsComeBackWhole(t *testing.T) {
 	}
 	read := Read{
 		Namespace: "shop", Name: "orders", From: "eu/0:3", Follow: true, Credit: 99,
-		Until: "eu/0:9", Filter: []byte(`{"sql":"true"}`), Order: "time", WaitMs: 5, Partial: true, Missing: true,
+		Until: "eu/0:9", Filter: []byte(`{"sql":"true"}`), Order: "time", HoldMs: 5, Partial: true, Missing: true,
 	}
 	if sid, got, err := ReadRead(body(t, AppendRead(nil, 300, &read), ReadFrom)); err != nil || sid != 300 || !reflect.DeepEqual(got, read) {
 		t.Errorf("%+v came back as %d %+v, %v", read, sid, got, err)
