@@ -112,6 +112,7 @@ type observer Node
 func (o *observer) PeerAlive(p peer.Peer) {
 	n := (*Node)(o)
 	n.book.See(p, time.Now())
+	n.regions.see(p.Region, time.Now())
 	n.outlived(p)
 	n.flows.back(p)
 	if p.Region == n.self.Region && !n.net.Linked(p.ID) {
@@ -179,6 +180,9 @@ func (n *Node) remember() {
 }
 
 func (n *Node) saveBook() {
+	if err := n.regions.save(); err != nil {
+		n.log.Error("the regions that there are cannot be written down; after a restart one that is away is not missed", "err", err)
+	}
 	if !n.book.Changed() {
 		return
 	}

@@ -35,6 +35,7 @@ type Node struct {
 	flows   *flows
 	streams *streams
 	relays  *relays
+	regions *regions
 	book    *gossip.Book
 	gossip  atomic.Pointer[gossip.Gossip] // nil until the mesh is known
 
@@ -100,6 +101,10 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 	}
 	if n.book, err = gossip.OpenBook(cfg.DataDir); err != nil {
 		n.log.Warn("the peers of before are forgotten", "err", err)
+		err = nil
+	}
+	if n.regions, err = openRegions(n.state.path(regionsFile), time.Now()); err != nil {
+		n.log.Warn("regions that are away now are forgotten", "err", err)
 		err = nil
 	}
 	n.opened(func() error { n.saveBook(); return nil })

@@ -16,9 +16,11 @@ const (
 	readerBytes = 16 << 20
 )
 
-// regions are those that keep the stream, and those that where to begin speaks of.
+// regions are those that keep the stream, those that have and of which no node runs
+// now, and those that where to begin speaks of.
 func (r *StreamReader) regions() []string {
 	list := append(r.n.keepers(&r.stream), r.start.regions()...)
+	list = append(list, slices.DeleteFunc(r.n.regions.all(), func(region string) bool { return !r.stream.KeptIn(region) })...)
 	slices.Sort(list)
 	return slices.Compact(list)
 }

@@ -17,6 +17,7 @@ var wallClock = map[string]string{
 	"node/gaps.go":                     "of two measures of how long this node runs the longer is believed: a gap too many is told, not one too few",
 	"node/httpapi/gap.go":              "shown to people",
 	"node/inspect.go":                  "shown to people",
+	"node/regions.go":                  "a region that was seen is kept for a month, to be missed; more or less does not matter",
 	"node/session/session.go":          "a deadline that is long over: to wake who reads",
 	"node/state.go":                    "shown to people",
 	"node/client/convert.go":           "an event's own time, which nothing depends on",

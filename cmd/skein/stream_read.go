@@ -23,8 +23,11 @@ import (
 type streamReading struct {
 	selection
 	name, from string
+	order      string
+	hold       time.Duration
 	count      int
 	follow     bool
+	partial    bool
 	timeout    time.Duration
 	records    bool // with --json, print positions too
 }
@@ -37,15 +40,20 @@ func streamReadCommand(a *app) *cobra.Command {
 		Long: `Print the events of a stream, merged over its regions and partitions in the order
 of time, up to what had been acknowledged when it began: on a terminal a readable
 line each, piped one CloudEvent in JSON a line. With --json each line also has the
-event's position, its time and the cursor that --from takes to go on after it.`,
+event's position, its time and the cursor that --from takes to go on after it.
+
+While a region that keeps the stream is out of reach it fails, unless --partial has it
+print what can be read. With --follow it prints that anyway, and goes on with the
+region when it is back. Which regions are missing is said on stderr, and the cursor
+keeps their place.`,
 		Example: `  skein stream read orders
   skein stream read orders --from 2026-05-04T12:00:00Z --count 10
   skein stream read orders --from eu/3:17,us/1:4 --follow
   skein stream read orders | skein pub --ndjson - --server http://other:8420`,
 		Args: streamArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if s.count < 0 {
-				return usagef("--count %d: want 0 or more", s.count)
+			if err := s.check(); err != nil {
+				return err
 			}
 			s.name, s.records = args[0], true
 			return a.readStream(cmd.Context(), s)
@@ -56,11 +64,34 @@ event's position, its time and the cursor that --from takes to go on after it.`,
 	f.IntVarP(&s.count, "count", "c", 0, "end after this many events")
 	f.BoolVar(&s.follow, "follow", false, "go on with what comes")
 	f.DurationVar(&s.timeout, "timeout", 0, "end after this `time`; a failure if --count events have not come by then")
+	f.BoolVar(&s.partial, "partial", false, "print what can be read while a region is out of reach")
+	s.addOrder(cmd)
 	f.StringVarP(&s.pattern, "type", "t", "", "`pattern` of the type: * is one token, a last > the rest")
 	f.StringVarP(&s.source, "source", "s", "", "exactly this `source`")
 	f.StringVar(&s.subject, "subject", "", "exactly this `subject`")
 	f.StringVar(&s.cesql, "filter", "", "a CESQL `expression` that must be true")
 	return a.addAdmin(cmd)
+}
+
+// addOrder gives a command the flags that say in what order events come.
+func (s *streamReading) addOrder(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&s.order, "order", "", "`order` of events of different regions and partitions: arrival (the default of what follows) or time")
+	f.DurationVar(&s.hold, "hold", 0, "`time` that --order time holds an event back for an earlier one, in what follows (default 1s)")
+}
+
+// check refuses flags that make no sense.
+func (s *streamReading) check() error {
+	if s.count < 0 {
+		return usagef("--count %d: want 0 or more", s.count)
+	}
+	if _, err := node.ParseOrder(s.order); err != nil {
+		return usagef("--order %s: want %s or %s", printable(s.order), node.ByArrival, node.ByTime)
+	}
+	if s.hold < 0 || s.hold > node.MaxHold {
+		return usagef("--hold %v: want up to %v", s.hold, node.MaxHold)
+	}
+	return nil
 }
 
 // query is the reading as a node takes it.
@@ -82,15 +113,23 @@ func (s *streamReading) query() url.Values {
 	if s.follow {
 		q.Set("follow", "true")
 	}
+	if s.partial {
+		q.Set("partial", "true")
+	}
+	set("order", s.order)
+	if s.hold > 0 {
+		q.Set("hold", s.hold.String())
+	}
 	return q
 }
 
-// readLine is a line of a node's answer: an event, what has been trimmed, or why
-// the answer ends.
+// readLine is a line of a node's answer: an event, what has been trimmed, which
+// regions are out of reach, or why the answer ends.
 type readLine struct {
 	Cursor  string             `json:"cursor"`
 	Event   json.RawMessage    `json:"event"`
 	Trimmed *node.TrimmedError `json:"trimmed"`
+	Missing *[]string          `json:"missing"`
 	Problem json.RawMessage    `json:"problem"`
 }
 
@@ -159,6 +198,11 @@ func (a *app) printLine(p *eventPrinter, s *streamReading, text []byte, cursor *
 		return errors.New(problem("a problem", line.Problem))
 	case line.Trimmed != nil:
 		a.err.printf("%s\n", a.err.paint(yellow, "gap: "+printable(line.Trimmed.Error())))
+		return nil
+	}
+	if line.Missing != nil {
+		told := node.MissingError{Stream: s.name, Regions: *line.Missing}
+		a.err.printf("%s\n", a.err.paint(yellow, printable(told.Error())))
 		return nil
 	}
 	*cursor = line.Cursor

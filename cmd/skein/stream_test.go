@@ -62,6 +62,37 @@ func TestAStreamIsKeptInOneRegionAndReadInAnother(t *testing.T) {
 	skein(t, "stream", "read", "nothing", "--server", us.HTTP).want(t, exitFailed, "no such stream")
 }
 
+// While a region is out of reach, reading to the end fails, and says which, unless
+// what can be read is enough.
+func TestReadingAStreamSaysWhichRegionsAreMissing(t *testing.T) {
+	eu, us := serveTwo(t)
+	skein(t, "stream", "create", "orders", "--server", eu.HTTP).want(t, exitDone)
+	for i, at := range []string{eu.HTTP, us.HTTP} {
+		skein(t, "pub", "--server", at, "--type", "t", "--id", fmt.Sprint(i)).want(t, exitDone)
+	}
+	skein(t, "stream", "read", "orders", "--order", "random", "--server", eu.HTTP).want(t, exitUsage, "arrival or time")
+	skein(t, "sub", "--order", "time", "--server", eu.HTTP).want(t, exitUsage, "--stream")
+	r := skein(t, "stream", "read", "orders", "--order", "time", "--hold", "10ms", "--follow", "--count", "2", "--server", eu.HTTP)
+	r.want(t, exitDone)
+	if strings.Count(r.out, "\n") != 2 {
+		t.Errorf("by time: %s", r.out)
+	}
+	if r := us.stop(); r.code != exitDone {
+		t.Fatal(r.errOut)
+	}
+	skein(t, "stream", "read", "orders", "--server", eu.HTTP).want(t, exitFailed, "missing us: out of reach now", "partial")
+	r = skein(t, "stream", "read", "orders", "--partial", "--server", eu.HTTP)
+	r.want(t, exitDone)
+	if strings.Count(r.out, "\n") != 1 || !strings.Contains(r.errOut, "missing us: out of reach now") {
+		t.Errorf("what can be read: %q %q", r.out, r.errOut)
+	}
+	r = skein(t, "sub", "--stream", "orders", "--count", "1", "--server", eu.HTTP)
+	r.want(t, exitDone)
+	if strings.Count(r.out, "\n") != 1 || !strings.Contains(r.errOut, "missing us: out of reach now") {
+		t.Errorf("followed: %q %q", r.out, r.errOut)
+	}
+}
+
 func TestStreamsAreLookedAtAndChanged(t *testing.T) {
 	n := serveNode(t)
 	skein(t, "stream", "create", "orders", "--server", n.HTTP, "--max-events", "1000", "--json").want(t, exitDone)

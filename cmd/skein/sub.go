@@ -17,6 +17,7 @@ import (
 // subFlags is what `skein sub` was told.
 type subFlags struct {
 	selection
+	reading streamReading // what is said of a stream
 	stream  string
 	from    string
 	count   int
@@ -36,7 +37,8 @@ stderr, with the count and the cause. Flags that choose events add up: all of
 them must fit.
 
 With --stream it prints what the stream keeps, from --from on, and goes on with
-what comes, without a seam.
+what comes, without a seam; while a region is out of reach, with what can be read: which
+are missing is said on stderr.
 
 Else it starts printing once the interest has spread as far as --barrier says, so
 nothing is missed that is published from then on.`,
@@ -49,13 +51,18 @@ nothing is missed that is published from then on.`,
 			if s.count < 0 {
 				return usagef("--count %d: want 0 or more", s.count)
 			}
-			if s.stream == "" && s.from != "" {
-				return usagef("--from goes with --stream: only a stream keeps what was")
+			for _, name := range []string{"from", "order", "hold"} {
+				if s.stream == "" && cmd.Flags().Changed(name) {
+					return usagef("--%s goes with --stream: only a stream keeps what was", name)
+				}
 			}
 			if s.stream != "" {
-				return a.readStream(cmd.Context(), &streamReading{
-					selection: s.selection, name: s.stream, from: s.from, count: s.count, follow: true, timeout: s.timeout,
-				})
+				r := &s.reading
+				r.selection, r.name, r.from, r.count, r.follow, r.timeout = s.selection, s.stream, s.from, s.count, true, s.timeout
+				if err := r.check(); err != nil {
+					return err
+				}
+				return a.readStream(cmd.Context(), r)
 			}
 			return a.sub(cmd.Context(), s)
 		},
@@ -69,6 +76,7 @@ nothing is missed that is published from then on.`,
 	f.DurationVar(&s.timeout, "timeout", 0, "end after this `time`; a failure if --count events have not come by then")
 	f.StringVar(&s.stream, "stream", "", "`name` of a stream to read and follow")
 	f.StringVar(&s.from, "from", "", "`where` to begin in it: earliest (the default), latest, an offset, a time or a cursor")
+	s.reading.addOrder(cmd)
 	f.StringVar(&s.barrier, "barrier", "mesh", "`how` far the interest must have spread before it starts: none, region or mesh")
 	f.DurationVar(&s.wait, "wait", 2*time.Second, "`time` to wait for that")
 	a.addNamespace(cmd)

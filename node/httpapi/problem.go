@@ -114,7 +114,7 @@ func streamProblem(err error) *Problem {
 	var lost *node.MissingError
 	switch {
 	case errors.As(err, &lost):
-		p := unavailable(lost.Error() + "; partial=true reads what can be read")
+		p := unavailable(lost.Error() + "; ask for partial to read what can be read")
 		p.Missing = lost.Regions
 		return p
 	case errors.As(err, &trimmed):

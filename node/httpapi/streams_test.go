@@ -65,7 +65,7 @@ func TestWhatGoesWrongWithStreamsIsSaidWithItsStatus(t *testing.T) {
 		{"GET", "/streams/orders/events?from=2", wrap(trimmed), 410, "the first that is still there is 7", ""},
 		{"GET", "/events?stream=orders&from=x", wrap(node.ErrPosition), 400, "from", ""},
 		{"GET", "/events?stream=orders", wrap(node.ErrUnreachable), 503, "", ""},
-		{"GET", "/streams/orders/events", wrap(&node.MissingError{Stream: "orders", Regions: []string{"us"}}), 503, "missing us: out of reach now; what is kept there is not lost; partial=true", ""},
+		{"GET", "/streams/orders/events", wrap(&node.MissingError{Stream: "orders", Regions: []string{"us"}}), 503, "missing us: out of reach now; what is kept there is not lost; ask for partial", ""},
 		{"POST", "/events", fmt.Errorf("%w: %w", node.ErrNotKept, node.ErrUnknown), 503, "", "unknown"},
 		{"POST", "/events", fmt.Errorf("%w: %w", node.ErrNotKept, node.ErrNoLeader), 503, "no leader", ""},
 		{"POST", "/events", fmt.Errorf("%w: %w", node.ErrNotKept, node.ErrBusy), 503, "", ""},
