@@ -43,13 +43,17 @@
 // in the region that is the stream's home, or in the outbox towards it (see capture
 // and away). A region's gateways tell the mesh of the streams it owns, as facts; a
 // region that hears of one keeps what is published in it, too, if the stream's
-// placement says so. Readers merge the logs of all regions that keep a stream;
-// questions to another region go from node to node on the way that its events take.
+// placement says so. Readers merge the logs of all regions that keep a stream, and say
+// which are out of reach; questions to another region go from node to node on the way
+// that its events take. What is read of another region's log crosses once: one node of
+// the region, its relay, asks for all, see relays.
 //
-// Goroutines: the streams' follower (what changed in the metadata) and, for each node
-// of the region, the way for raft; the spreader (facts, digests, removals that linger), the flows' pump
-// (what lanes had no room for, and time) and their replier, the joiner (until the
-// mesh is entered), the rememberer (peers to disk), the pruner (links that neither
-// end wants), the measurer (what links cost), and short ones for barrier calls, all
-// awaited by Close.
+// Goroutines: the relays' questions and what forgets their answers; the streams'
+// follower (what changed in the metadata) and, for each node of the region, the way for
+// raft; the spreader (facts, digests, removals that linger), the flows' pump (what
+// lanes had no room for, and time) and their replier, the joiner (until the mesh is
+// entered), the rememberer (peers to disk), the pruner (links that neither end wants),
+// the measurer (what links cost), and short ones for barrier calls, all awaited by
+// Close. A stream's reader has one for each log and, if it follows, one that looks for
+// new logs; its Close awaits them.
 package node
