@@ -27,7 +27,9 @@
 //
 // Streams. An event that streams want is acknowledged when they keep it: on the
 // disks of most of its replicas. A Reader reads what a stream keeps, each event
-// once, also over lost connections; what it does not take stays where it is kept.
+// once, also over lost connections; what it does not take stays where it is kept. While
+// a region is out of reach it goes on with the others, or ends with a MissingError, see
+// Follow, Partial and OnMissing.
 //
 // Goroutines of a Client: one that keeps the connection and reads from it, one
 // that writes, and one for each subscription. Close stops and awaits them all.
