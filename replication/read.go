@@ -59,6 +59,8 @@ type Stored struct {
 const (
 	readBytes = 256 << 10
 	maxRead   = 1 << 20
+	readLeast = 16 << 10
+	readEach  = 4 << 10 // of each record, if all are not more than that
 	maxWait   = 30 * time.Second
 	// behindWait is how long a replica that is asked for more than it has waits for
 	// it, and who asks for it, before another one is asked.
@@ -206,6 +208,8 @@ func readLog(ctx context.Context, p *partition.Partition, q *Read) (Records, err
 	if bytes <= 0 {
 		bytes = readBytes
 	}
+	// Who follows gets few at a time, and needs no more memory than they.
+	bytes = min(bytes, int(min(int64(maxRead), max(readLeast, (l.Next()-at)*readEach))))
 	batch, err := l.Reader(at).Read(make([]byte, bytes))
 	out := Records{Start: l.Start(), End: l.Next(), Offset: at}
 	switch {
