@@ -141,11 +141,17 @@ func (n *Node) answerKeep(ctx context.Context, body []byte) (any, error) {
 		c.from, c.streams = append(c.from, i), append(c.streams, &keeper{stream: s})
 	}
 	for _, c := range batches {
-		kept, err := n.keep(ctx, c)
-		if err != nil {
-			return nil, err
+		done := make(chan struct{})
+		n.keep(ctx, c, func() { close(done) })
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", replication.ErrUnknown, context.Cause(ctx))
 		}
-		for _, p := range kept {
+		if c.err != nil {
+			return nil, c.err
+		}
+		for _, p := range c.positions {
 			positions[p.Event] = p
 		}
 	}

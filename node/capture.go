@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 
 	"github.com/skeinmesh/skein/replication"
+	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/placement"
 	"github.com/skeinmesh/skein/routing"
 	"github.com/skeinmesh/skein/transport/event"
@@ -43,7 +44,7 @@ func (p Position) String() string {
 }
 
 // captured is some events of a publish for one partition, here or in another
-// region.
+// region, and what came of them.
 type captured struct {
 	region    string
 	partition uint32 // of this region; another region finds it
@@ -51,67 +52,132 @@ type captured struct {
 	from      []int // the number of each record's event in the publish
 	streams   []*keeper
 	keys      []string // of each record's event, for another region
+
+	positions []Position // set with err before Keeping.left counts it
+	err       error
 }
 
-// wanted are the streams that want to keep each event.
-func (n *Node) wanted(ns string, evs []event.Event) [][]*keeper {
-	wanted := make([][]*keeper, len(evs))
-	var found []*routing.Stream
-	for i := range evs {
-		found = n.table.MatchStreams(ns, &evs[i], found[:0])
-		for _, s := range found {
-			wanted[i] = append(wanted[i], s.Keeper.(*keeper))
-		}
+// destination is where records of a publish go: a partition of this region or, as each
+// stream waits by itself if it must, a stream in another.
+type destination struct {
+	region    string
+	partition uint32
+	stream    meta.ID
+}
+
+// Keeping is a publish under way: streams are keeping its events.
+type Keeping struct {
+	n        *Node
+	ctx      context.Context
+	ns       string
+	evs      []event.Event
+	overflow Overflow
+
+	parts []*captured
+	far   bool
+	wg    sync.WaitGroup // of those that ask other regions
+	left  atomic.Int32   // parts without an outcome
+	done  chan struct{}  // closed when none is left; nil if there were none
+}
+
+// Done is closed when End need not wait for streams. It is nil if no stream wants
+// any of the events.
+func (k *Keeping) Done() <-chan struct{} { return k.done }
+
+// Far reports whether another region is asked to keep events. What is published
+// meanwhile may overtake them.
+func (k *Keeping) Far() bool { return k.far }
+
+// finished notes that a part has its outcome.
+func (k *Keeping) finished() {
+	if k.left.Add(-1) == 0 {
+		close(k.done)
 	}
-	return wanted
 }
 
-// capture keeps events in the streams that want them, and returns when that is
-// decided. All are kept where they should be, or the error says what is known:
-// with replication.ErrUnknown, some may be.
-func (n *Node) capture(ctx context.Context, evs []event.Event, wanted [][]*keeper) ([]Position, error) {
-	var batches []*captured
-	at := map[string]*captured{}
-	for i := range evs {
-		if len(wanted[i]) == 0 {
+// capture begins to keep events in the streams that want them. The events' bytes
+// must not change afterwards.
+func (k *Keeping) capture() error {
+	at := map[destination]*captured{}
+	var found []*routing.Stream
+	for i := range k.evs {
+		ev := &k.evs[i]
+		if found = k.n.table.MatchStreams(k.ns, ev, found[:0]); len(found) == 0 {
 			continue
 		}
-		// The publish may be over, and its memory used again, before the last try is.
-		data := slices.Clone(evs[i].Bytes())
-		key, dedup := evs[i].Key(), dedupKey(&evs[i])
-		for _, k := range wanted[i] {
-			c, err := n.batchFor(at, k, key)
+		key, dedup := ev.Key(), dedupKey(ev)
+		for _, s := range found {
+			of := s.Keeper.(*keeper)
+			to, err := k.n.destination(of, key)
 			if err != nil {
-				return nil, err
+				return err
 			}
-			if len(c.records) == 0 {
-				batches = append(batches, c)
+			c := at[to]
+			if c == nil {
+				c = &captured{region: to.region, partition: to.partition, records: make([]replication.Record, 0, len(k.evs)-i)}
+				at[to], k.parts = c, append(k.parts, c)
 			}
-			w := k.stream.Dedup
+			w := of.stream.Dedup
 			c.records = append(c.records, replication.Record{
-				Log: replication.LogID(k.stream.UUID), Key: dedup, Data: data,
+				Log: replication.LogID(of.stream.UUID), Key: dedup, Data: ev.Bytes(),
 				Window: replication.Window{Age: w.Age, Events: int(w.Events)},
 			})
-			c.from, c.streams, c.keys = append(c.from, i), append(c.streams, k), append(c.keys, key)
+			c.from, c.streams = append(c.from, i), append(c.streams, of)
+			if to.region != k.n.self.Region {
+				c.keys = append(c.keys, key)
+			}
 		}
 	}
-	if len(batches) == 0 {
+	if len(k.parts) == 0 {
+		return nil
+	}
+	k.left.Store(int32(len(k.parts)))
+	k.done = make(chan struct{})
+	for _, c := range k.parts {
+		if c.region == k.n.self.Region {
+			k.n.keep(k.ctx, c, k.finished)
+			continue
+		}
+		k.far = true
+		k.wg.Go(func() {
+			defer k.finished()
+			c.positions, c.err = k.n.keepAbroad(k.ctx, c)
+		})
+	}
+	return nil
+}
+
+// kept waits until it is decided what is kept. All are kept where they should be, or
+// the error says what is known: with replication.ErrUnknown, some may be.
+func (k *Keeping) kept() ([]Position, error) {
+	if k.done == nil {
 		return nil, nil
 	}
-	positions := make([][]Position, len(batches))
-	errs := make([]error, len(batches))
-	var wg sync.WaitGroup
-	for i, c := range batches {
-		if i == len(batches)-1 { // this goroutine has nothing else to do
-			positions[i], errs[i] = n.keep(ctx, c)
-			break
+	select {
+	case <-k.done:
+	default:
+		select {
+		case <-k.done:
+		case <-k.ctx.Done():
+			k.wg.Wait()
+			k.n.count.streams.unknown.Add(1)
+			return nil, fmt.Errorf("%w: %w: %w", ErrNotKept, replication.ErrUnknown, context.Cause(k.ctx))
 		}
-		wg.Go(func() { positions[i], errs[i] = n.keep(ctx, c) })
 	}
-	wg.Wait()
-	all := slices.Concat(positions...)
-	n.count.streams.note(all, errs)
-	slices.SortStableFunc(all, func(a, b Position) int { return a.Event - b.Event })
+	var all []Position
+	var errs []error
+	for _, c := range k.parts {
+		errs = append(errs, c.err)
+		if all == nil {
+			all = c.positions
+		} else {
+			all = append(all, c.positions...)
+		}
+	}
+	k.n.count.streams.note(all, errs)
+	if len(k.parts) > 1 {
+		slices.SortStableFunc(all, func(a, b Position) int { return a.Event - b.Event })
+	}
 	if err := errors.Join(errs...); err != nil {
 		if len(all) > 0 && !errors.Is(err, replication.ErrUnknown) {
 			err = fmt.Errorf("%w: %w", replication.ErrUnknown, err)
@@ -130,24 +196,18 @@ func dedupKey(ev *event.Event) (k replication.Key) {
 	return k
 }
 
-// batchFor is where the next record of a stream goes.
-func (n *Node) batchFor(at map[string]*captured, k *keeper, key string) (*captured, error) {
-	c := &captured{region: n.self.Region}
+// destination is where a stream's event with a key goes.
+func (n *Node) destination(k *keeper, key string) (destination, error) {
 	if len(k.partitions) > 0 {
-		c.partition = k.partitions[placement.Partition([]byte(key), len(k.partitions))]
-	} else if len(k.regions) == 1 {
-		c.region = k.regions[0] // its home: what cannot get there waits
-	} else if c.region = n.nearest(k.regions); c.region == "" {
-		return nil, fmt.Errorf("%w: stream %s is kept in %s, and no way leads there now", ErrNotKept, k.stream.Name, strings.Join(k.regions, ", "))
+		return destination{region: n.self.Region, partition: k.partitions[placement.Partition([]byte(key), len(k.partitions))]}, nil
 	}
-	name := fmt.Sprintf("%s/%d", c.region, c.partition)
-	if c.region != n.self.Region { // each stream waits by itself if it must
-		name += k.stream.UUID.String()
+	to := destination{stream: k.stream.UUID}
+	if len(k.regions) == 1 {
+		to.region = k.regions[0] // its home: what cannot get there waits
+	} else if to.region = n.nearest(k.regions); to.region == "" {
+		return to, fmt.Errorf("%w: stream %s is kept in %s, and no way leads there now", ErrNotKept, k.stream.Name, strings.Join(k.regions, ", "))
 	}
-	if at[name] == nil {
-		at[name] = c
-	}
-	return at[name], nil
+	return to, nil
 }
 
 // nearest is the region of a list that is the cheapest to reach, or "".
@@ -161,28 +221,33 @@ func (n *Node) nearest(regions []string) (best string) {
 	return best
 }
 
-// keep has records kept, in this region or another.
-func (n *Node) keep(ctx context.Context, c *captured) ([]Position, error) {
-	if c.region != n.self.Region {
-		return n.keepAbroad(ctx, c)
-	}
+// keep has records kept in this region, after those of the calls before, and calls
+// done when the outcome is in c.
+func (n *Node) keep(ctx context.Context, c *captured, done func()) {
 	m := n.streams.member.Load()
 	if m == nil {
-		return nil, errNoStreams
+		c.err = errNoStreams
+		done()
+		return
 	}
 	n.count.streams.appends.Add(1)
-	results, err := m.Append(ctx, c.partition, c.records)
-	if err != nil {
-		return nil, err
-	}
-	positions := make([]Position, len(results))
-	for i, r := range results {
-		positions[i] = Position{
-			Event: c.from[i], Stream: c.streams[i].stream.Name, Region: c.region, Partition: c.partition,
-			Offset: r.Offset, Duplicate: r.Duplicate,
+	err := m.AppendAsync(ctx, c.partition, c.records, func(results []replication.Appended, err error) {
+		defer done()
+		if c.err = err; err != nil {
+			return
 		}
+		c.positions = make([]Position, len(results))
+		for i, r := range results {
+			c.positions[i] = Position{
+				Event: c.from[i], Stream: c.streams[i].stream.Name, Region: c.region, Partition: c.partition,
+				Offset: r.Offset, Duplicate: r.Duplicate,
+			}
+		}
+	})
+	if err != nil {
+		c.err = err
+		done()
 	}
-	return positions, nil
 }
 
 // keepCounters are the counters of StreamStats.

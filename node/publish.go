@@ -34,6 +34,27 @@ func (n *Node) Publish(ctx context.Context, namespace string, evs []event.Event,
 // then does not exist. Errors besides those of Publish: ErrNotKept, and then no
 // event is routed.
 func (n *Node) PublishKept(ctx context.Context, namespace string, evs []event.Event, overflow Overflow) ([]Position, error) {
+	if n.table.Keeps() {
+		// It may be over, and the memory used again, before the last try is.
+		own := make([]event.Event, len(evs))
+		for i := range evs {
+			own[i] = evs[i].Clone()
+		}
+		evs = own
+	}
+	k, err := n.Begin(ctx, namespace, evs, overflow)
+	if err != nil {
+		return nil, err
+	}
+	return k.End()
+}
+
+// Begin begins what PublishKept does, and keeps the events until ctx ends or the
+// publish does: their bytes must not change. It does not wait for streams, so that
+// many publishes may be under way; streams of this region keep the events in the
+// order of the calls, whatever becomes of those before. End must be called for each,
+// in that order.
+func (n *Node) Begin(ctx context.Context, namespace string, evs []event.Event, overflow Overflow) (*Keeping, error) {
 	if err := n.Ready(); err != nil {
 		return nil, err
 	}
@@ -46,13 +67,23 @@ func (n *Node) PublishKept(ctx context.Context, namespace string, evs []event.Ev
 			return nil, fmt.Errorf("%w: %d bytes, at most %d can be sent to other nodes", event.ErrTooLarge, size, maxEnvelope)
 		}
 	}
-	var positions []Position
+	k := &Keeping{n: n, ctx: ctx, ns: ns, evs: evs, overflow: overflow}
 	if n.table.Keeps() {
-		if positions, err = n.capture(ctx, evs, n.wanted(ns, evs)); err != nil {
-			return positions, err
+		if err := k.capture(); err != nil {
+			return nil, err
 		}
 	}
-	return positions, n.route(ctx, ns, evs, overflow)
+	return k, nil
+}
+
+// End waits until streams have kept the events, and routes them to everybody who
+// wants them now. It returns what PublishKept does.
+func (k *Keeping) End() ([]Position, error) {
+	positions, err := k.kept()
+	if err != nil {
+		return positions, err
+	}
+	return positions, k.n.route(k.ctx, k.ns, k.evs, k.overflow)
 }
 
 // route hands events to everybody who wants them now.

@@ -6,45 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/skeinmesh/skein/replication/fields"
 	"github.com/skeinmesh/skein/replication/multiraft"
 	"github.com/skeinmesh/skein/replication/partition"
-	"github.com/skeinmesh/skein/store"
 	"github.com/skeinmesh/skein/transport/peer"
 )
 
-const (
-	appendRecords = 1024      // that go to a leader at once
-	appendBytes   = 512 << 10 // unless the only record is larger
-	appendWait    = 10 * time.Second
-	fullWait      = 3 * time.Second // for another leader, when the disk of this one is full
-	// MaxQueued is how many bytes of records may wait for one partition.
-	MaxQueued = partition.MaxQueued
-)
-
-// outbox carries records to the leader of one partition, wherever it is: in order,
-// one batch after the other.
-type outbox struct {
-	r      *Member
-	number uint32
-
-	mu      sync.Mutex // guards the fields below
-	calls   []*appendCall
-	bytes   int
-	running bool
-}
-
-// appendCall is an Append on its way.
-type appendCall struct {
-	ctx     context.Context
-	records []partition.Record
-	done    func([]partition.Appended, error)
-}
-
-func recordSize(rec *partition.Record) int { return len(rec.Data) + 96 }
+// MaxQueued is how many bytes of records may wait for one partition.
+const MaxQueued = partition.MaxQueued
 
 // Append appends records to logs of one partition of the region and waits for the
 // outcomes, one for each. It looks for the leader, and tries again when there is
@@ -60,7 +31,7 @@ func (r *Member) Append(ctx context.Context, number uint32, records []partition.
 	ctx, cancel := context.WithTimeout(ctx, appendWait)
 	defer cancel()
 	got := make(chan outcome, 1)
-	err := r.outbox(number).put(&appendCall{ctx, records, func(a []partition.Appended, err error) { got <- outcome{a, err} }})
+	err := r.AppendAsync(ctx, number, records, func(a []partition.Appended, err error) { got <- outcome{a, err} })
 	if err != nil {
 		return nil, err
 	}
@@ -72,173 +43,40 @@ func (r *Member) Append(ctx context.Context, number uint32, records []partition.
 	}
 }
 
-func (r *Member) outbox(number uint32) *outbox {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	o := r.outboxes[number]
-	if o == nil {
-		o = &outbox{r: r, number: number}
-		r.outboxes[number] = o
-	}
-	return o
-}
-
-func (o *outbox) put(c *appendCall) error {
-	size := 0
-	for i := range c.records {
-		size += recordSize(&c.records[i])
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.bytes > 0 && o.bytes+size > MaxQueued {
-		return partition.ErrBusy
-	}
-	if !o.running && !o.r.begin(o.run) {
-		return partition.ErrClosed
-	}
-	o.running = true
-	o.bytes += size
-	o.calls = append(o.calls, c)
-	return nil
-}
-
-// take is the next batch: whole calls, at least one. It is empty when nothing
-// waits, and then run ends.
-func (o *outbox) take() (calls []*appendCall) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	records, bytes := 0, 0
-	for len(calls) < len(o.calls) {
-		c := o.calls[len(calls)]
-		size := 0
-		for i := range c.records {
-			size += recordSize(&c.records[i])
-		}
-		if len(calls) > 0 && (records+len(c.records) > appendRecords || bytes+size > appendBytes) {
-			break
-		}
-		records, bytes = records+len(c.records), bytes+size
-		calls = o.calls[:len(calls)+1]
-	}
-	o.calls = o.calls[len(calls):]
-	o.bytes -= bytes
-	o.running = len(calls) > 0
-	return calls
-}
-
-func (o *outbox) run() {
-	for {
-		calls := o.take()
-		if len(calls) == 0 {
-			return
-		}
-		sent := make([]*appendCall, 0, len(calls)) // whoever waits no more is not served
-		count := 0
-		for _, c := range calls {
-			if err := c.ctx.Err(); err != nil {
-				c.done(nil, fmt.Errorf("%w: %w", ErrNoLeader, err))
-				continue
-			}
-			sent = append(sent, c)
-			count += len(c.records)
-		}
-		records := make([]partition.Record, 0, count)
-		for _, c := range sent {
-			records = append(records, c.records...)
-		}
-		results, err := o.insist(records)
-		for _, c := range sent {
-			if err != nil {
-				c.done(nil, err)
-				continue
-			}
-			n := len(c.records)
-			c.done(results[:n:n], nil)
-			results = results[n:]
-		}
-	}
-}
-
-// insist appends records, wherever their leader is, for as long as it may take.
-func (o *outbox) insist(records []partition.Record) ([]partition.Appended, error) {
+// AppendAsync is Append for those who do not wait: done is called once if the error
+// is nil, when the outcome is known, after about appendWait at the latest; it must
+// not block. What is not on its way when ctx ends is not kept. What a node appends to a partition is kept in the order of the
+// calls; an append that fails does not keep later ones from being kept. The
+// records' bytes must not be changed until done is called.
+func (r *Member) AppendAsync(ctx context.Context, number uint32, records []partition.Record, done func([]partition.Appended, error)) error {
 	if len(records) == 0 {
-		return nil, nil
+		done(nil, nil)
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(o.r.ctx, appendWait)
-	defer cancel()
-	safe := true // to try again what may be kept
-	for i := range records {
-		safe = safe && records[i].Key != (partition.Key{}) && records[i].Window.Events > 0
-	}
-	var unknown error
-	began := time.Now()
-	for pause := retryPause / 10; ; pause = min(2*pause, retryPauseTo) {
-		results, err := o.r.appendOnce(ctx, o.number, records)
-		switch {
-		case err == nil:
-			return results, nil
-		case !nothingKept(err):
-			unknown = fmt.Errorf("%w: %w", multiraft.ErrUnknown, err)
-			if !safe {
-				return nil, unknown
-			}
-		case errors.Is(err, partition.ErrBusy), errors.Is(err, store.ErrFull) && time.Since(began) > fullWait:
-			if unknown != nil {
-				return nil, unknown
-			}
-			return nil, err
-		}
-		if !o.r.sleep(ctx, pause) {
-			if unknown != nil {
-				return nil, unknown
-			}
-			return nil, fmt.Errorf("replication: partition %d: %w: %w", o.number, ErrNoLeader, err)
-		}
-	}
-}
-
-// nothingKept reports whether an error says that no record was kept.
-func nothingKept(err error) bool {
-	for _, is := range []error{multiraft.ErrNotLeader, multiraft.ErrUnwell, partition.ErrBusy, partition.ErrClosed, ErrNoLeader, ErrElsewhere, store.ErrFull} {
-		if errors.Is(err, is) && !errors.Is(err, multiraft.ErrUnknown) {
-			return true
-		}
-	}
-	return false
-}
-
-// appendOnce appends through whoever leads the partition, as far as is known.
-func (r *Member) appendOnce(ctx context.Context, number uint32, records []partition.Record) ([]partition.Appended, error) {
-	if p, err := r.local(number); err == nil && p.Group().IsLeader() {
-		if err := r.room(); err != nil {
-			return nil, err
-		}
-		return p.Append(ctx, records)
-	}
-	leader := r.leaderOf(number)
-	if leader == "" || leader == r.cfg.Self.ID {
-		if leader = r.anyReplica(number); leader == "" {
-			return nil, ErrNoLeader
-		}
-	}
-	answer, err := r.ask(ctx, leader, askAppend, encodeAppend(number, records))
-	if err != nil {
-		var from *asked
-		if errors.As(err, &from) {
-			r.noteLeader(number, from.Leader)
-		} else {
-			r.noteLeader(number, "")
-		}
-		return nil, err
-	}
-	r.noteLeader(number, leader)
-	return decodeAppended(answer, len(records))
+	return r.outbox(number).put(&appendCall{ctx, time.Now().Add(appendWait), records, done})
 }
 
 func (r *Member) noteLeader(number uint32, leader peer.ID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.leaders[number] = leader
+}
+
+// wayTo says whether a node is known not to know turns, and where those take a place
+// that are sent to it.
+func (r *Member) wayTo(id peer.ID) (older bool, slots chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.slots[id] == nil {
+		r.slots[id] = make(chan struct{}, appendsToNode)
+	}
+	return r.older[id], r.slots[id]
+}
+
+func (r *Member) noteOlder(id peer.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.older[id] = true
 }
 
 // anyReplica is another node that has a replica of a partition and can be reached,
@@ -251,14 +89,14 @@ func (r *Member) anyReplica(number uint32) peer.ID {
 	return able[r.turn.Add(1)%uint64(len(able))]
 }
 
-// encodeAppend makes a question of records: partition, then as in an entry of the
+// encodeAppend adds records to a question: partition, then as in an entry of the
 // partition's log, with each record's log and window spelled out.
-func encodeAppend(number uint32, records []partition.Record) []byte {
+func encodeAppend(b []byte, number uint32, records []partition.Record) []byte {
 	size := 16
 	for i := range records {
 		size += recordSize(&records[i])
 	}
-	b := binary.AppendUvarint(make([]byte, 0, size), uint64(number))
+	b = binary.AppendUvarint(slices.Grow(b, size), uint64(number))
 	b = binary.AppendUvarint(b, uint64(len(records)))
 	for i := range records {
 		rec := &records[i]
@@ -286,11 +124,67 @@ func decodeAppend(b []byte) (number uint32, records []partition.Record, err erro
 	return number, records, whole(&f)
 }
 
+// answerAppend appends for a node that sends one batch after the other.
 func (r *Member) answerAppend(ctx context.Context, body []byte) ([]byte, error) {
 	number, records, err := decodeAppend(append([]byte(nil), body...))
 	if err != nil {
 		return nil, err
 	}
+	p, err := r.leading(number)
+	if err != nil {
+		return nil, err
+	}
+	results, err := p.Append(ctx, records)
+	if err != nil {
+		return nil, r.elsewhere(p, err)
+	}
+	return encodeAppended(results), nil
+}
+
+// answerTurn appends a batch for a node that sends several at once, when its turn
+// has come.
+func (r *Member) answerTurn(ctx context.Context, from peer.ID, body []byte) ([]byte, error) {
+	t, rest, err := readTurn(body)
+	if err != nil {
+		return nil, err
+	}
+	number, records, err := decodeAppend(append([]byte(nil), rest...))
+	if err != nil {
+		return nil, err
+	}
+	type outcome struct {
+		results []partition.Appended
+		err     error
+	}
+	got := make(chan outcome, 1)
+	var p *partition.Partition
+	err = r.turns.take(ctx, asker{from, number}, t, func(term uint64, over func(error)) (uint64, error) {
+		var err error
+		if p, err = r.leading(number); err != nil {
+			return 0, err
+		}
+		return p.AppendAsync(term, records, func(a []partition.Appended, err error) {
+			over(err)
+			got <- outcome{a, err}
+		})
+	})
+	if err != nil {
+		return nil, r.elsewhere(p, err)
+	}
+	select {
+	case o := <-got:
+		if o.err != nil {
+			return nil, r.elsewhere(p, o.err)
+		}
+		return encodeAppended(o.results), nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("replication: append for a node: %w: %w", multiraft.ErrUnknown, context.Cause(ctx))
+	}
+}
+
+// leading is this node's replica of a partition, unless it leads and its disk has
+// no room.
+func (r *Member) leading(number uint32) (*partition.Partition, error) {
 	p, err := r.local(number)
 	if err != nil {
 		return nil, err
@@ -298,15 +192,21 @@ func (r *Member) answerAppend(ctx context.Context, body []byte) ([]byte, error) 
 	if err := r.room(); err != nil && p.Group().IsLeader() {
 		return nil, err
 	}
-	results, err := p.Append(ctx, records)
-	if errors.Is(err, multiraft.ErrNotLeader) {
+	return p, nil
+}
+
+// elsewhere adds to an error who leads a partition instead.
+func (r *Member) elsewhere(p *partition.Partition, err error) error {
+	if p != nil && errors.Is(err, multiraft.ErrNotLeader) && !errors.Is(err, multiraft.ErrUnknown) {
 		if leader, _, known := p.Group().Leader(); known && leader.Node != r.cfg.Self.ID {
-			return nil, &ledElsewhere{leader.Node}
+			return &ledElsewhere{leader.Node}
 		}
 	}
-	if err != nil {
-		return nil, err
-	}
+	return err
+}
+
+// encodeAppended is outcomes, a number each: the offset, and whether it was there.
+func encodeAppended(results []partition.Appended) []byte {
 	b := make([]byte, 0, 8*len(results))
 	for _, a := range results {
 		n := uint64(a.Offset) << 1
@@ -315,7 +215,7 @@ func (r *Member) answerAppend(ctx context.Context, body []byte) ([]byte, error) 
 		}
 		b = binary.AppendUvarint(b, n)
 	}
-	return b, nil
+	return b
 }
 
 func decodeAppended(b []byte, count int) ([]partition.Appended, error) {

@@ -30,10 +30,15 @@ const (
 	askVouch   = 8  // start → decided: no later start of the asker is known
 	askLead    = 9  // → how many it leads: the node may be handed the lead of something
 	askEnd     = 10 // partition and log → its start and end
+	askTurn    = 11 // turn, partition, records → outcomes: as askAppend, in the turn
 
 	answered = 0
 	refused  = 1
 )
+
+// unknownQuestion begins what is said of a question that only later versions ask. It
+// is part of the protocol.
+const unknownQuestion = "replication: unknown question"
 
 // ErrElsewhere: this node has no replica of the partition.
 var ErrElsewhere = errors.New("replication: no replica of the partition is here")
@@ -87,6 +92,8 @@ func (r *Member) answer(ctx context.Context, from peer.ID, kind byte, body []byt
 		return binary.AppendUvarint(nil, index), nil
 	case askAppend:
 		return r.answerAppend(ctx, body)
+	case askTurn:
+		return r.answerTurn(ctx, from, body)
 	case askRead:
 		return r.answerRead(ctx, body)
 	case askChunk:
@@ -98,7 +105,7 @@ func (r *Member) answer(ctx context.Context, from peer.ID, kind byte, body []byt
 	case askEnd:
 		return r.answerEnd(ctx, body)
 	}
-	return nil, fmt.Errorf("replication: unknown question %d: is this node older than the asker?", kind)
+	return nil, fmt.Errorf(unknownQuestion+" %d: is this node older than the asker?", kind)
 }
 
 // askPropose proposes a command to the node that leads the metadata.

@@ -41,9 +41,20 @@
 // # Asking
 //
 // Append and Read work on every node: what is not here is asked of the nodes that
-// have it. An outbox for each partition carries records to its leader in order,
-// one batch after the other, and tries again while there is none. Records are
-// bytes with a key; what they mean, packages above know.
+// have it. Records are bytes with a key; what they mean, packages above know.
+//
+// An outbox for each partition carries records to its leader, and tries again while
+// there is none. Several batches are on their way at once, and are kept in their
+// order all the same: each has its turn in a lane, and the leader lets it in when
+// those before it are in. One that is refused, or whose outcome is lost, ends the
+// lane: the leader lets none in that come after it, and the outbox waits for the
+// outcomes of all, and sends those that are not known to be kept again, in order, in
+// a new lane, perhaps to another leader. A lane is of one term of its leader, and so
+// are the entries that are made of its batches (multiraft.Group.ProposeIn), of which
+// Raft then commits none without those before it. What an attempt has kept without
+// anybody hearing of it, the next finds by the records' keys; without a window of
+// keys, records are not sent again, and their outcome is unknown. A batch that is
+// given up does not hold up those after it.
 //
 // A node asks others by Network.Ask, which Answer answers there. Raft's messages
 // have a connection of their own to each node of the region (Attach), and

@@ -62,6 +62,7 @@ func kinds() []kind {
 		{"ahead", segment.ErrAhead},
 		{"no file", segment.ErrNoFile},
 		{"elsewhere", ErrElsewhere},
+		{"turn", errTurn},
 		{"corrupt", store.ErrCorrupt},
 		{"unreadable", errAt},
 		{"store closed", store.ErrClosed},

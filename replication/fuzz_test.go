@@ -26,15 +26,15 @@ func thrift(t *testing.T, b []byte, read func()) {
 }
 
 func FuzzDecodeAppend(f *testing.F) {
-	f.Add(encodeAppend(7, []partition.Record{event(meta.ID{1}, 1), event(meta.ID{2}, 2)}))
-	f.Add(encodeAppend(0, nil))
+	f.Add(encodeAppend(nil, 7, []partition.Record{event(meta.ID{1}, 1), event(meta.ID{2}, 2)}))
+	f.Add(encodeAppend(nil, 0, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		thrift(t, b, func() {
 			number, records, err := decodeAppend(b)
 			if err != nil {
 				return
 			}
-			again, list, err := decodeAppend(encodeAppend(number, records))
+			again, list, err := decodeAppend(encodeAppend(nil, number, records))
 			if err != nil || again != number || len(list) != len(records) {
 				t.Fatalf("%d records of partition %d come back as %d of %d: %v", len(records), number, len(list), again, err)
 			}

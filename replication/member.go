@@ -99,11 +99,15 @@ type Member struct {
 	trusted    atomic.Bool // others say that no later start of this node is known
 	registered atomic.Bool // the region knows of this start
 
+	turns turns // of what others append here
+
 	mu       sync.Mutex // guards the fields below
 	replicas map[multiraft.GroupID]*replica
 	outboxes map[uint32]*outbox
-	leaders  map[uint32]peer.ID      // of partitions, as others said
-	foreign  map[meta.ID]meta.Stream // of other regions
+	leaders  map[uint32]peer.ID        // of partitions, as others said
+	older    map[peer.ID]bool          // nodes that do not know turns
+	slots    map[peer.ID]chan struct{} // for batches on their way to a node
+	foreign  map[meta.ID]meta.Stream   // of other regions
 	closed   bool
 	fenced   error // why the node takes part in nothing
 	failure  error // of the disk
@@ -134,7 +138,7 @@ func Open(cfg Config) (_ *Member, err error) {
 	}
 	r := &Member{
 		cfg: cfg, log: cfg.Log, instance: newID(), wake: make(chan struct{}, 1),
-		replicas: map[multiraft.GroupID]*replica{}, outboxes: map[uint32]*outbox{}, leaders: map[uint32]peer.ID{},
+		replicas: map[multiraft.GroupID]*replica{}, outboxes: map[uint32]*outbox{}, leaders: map[uint32]peer.ID{}, older: map[peer.ID]bool{}, slots: map[peer.ID]chan struct{}{},
 		condemned: map[journal.ID]error{}, outdated: map[journal.ID]bool{}, suspects: make(chan struct{}, 1), opened: make(chan struct{}),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
@@ -253,6 +257,9 @@ func (r *Member) Attach(id peer.ID, conn net.Conn) <-chan struct{} {
 
 // PeerDown says that a node of the region cannot be reached any more.
 func (r *Member) PeerDown(id peer.ID) {
+	r.mu.Lock()
+	delete(r.older, id) // it may come back as a later version
+	r.mu.Unlock()
 	r.reach.down(id, time.Now())
 	r.host.PeerDown(id)
 }

@@ -28,6 +28,7 @@ type town struct {
 	mu    sync.Mutex // guards the fields below, and nodes' members
 	nodes []*townNode
 	side  map[peer.ID]int // of a cut; nodes on different sides do not reach each other
+	rough bool            // questions take their time, and some are lost, or their answers
 }
 
 type townNode struct {
@@ -184,15 +185,28 @@ func (n *townNode) reach(to peer.ID) *Member {
 var errDown = errors.New("the node is down")
 
 func (n *townNode) Ask(ctx context.Context, to peer.ID, question []byte) ([]byte, error) {
-	m := n.reach(to)
-	if m == nil {
+	there, back := n.town.journey()
+	if m := n.reach(to); m == nil || !there {
 		return nil, errDown
+	} else if answer := m.Answer(ctx, n.self.ID, question); back && n.reach(to) != nil {
+		return answer, nil
 	}
-	answer := m.Answer(ctx, n.self.ID, question)
-	if n.reach(to) == nil {
-		return nil, errDown // it does not come back
+	return nil, errDown // it does not come back
+}
+
+// journey takes the time of a question's way, and says whether it arrives and whether
+// its answer does.
+func (w *town) journey() (there, back bool) {
+	w.mu.Lock()
+	rough, n := w.rough, 0
+	if rough {
+		n = w.rng.IntN(4000)
 	}
-	return answer, nil
+	w.mu.Unlock()
+	if rough {
+		time.Sleep(time.Duration(n) * time.Microsecond) // simulated
+	}
+	return !rough || n%100 != 1, !rough || n%100 != 2
 }
 
 func (n *townNode) Dial(_ context.Context, to peer.ID) (net.Conn, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/skeinmesh/skein/replication/partition"
 )
@@ -34,7 +35,7 @@ func TestAnAppendGetsItsOwnOutcome(t *testing.T) {
 		var got [3]outcome
 		for i, ctx := range []context.Context{over, t.Context(), t.Context()} {
 			records := []partition.Record{event(s.UUID, 2*i+1), event(s.UUID, 2*i+2)}
-			err := o.put(&appendCall{ctx, records, func(a []partition.Appended, err error) { got[i] = outcome{a, err} }})
+			err := o.put(&appendCall{ctx, time.Now().Add(appendWait), records, func(a []partition.Appended, err error) { got[i] = outcome{a, err} }})
 			if err != nil {
 				t.Fatal(err)
 			}

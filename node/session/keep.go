@@ -15,8 +15,27 @@ import (
 type Keeper interface {
 	// Keeps reports whether there are streams that publishing may have to wait for.
 	Keeps() bool
-	PublishKept(ctx context.Context, namespace string, evs []event.Event, overflow node.Overflow) ([]node.Position, error)
+	// Begin begins to publish, and keeps the events until that is over. Publishes
+	// are kept in the order of the calls.
+	Begin(ctx context.Context, namespace string, evs []event.Event, overflow node.Overflow) (Keeping, error)
 	ReadStream(ctx context.Context, q node.StreamRead) (StreamReader, error)
+}
+
+// Keeping is a publish under way.
+type Keeping interface {
+	Far() bool // nothing may begin before it ends
+	// End waits for streams and routes the events. It is called in the order in
+	// which publishes began.
+	End() ([]node.Position, error)
+}
+
+// Begin is the node's.
+func (b broker) Begin(ctx context.Context, namespace string, evs []event.Event, overflow node.Overflow) (Keeping, error) {
+	k, err := b.Node.Begin(ctx, namespace, evs, overflow)
+	if err != nil {
+		return nil, err
+	}
+	return k, nil
 }
 
 // StreamReader reads a stream at the broker.
@@ -37,14 +56,15 @@ func (b broker) ReadStream(ctx context.Context, q node.StreamRead) (StreamReader
 	return r, nil
 }
 
-// late is what a client has published while the publish before waits for streams
-// to keep its events: frames that are then published together, so that one round
-// of the replicas and their disks serves all that came during the last.
+// late is what a client has published and streams have yet to keep. Publishes begin
+// as their frames come, many at once. When no more may begin, frames wait, and then
+// are published together.
 type late struct {
-	mu      sync.Mutex // guards the fields below
-	frames  []lateFrame
-	bytes   int
-	running bool // publishLate is
+	mu     sync.Mutex // guards the fields below; held while a publish begins
+	frames []lateFrame
+	begun  []lateBatch // oldest first
+	bytes  int         // of all
+	ending bool        // endLate runs
 
 	room chan struct{} // there may be room for frames
 }
@@ -58,23 +78,32 @@ type lateFrame struct {
 	bytes       int
 }
 
+// lateBatch is a publish that has begun, of a frame or several.
+type lateBatch struct {
+	lateFrame
+	keeping Keeping // nil if there is an error, or there are no events
+	err     error
+}
+
 const (
-	lateMost   = 2 << 20 // bytes of frames that wait, unless it is one
+	lateMost   = 4 << 20 // bytes of frames that wait for streams, unless it is one
 	lateEvents = 4096    // published at once, unless they are of one frame
 	lateBytes  = 1 << 20
+	lateBegun  = 64 // publishes at the same time
 )
 
-// postpone has a frame published after those before it. It waits while too many
-// do: then nothing is read from the client.
+// postpone publishes a frame after those before it, without waiting for streams. It
+// waits while too many frames do: then nothing is read from the client.
 func (x *session) postpone(f lateFrame) error {
 	l := &x.late
 	for {
 		l.mu.Lock()
 		if l.bytes == 0 || l.bytes+f.bytes <= lateMost {
 			l.frames, l.bytes = append(l.frames, f), l.bytes+f.bytes
-			if !l.running {
-				l.running = true
-				x.wg.Go(x.publishLate)
+			x.beginLate()
+			if !l.ending && len(l.begun) > 0 {
+				l.ending = true
+				x.wg.Go(x.endLate)
 			}
 			l.mu.Unlock()
 			return nil
@@ -88,82 +117,109 @@ func (x *session) postpone(f lateFrame) error {
 	}
 }
 
-// idle reports that no frame waits, nor is being published.
+// idle reports that nothing is being published.
 func (l *late) idle() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.running
+	return len(l.begun)+len(l.frames) == 0
 }
 
-// take takes the frames that are published next: of one namespace. It is empty
-// when none is left, and then publishLate ends.
-func (l *late) take() (frames []lateFrame) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	events, bytes := 0, 0
-	n := 0
+// beginLate begins to publish frames that wait, as far as may be. late.mu is held.
+func (x *session) beginLate() {
+	l := &x.late
+	for len(l.frames) > 0 && len(l.begun) < lateBegun && !l.far() {
+		b := lateBatch{lateFrame: l.join()}
+		if len(b.evs) > 0 {
+			b.keeping, b.err = x.server.keeper.Begin(x.ctx, b.namespace, b.evs, x.overflow)
+		}
+		l.begun = append(l.begun, b)
+	}
+}
+
+// far reports whether what was begun last must end before anything else begins.
+func (l *late) far() bool {
+	n := len(l.begun)
+	return n > 0 && l.begun[n-1].keeping != nil && l.begun[n-1].keeping.Far()
+}
+
+// join takes the frames that are published next, as one: of one namespace.
+func (l *late) join() lateFrame {
+	all := l.frames[0]
+	n := 1
 	for ; n < len(l.frames); n++ {
 		f := &l.frames[n]
-		if n > 0 && (f.namespace != l.frames[0].namespace || events+len(f.evs) > lateEvents || bytes+f.bytes > lateBytes) {
+		if f.namespace != all.namespace || len(all.evs)+len(f.evs) > lateEvents || all.bytes+f.bytes > lateBytes {
 			break
 		}
-		events, bytes = events+len(f.evs), bytes+f.bytes
+		all.evs, all.numbers = append(all.evs, f.evs...), append(all.numbers, f.numbers...)
+		all.last, all.bytes = f.last, all.bytes+f.bytes
 	}
-	frames = slices.Clone(l.frames[:n])
 	rest := copy(l.frames, l.frames[n:])
 	clear(l.frames[rest:])
-	l.frames, l.bytes = l.frames[:rest], l.bytes-bytes
-	l.running = n > 0
-	select {
-	case l.room <- struct{}{}:
-	default:
-	}
-	return frames
+	l.frames = l.frames[:rest]
+	return all
 }
 
-// publishLate publishes what was postponed until there is no more.
-func (x *session) publishLate() {
-	for frames := x.late.take(); len(frames) > 0; frames = x.late.take() {
-		evs, numbers := frames[0].evs, frames[0].numbers
-		for _, f := range frames[1:] {
-			evs, numbers = append(evs, f.evs...), append(numbers, f.numbers...)
+// endLate ends publishes in the order in which they began, until there are none.
+func (x *session) endLate() {
+	l := &x.late
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.begun) > 0 {
+		b := l.begun[0]
+		l.mu.Unlock()
+		going := x.publishKept(&b)
+		l.mu.Lock()
+		if !going {
+			for _, b := range l.begun[1:] {
+				if b.keeping != nil {
+					b.keeping.End() // what is kept is routed; there is nobody to tell
+				}
+			}
+			return // ending stays: what would come after it must not be published
 		}
-		last := &frames[len(frames)-1]
-		if !x.publishKept(last.namespace, evs, numbers, frames[0].first, last.last) {
-			return // running stays: what would come after it must not be published
+		rest := copy(l.begun, l.begun[1:])
+		clear(l.begun[rest:])
+		l.begun, l.bytes = l.begun[:rest], l.bytes-b.bytes
+		x.beginLate()
+		select {
+		case l.room <- struct{}{}:
+		default:
 		}
 	}
+	l.ending = false
 }
 
-// publishKept publishes events, which the client has numbered so, and tells it how
-// that went: for the whole of its frames from first to last. It reports false if
+// publishKept ends a publish and tells the client how that went. It reports false if
 // the session ended: then no answer is the true answer.
-func (x *session) publishKept(namespace string, evs []event.Event, numbers []uint64, first, last uint64) bool {
+func (x *session) publishKept(b *lateBatch) bool {
 	var positions []node.Position
-	if len(evs) > 0 {
-		var err error
-		positions, err = x.server.keeper.PublishKept(x.ctx, namespace, evs, x.overflow)
+	if len(b.evs) > 0 {
+		err := b.err
+		if err == nil {
+			positions, err = b.keeping.End()
+		}
 		switch {
 		case err == nil:
-			x.server.count.in.Add(uint64(len(evs)))
+			x.server.count.in.Add(uint64(len(b.evs)))
 		case x.ctx.Err() != nil:
 			return false
 		default:
-			from, partial := first, (*node.PartialError)(nil)
+			from, partial := b.first, (*node.PartialError)(nil)
 			if errors.As(err, &partial) {
-				from = numbers[partial.Routed]
+				from = b.numbers[partial.Routed]
 				x.server.count.in.Add(uint64(partial.Routed))
 			} else {
 				positions = nil
 			}
-			x.nack(from, last-from+1, err)
+			x.nack(from, b.last-from+1, err)
 		}
 	}
 	var kept []wire.Position
 	if x.positions {
 		for _, p := range positions {
 			kept = append(kept, wire.Position{
-				Number: numbers[p.Event], Stream: p.Stream, Region: p.Region, Partition: p.Partition, Offset: p.Offset, Duplicate: p.Duplicate,
+				Number: b.numbers[p.Event], Stream: p.Stream, Region: p.Region, Partition: p.Partition, Offset: p.Offset, Duplicate: p.Duplicate,
 			})
 		}
 	}
@@ -171,7 +227,7 @@ func (x *session) publishKept(namespace string, evs []event.Event, numbers []uin
 		for part := range slices.Chunk(kept, keptMost) {
 			dst = wire.AppendKept(dst, part)
 		}
-		return wire.AppendAck(dst, last)
+		return wire.AppendAck(dst, b.last)
 	})
 	return true
 }

@@ -20,12 +20,14 @@ import (
 // shelf is a hub that keeps all in one stream of one log, in memory.
 type shelf struct {
 	*hub
-	round chan struct{} // not nil: PublishKept takes a value from it first
+	round chan struct{} // not nil: the end of a publish takes a value from it first
+	far   bool
 
 	mu     sync.Mutex // guards the fields below
 	list   []event.Event
 	start  int
-	rounds int // of PublishKept
+	begun  int // publishes
+	rounds int // that ended
 	handed int // to readers
 	more   chan struct{}
 	absent []string // regions that are missing; told once more for each change
@@ -36,7 +38,26 @@ func newShelf() *shelf { return &shelf{hub: &hub{}, more: make(chan struct{})} }
 
 func (s *shelf) Keeps() bool { return true }
 
-func (s *shelf) PublishKept(ctx context.Context, ns string, evs []event.Event, o node.Overflow) (list []node.Position, err error) {
+func (s *shelf) Begin(ctx context.Context, ns string, evs []event.Event, o node.Overflow) (session.Keeping, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.begun++
+	return &shelving{s, ctx, ns, evs, o}, nil
+}
+
+// shelving is a publish under way.
+type shelving struct {
+	*shelf
+	ctx context.Context
+	ns  string
+	evs []event.Event
+	o   node.Overflow
+}
+
+func (k *shelving) Far() bool { return k.far }
+
+func (k *shelving) End() (list []node.Position, err error) {
+	s, ctx, ns, evs, o := k.shelf, k.ctx, k.ns, k.evs, k.o
 	if s.round != nil {
 		select {
 		case <-s.round:
@@ -454,9 +475,48 @@ func TestPublishersLearnWhereTheirEventsAreKept(t *testing.T) {
 	}
 }
 
-// While one publish waits to be kept, what comes is kept together after it.
+// Publishes begin while those before are being kept, and end in their order.
+func TestPublishesDoNotWaitForEachOther(t *testing.T) {
+	s := newShelf()
+	s.round = make(chan struct{})
+	c := dial(t, open(t, s, "127.0.0.1:0").addr)
+	const n = 15
+	for i := range n {
+		if _, err := c.PublishAsync(t.Context(), newEvent(i)); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the publish begins", func() bool {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.begun == i+1
+		})
+	}
+	close(s.round)
+	if err := c.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.inOrder(t, n)
+}
+
+func (s *shelf) inOrder(t *testing.T, n int) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.list) != n {
+		t.Errorf("%d of %d events were kept", len(s.list), n)
+	}
+	for i := range s.list {
+		if s.list[i].ID() != fmt.Sprint(i) {
+			t.Fatalf("event %s is number %d", s.list[i].ID(), i)
+		}
+	}
+}
+
+// While another region is asked to keep a publish, what comes is kept together after
+// it.
 func TestWhatWaitsIsKeptTogether(t *testing.T) {
 	s := newShelf()
+	s.far = true
 	s.round = make(chan struct{})
 	p := open(t, s, "127.0.0.1:0")
 	c := dial(t, p.addr)
@@ -477,14 +537,10 @@ func TestWhatWaitsIsKeptTogether(t *testing.T) {
 	if err := bad.Wait(t.Context()); !errors.Is(err, client.ErrInvalidEvent) {
 		t.Errorf("what is no event: %v", err)
 	}
+	s.inOrder(t, n)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.rounds > 2 || len(s.list) != n {
-		t.Errorf("%d of %d events were kept, in %d rounds, want 2", len(s.list), n, s.rounds)
-	}
-	for i := range s.list {
-		if s.list[i].ID() != fmt.Sprint(i) {
-			t.Fatalf("event %s is number %d", s.list[i].ID(), i)
-		}
+	if s.rounds > 2 {
+		t.Errorf("the events were kept in %d rounds, want 2", s.rounds)
 	}
 }

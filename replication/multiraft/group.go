@@ -306,6 +306,12 @@ func (g *Group) leader() Replica {
 // knowing for as long as a lease: only what is committed proves more.
 func (g *Group) IsLeader() bool { return g.raft.State() == raft.Leader }
 
+// Leads is the term in which this replica leads, if it does.
+func (g *Group) Leads() (term uint64, leads bool) {
+	term = g.raft.CurrentTerm()
+	return term, g.IsLeader() && g.raft.CurrentTerm() == term
+}
+
 // Members is the group's latest configuration, which may not be committed yet.
 func (g *Group) Members() []Member {
 	f := g.raft.GetConfiguration()

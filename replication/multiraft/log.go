@@ -94,9 +94,13 @@ func (l *logStore) termOf(index uint64) uint64 {
 
 func (l *logStore) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{e}) }
 
-// StoreLogs returns when the entries are on the disk.
+// StoreLogs returns when the entries are on the disk. It stores none if one is of
+// another term than its proposer wants.
 func (l *logStore) StoreLogs(logs []*raft.Log) error {
 	if err := l.group.failure(); err != nil {
+		return err
+	}
+	if err := inTerm(logs); err != nil {
 		return err
 	}
 	entries := make([]store.Entry, len(logs))

@@ -2,6 +2,7 @@ package multiraft
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -37,6 +38,35 @@ func (g *Group) Propose(ctx context.Context, data []byte) (*Proposal, error) {
 		return nil, ErrTooLarge
 	}
 	return g.propose(ctx, func() raft.Future { return g.raft.Apply(data, 0) })
+}
+
+// ProposeIn is Propose for an entry that must be of a term, one that Leads has
+// told: in any other it is refused with ErrNotLeader, although the replica may
+// lead again. So of what is proposed in one term nothing is committed unless all
+// is that was accepted before it.
+func (g *Group) ProposeIn(ctx context.Context, term uint64, data []byte) (*Proposal, error) {
+	if len(data) > MaxEntry {
+		return nil, ErrTooLarge
+	}
+	e := raft.Log{Data: data, Extensions: binary.LittleEndian.AppendUint64(nil, term)}
+	return g.propose(ctx, func() raft.Future { return g.raft.ApplyLog(e, 0) })
+}
+
+// inTerm refuses entries that shall be of another term than they are: Raft keeps
+// proposals in a queue, from which it may take them when it leads again. The mark
+// is taken off: it is for this replica alone.
+func inTerm(logs []*raft.Log) error {
+	for _, e := range logs {
+		if e.Type == raft.LogCommand && len(e.Extensions) == 8 && binary.LittleEndian.Uint64(e.Extensions) != e.Term {
+			return fmt.Errorf("%w: it led in another term", ErrNotLeader)
+		}
+	}
+	for _, e := range logs {
+		if e.Type == raft.LogCommand && len(e.Extensions) == 8 {
+			e.Extensions = nil
+		}
+	}
+	return nil
 }
 
 // Apply proposes an entry and waits for the outcome. When ctx ends first the

@@ -19,7 +19,7 @@ type Appended struct {
 const (
 	maxRecords  = 256       // of an entry
 	entryBytes  = 128 << 10 // of an entry, unless its only record is larger
-	outstanding = 2         // entries that are on their way
+	outstanding = 4         // entries that are on their way
 	// MaxQueued is how many bytes of records may wait for one partition.
 	MaxQueued = 64 << 20
 )
@@ -33,6 +33,7 @@ var (
 
 // call is an Append on its way.
 type call struct {
+	term    uint64 // in which alone they may be appended
 	records []Record
 	next    int // the first that no entry has
 	open    int // records without an outcome
@@ -70,7 +71,7 @@ func (p *Partition) Append(ctx context.Context, records []Record) ([]Appended, e
 		err     error
 	}
 	got := make(chan outcome, 1)
-	if err := p.AppendAsync(records, func(r []Appended, err error) { got <- outcome{r, err} }); err != nil {
+	if _, err := p.AppendAsync(0, records, func(r []Appended, err error) { got <- outcome{r, err} }); err != nil {
 		return nil, err
 	}
 	select {
@@ -84,10 +85,22 @@ func (p *Partition) Append(ctx context.Context, records []Record) ([]Appended, e
 // AppendAsync is Append for those who do not wait: done is called once if the
 // error is nil, soon after the outcome is known; it must not block. The records'
 // bytes must not be changed until then.
-func (p *Partition) AppendAsync(records []Record, done func([]Appended, error)) error {
-	if !p.group.IsLeader() {
-		return multiraft.ErrNotLeader
+//
+// The records are appended in a term, or not at all: in the one given, or, if that
+// is 0, in the one that is returned. Of two calls in the same term, the first of
+// which is accepted before the second is made, the second is not kept unless all of
+// the first is.
+func (p *Partition) AppendAsync(term uint64, records []Record, done func([]Appended, error)) (uint64, error) {
+	now, leads := p.group.Leads()
+	if !leads || term != 0 && term != now {
+		return 0, multiraft.ErrNotLeader
 	}
+	return now, p.enqueue(&call{term: now, records: records, open: len(records), done: done})
+}
+
+// enqueue has a call's records appended after those before it.
+func (p *Partition) enqueue(c *call) error {
+	records := c.records
 	size := 0
 	for i := range records {
 		if len(records[i].Data) > MaxData {
@@ -96,9 +109,10 @@ func (p *Partition) AppendAsync(records []Record, done func([]Appended, error)) 
 		size += room(&records[i])
 	}
 	if len(records) == 0 {
-		done(nil, nil)
+		c.done(nil, nil)
 		return nil
 	}
+	c.results = make([]Appended, len(records))
 	q := &p.queue
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -109,7 +123,7 @@ func (p *Partition) AppendAsync(records []Record, done func([]Appended, error)) 
 		return ErrBusy
 	}
 	q.bytes += size
-	q.calls = append(q.calls, &call{records: records, open: len(records), results: make([]Appended, len(records)), done: done})
+	q.calls = append(q.calls, c)
 	if q.running {
 		select {
 		case q.stirred <- struct{}{}:
@@ -132,7 +146,7 @@ type piece struct {
 // sending is an entry on its way.
 type sending struct {
 	proposal *multiraft.Proposal
-	err      error // there is none
+	err      error // why there is none
 	pieces   []piece
 }
 
@@ -147,7 +161,7 @@ func (p *Partition) flush() {
 				break
 			}
 			s := sending{pieces: pieces}
-			s.proposal, s.err = p.group.Propose(p.ctx, b.entry(time.Now().UnixNano()))
+			s.proposal, s.err = p.group.ProposeIn(p.ctx, pieces[0].call.term, b.entry(time.Now().UnixNano()))
 			way = append(way, s)
 		}
 		if len(way) == 0 {
@@ -156,9 +170,9 @@ func (p *Partition) flush() {
 			}
 			continue
 		}
-		if s := way[0]; s.err != nil {
-			s.settle(nil, s.err)
-		} else {
+		s, err := way[0], way[0].err
+		var result any
+		if err == nil {
 			if len(way) < outstanding {
 				select {
 				case <-s.proposal.Done():
@@ -167,10 +181,29 @@ func (p *Partition) flush() {
 				}
 			}
 			<-s.proposal.Done()
-			_, result, err := s.proposal.Outcome()
-			s.settle(result, err)
+			_, result, err = s.proposal.Outcome()
+		}
+		if !s.settle(result, err) {
+			p.queue.refuse()
 		}
 		way = way[:copy(way, way[1:])]
+	}
+}
+
+// refuse refuses all that waits: it must not be kept without what was before it,
+// which is not.
+func (q *queue) refuse() {
+	q.mu.Lock()
+	calls := q.calls
+	q.calls = nil
+	for _, c := range calls {
+		for i := c.next; i < len(c.records); i++ {
+			q.bytes -= room(&c.records[i])
+		}
+	}
+	q.mu.Unlock()
+	for _, c := range calls {
+		c.settle(len(c.records)-c.next, fmt.Errorf("%w: an append before it has failed", multiraft.ErrNotLeader))
 	}
 }
 
@@ -189,6 +222,9 @@ func (q *queue) take(b *batch) (pieces []piece) {
 	defer q.mu.Unlock()
 	for len(q.calls) > 0 {
 		c := q.calls[0]
+		if len(pieces) > 0 && c.term != pieces[0].call.term {
+			break
+		}
 		from := c.next
 		for c.next < len(c.records) {
 			r := &c.records[c.next]
@@ -211,32 +247,40 @@ func (q *queue) take(b *batch) (pieces []piece) {
 	return pieces
 }
 
-// settle tells those whose records were in an entry what became of them.
-func (s *sending) settle(result any, err error) {
+// settle tells those whose records were in an entry what became of them. It
+// reports whether they are kept.
+func (s *sending) settle(result any, err error) bool {
 	results, _ := result.([]Appended)
 	if refused, is := result.(error); is && err == nil {
 		err = refused
 	}
 	at := 0
 	for _, piece := range s.pieces {
-		c := piece.call
-		if err != nil {
-			c.err = err
-		} else {
-			at += copy(c.results[piece.from:piece.from+piece.n], results[at:])
-			c.kept += piece.n
+		if err == nil {
+			at += copy(piece.call.results[piece.from:piece.from+piece.n], results[at:])
+			piece.call.kept += piece.n
 		}
-		if c.open -= piece.n; c.open > 0 {
-			continue
-		}
-		switch {
-		case c.err == nil:
-			c.done(c.results, nil)
-		case c.kept > 0:
-			c.done(nil, fmt.Errorf("%w: %d of %d records are kept: %w", multiraft.ErrUnknown, c.kept, len(c.records), c.err))
-		default:
-			c.done(nil, c.err)
-		}
+		piece.call.settle(piece.n, err)
+	}
+	return err == nil
+}
+
+// settle notes what became of n records of a call, and tells it once that is known
+// of all.
+func (c *call) settle(n int, err error) {
+	if c.err == nil || errors.Is(err, multiraft.ErrUnknown) {
+		c.err = err
+	}
+	if c.open -= n; c.open > 0 {
+		return
+	}
+	switch {
+	case c.err == nil:
+		c.done(c.results, nil)
+	case c.kept > 0:
+		c.done(nil, fmt.Errorf("%w: %d of %d records are kept: %w", multiraft.ErrUnknown, c.kept, len(c.records), c.err))
+	default:
+		c.done(nil, c.err)
 	}
 }
 

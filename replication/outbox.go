@@ -1,0 +1,442 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/skeinmesh/skein/replication/multiraft"
+	"github.com/skeinmesh/skein/replication/partition"
+	"github.com/skeinmesh/skein/store"
+	"github.com/skeinmesh/skein/transport/peer"
+)
+
+const (
+	appendRecords = 1024      // that go to a leader at once
+	appendBytes   = 512 << 10 // unless the only record is larger
+	appendsAtOnce = 4         // batches on their way to a leader
+	appendsToNode = 32        // of all partitions: a node takes only so many questions
+	appendWait    = 10 * time.Second
+	fullWait      = 3 * time.Second // for another leader, when the disk of this one is full
+)
+
+// outbox carries records to the leader of one partition, wherever it is: in order,
+// several batches at once. See the package about lanes.
+type outbox struct {
+	r       *Member
+	number  uint32
+	stirred chan struct{} // that there are calls
+
+	mu      sync.Mutex // guards the fields below
+	calls   []*appendCall
+	bytes   int
+	running bool // run is
+
+	lane *lane // run's alone; nil before the first
+	made uint64
+}
+
+// appendCall is an AppendAsync on its way.
+type appendCall struct {
+	ctx     context.Context
+	until   time.Time // when it is given up
+	records []partition.Record
+	done    func([]partition.Appended, error)
+}
+
+// batch is calls whose records go to the leader together, until they are kept or
+// given up.
+type batch struct {
+	calls   []*appendCall
+	records []partition.Record
+	safe    bool // to send again what may be kept
+	began   time.Time
+	unknown error // why it may be kept although no attempt has succeeded
+
+	ctx     context.Context // ends when it is given up
+	cancel  context.CancelFunc
+	stop    context.CancelFunc // ends this attempt
+	settled chan struct{}      // closed with the outcome of this attempt:
+	results []partition.Appended
+	err     error
+}
+
+func recordSize(rec *partition.Record) int { return len(rec.Data) + 96 }
+
+func (r *Member) outbox(number uint32) *outbox {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	o := r.outboxes[number]
+	if o == nil {
+		o = &outbox{r: r, number: number, stirred: make(chan struct{}, 1)}
+		r.outboxes[number] = o
+	}
+	return o
+}
+
+func (o *outbox) put(c *appendCall) error {
+	size := 0
+	for i := range c.records {
+		size += recordSize(&c.records[i])
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.bytes > 0 && o.bytes+size > MaxQueued {
+		return partition.ErrBusy
+	}
+	if !o.running && !o.r.begin(o.run) {
+		return partition.ErrClosed
+	}
+	o.bytes += size
+	o.calls = append(o.calls, c)
+	if !o.running {
+		o.running = true
+		return nil
+	}
+	select {
+	case o.stirred <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// take is the next batch: whole calls, at least one, without those that nobody waits
+// for. It is nil when nothing waits.
+func (o *outbox) take() *batch {
+	for {
+		o.mu.Lock()
+		n, records, bytes := 0, 0, 0
+		for ; n < len(o.calls); n++ {
+			c := o.calls[n]
+			size := 0
+			for i := range c.records {
+				size += recordSize(&c.records[i])
+			}
+			if n > 0 && (records+len(c.records) > appendRecords || bytes+size > appendBytes) {
+				break
+			}
+			records, bytes = records+len(c.records), bytes+size
+		}
+		calls := slices.Clone(o.calls[:n])
+		clear(o.calls[:n])
+		if o.calls = o.calls[n:]; len(o.calls) == 0 {
+			o.calls = nil
+		}
+		o.bytes -= bytes
+		o.mu.Unlock()
+		if n == 0 {
+			return nil
+		}
+		if b := o.pack(calls, records); len(b.calls) > 0 {
+			return b
+		}
+	}
+}
+
+// pack makes a batch of calls.
+func (o *outbox) pack(calls []*appendCall, records int) *batch {
+	b := &batch{calls: calls[:0], safe: true, began: time.Now()}
+	for _, c := range calls {
+		err := c.ctx.Err()
+		if err == nil && !time.Now().Before(c.until) {
+			err = context.DeadlineExceeded
+		}
+		if err != nil {
+			c.done(nil, fmt.Errorf("%w: %w", ErrNoLeader, err))
+			continue
+		}
+		b.calls = append(b.calls, c)
+	}
+	if len(b.calls) == 0 {
+		return b
+	}
+	if len(b.calls) == 1 {
+		b.records = b.calls[0].records
+	} else {
+		b.records = make([]partition.Record, 0, records)
+		for _, c := range b.calls {
+			b.records = append(b.records, c.records...)
+		}
+	}
+	for i := range b.records {
+		b.safe = b.safe && b.records[i].Key != (partition.Key{}) && b.records[i].Window.Events > 0
+	}
+	b.ctx, b.cancel = context.WithDeadline(o.r.ctx, b.calls[0].until)
+	return b
+}
+
+// finish tells the callers the outcome.
+func (b *batch) finish(results []partition.Appended, err error) {
+	b.cancel()
+	for _, c := range b.calls {
+		if err != nil {
+			c.done(nil, err)
+			continue
+		}
+		n := len(c.records)
+		c.done(results[:n:n], nil)
+		results = results[n:]
+	}
+}
+
+// giveUp reports whether the error of an attempt is the end of it, and says then
+// what the callers are told.
+func (b *batch) giveUp(number uint32) error {
+	var end error
+	switch {
+	case !nothingKept(b.err):
+		b.unknown = fmt.Errorf("%w: %w", multiraft.ErrUnknown, b.err)
+		if !b.safe {
+			end = b.unknown
+		}
+	case errors.Is(b.err, partition.ErrBusy), errors.Is(b.err, store.ErrFull) && time.Since(b.began) > fullWait:
+		end = b.err
+	}
+	if end == nil && b.ctx.Err() != nil {
+		end = fmt.Errorf("replication: partition %d: %w: %w", number, ErrNoLeader, b.err)
+	}
+	if end != nil && b.unknown != nil {
+		return b.unknown
+	}
+	return end
+}
+
+// run sends what there is until nothing is left.
+func (o *outbox) run() {
+	var again []*batch // in order, before all that waits
+	pause := retryPause / 10
+	for {
+		kept := false
+		if again, kept = o.pass(again); kept {
+			pause = retryPause / 10
+		}
+		if len(again) == 0 {
+			if o.rest() {
+				return
+			}
+			continue
+		}
+		again = slices.DeleteFunc(again, func(b *batch) bool {
+			end := b.giveUp(o.number)
+			if end != nil {
+				b.finish(nil, end)
+			}
+			return end != nil
+		})
+		if len(again) > 0 {
+			o.r.sleep(again[0].ctx, pause)
+			pause = min(2*pause, retryPauseTo)
+		}
+	}
+}
+
+// rest ends run if nothing waits.
+func (o *outbox) rest() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.running = len(o.calls) > 0
+	return !o.running
+}
+
+// pass sends batches in a lane, in order, until one fails or there are no more. It
+// returns those that failed, all of what is after the first of them and was to be
+// sent again, and whether any was kept.
+func (o *outbox) pass(again []*batch) (failed []*batch, kept bool) {
+	if o.lane == nil || o.lane.broken {
+		o.made++
+		o.lane = o.r.newLane(o.number, o.made)
+	}
+	l := o.lane
+	var way []*batch
+	for {
+		for len(way) < l.most() {
+			var b *batch
+			if len(again) > 0 {
+				b, again = again[0], again[1:]
+			} else if b = o.take(); b == nil {
+				break
+			}
+			l.send(b)
+			way = append(way, b)
+		}
+		if len(way) == 0 {
+			return nil, kept
+		}
+		if len(way) < l.most() {
+			select {
+			case <-way[0].settled:
+			case <-o.stirred: // there is room for more
+				continue
+			}
+		}
+		b := way[0]
+		<-b.settled
+		if b.err != nil {
+			break
+		}
+		b.finish(b.results, nil)
+		way, kept = way[1:], true
+		l.prove()
+	}
+	l.broken = true
+	if !l.learn(way[0].err) {
+		for _, b := range way {
+			b.stop() // those that were let in before it are not answered either
+		}
+	}
+	for _, b := range way {
+		// One that is kept although the answer about one before it was lost says
+		// that that one is kept, too: its turn was before.
+		if <-b.settled; b.err != nil {
+			failed = append(failed, b)
+		} else {
+			b.finish(b.results, nil)
+			kept = true
+		}
+	}
+	return append(failed, again...), kept
+}
+
+// lane is a way to the leader of a partition, as far as is known: batches are sent in
+// it that are kept in order, and none after one that is not.
+type lane struct {
+	r      *Member
+	number uint32
+	local  *partition.Partition // the leader is here
+	term   uint64               // in which it leads, once there was a batch
+	leader peer.ID              // it is there; empty if nobody is known
+	slots  chan struct{}        // of the leader's node, see appendsToNode
+	turn   turn                 // of the next batch
+	plain  bool                 // the leader does not know turns
+	proven bool                 // a batch was kept
+	broken bool
+}
+
+func (r *Member) newLane(number uint32, made uint64) *lane {
+	l := &lane{r: r, number: number, turn: turn{sender: r.instance, lane: made}}
+	if p, err := r.local(number); err == nil && p.Group().IsLeader() {
+		l.local = p
+		return l
+	}
+	if l.leader = r.leaderOf(number); l.leader == "" || l.leader == r.cfg.Self.ID {
+		l.leader = r.anyReplica(number)
+	}
+	l.plain, l.slots = r.wayTo(l.leader)
+	return l
+}
+
+// most is how many batches may be on their way: one until it is known that this is
+// the way.
+func (l *lane) most() int {
+	if l.plain || !l.proven {
+		return 1
+	}
+	return appendsAtOnce
+}
+
+// send sends a batch, whose settled is closed when there is an outcome.
+func (l *lane) send(b *batch) {
+	settled := make(chan struct{})
+	ctx, stop := context.WithCancel(b.ctx)
+	b.settled, b.stop, b.results, b.err = settled, stop, nil, nil
+	end := func(results []partition.Appended, err error) {
+		stop()
+		b.results, b.err = results, err
+		close(settled)
+	}
+	if l.local != nil {
+		if err := l.r.room(); err != nil {
+			end(nil, err)
+			return
+		}
+		term, err := l.local.AppendAsync(l.term, b.records, end)
+		if err != nil {
+			end(nil, err)
+		}
+		l.term = term
+		return
+	}
+	if l.leader == "" {
+		end(nil, ErrNoLeader)
+		return
+	}
+	select {
+	case l.slots <- struct{}{}:
+	case <-ctx.Done():
+		end(nil, fmt.Errorf("%w: %w", ErrNoLeader, context.Cause(ctx)))
+		return
+	}
+	t := l.turn
+	l.turn.number++
+	begun := l.r.begin(func() {
+		defer func() { <-l.slots }()
+		var answer []byte
+		var err error
+		if l.plain {
+			answer, err = l.r.ask(ctx, l.leader, askAppend, encodeAppend(nil, l.number, b.records))
+		} else {
+			answer, err = l.r.ask(ctx, l.leader, askTurn, encodeAppend(t.append(nil), l.number, b.records))
+		}
+		if err != nil {
+			end(nil, err)
+			return
+		}
+		end(decodeAppended(answer, len(b.records)))
+	})
+	if !begun {
+		<-l.slots
+		end(nil, partition.ErrClosed)
+	}
+}
+
+// prove notes that a batch was kept: all up to the next are.
+func (l *lane) prove() {
+	l.turn.since++
+	if !l.proven && l.local == nil {
+		l.r.noteLeader(l.number, l.leader)
+	}
+	l.proven = true
+}
+
+// learn notes what the error that broke a lane says about the way. It reports whether
+// somebody at its other end has said so.
+func (l *lane) learn(err error) bool {
+	if l.local != nil {
+		return true
+	}
+	var from *asked
+	if !errors.As(err, &from) {
+		l.r.noteLeader(l.number, "")
+		return false
+	}
+	l.r.noteLeader(l.number, from.Leader)
+	if older(err) {
+		l.r.noteOlder(l.leader)
+		l.r.noteLeader(l.number, l.leader)
+	}
+	return true
+}
+
+// older reports whether an error says that the one asked does not know the question:
+// it is of a version before there were turns, and takes one batch at a time.
+func older(err error) bool {
+	var from *asked
+	return errors.As(err, &from) && from.Code == "" && strings.HasPrefix(from.Text, unknownQuestion)
+}
+
+// nothingKept reports whether an error says that no record was kept.
+func nothingKept(err error) bool {
+	if older(err) {
+		return true
+	}
+	for _, is := range []error{multiraft.ErrNotLeader, multiraft.ErrUnwell, partition.ErrBusy, partition.ErrClosed, ErrNoLeader, ErrElsewhere, store.ErrFull, errTurn} {
+		if errors.Is(err, is) && !errors.Is(err, multiraft.ErrUnknown) {
+			return true
+		}
+	}
+	return false
+}
