@@ -343,10 +343,13 @@ func (l *lane) send(b *batch) {
 	settled := make(chan struct{})
 	ctx, stop := context.WithCancel(b.ctx)
 	b.settled, b.stop, b.results, b.err = settled, stop, nil, nil
+	var once sync.Once
 	end := func(results []partition.Appended, err error) {
+		once.Do(func() {
+			b.results, b.err = results, err
+			close(settled)
+		})
 		stop()
-		b.results, b.err = results, err
-		close(settled)
 	}
 	if l.local != nil {
 		if err := l.r.room(); err != nil {
@@ -356,8 +359,12 @@ func (l *lane) send(b *batch) {
 		term, err := l.local.AppendAsync(l.term, b.records, end)
 		if err != nil {
 			end(nil, err)
+			return
 		}
 		l.term = term
+		context.AfterFunc(ctx, func() { // its disk may hang
+			end(nil, fmt.Errorf("%w: %w", multiraft.ErrUnknown, context.Cause(ctx)))
+		})
 		return
 	}
 	if l.leader == "" {
@@ -406,7 +413,7 @@ func (l *lane) prove() {
 // somebody at its other end has said so.
 func (l *lane) learn(err error) bool {
 	if l.local != nil {
-		return true
+		return !errors.Is(err, context.DeadlineExceeded)
 	}
 	var from *asked
 	if !errors.As(err, &from) {

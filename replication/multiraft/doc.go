@@ -35,6 +35,19 @@
 // was started anew, when a heartbeat was refused, answered in another term, or
 // not answered for the length of the lease.
 //
+// # Two disks at a time
+//
+// Raft's leader writes entries to its own disk before it sends them. Here the
+// LogStore sends them to the followers that have all before them, as the append
+// that Raft is about to make, while it writes: an entry then takes as long as the
+// slower of the two syncs and not as both. When Raft has them sent, they are on
+// their way or acknowledged, and only their answer is handed on. That is an
+// append of the leader of that term at its place in the log, and it makes no
+// other entry for that place in that term: if it cannot write them, it steps
+// down. Nothing is committed before Raft counts it, which it does after the
+// leader has them on its disk. But entries that the leader could not write, a
+// later leader may commit: of those it is unknown.
+//
 // # Failover
 //
 // Timeouts are long so that idle groups are cheap. When the link layer says

@@ -2,6 +2,7 @@ package multiraft
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -10,6 +11,8 @@ import (
 // follower is what this replica, while it leads, knows of another: what that
 // one has acknowledged, and since when nothing speaks against it.
 type follower struct {
+	pipe atomic.Pointer[pipeline] // through which Raft appends to it; nil while it does not
+
 	mu          sync.Mutex // guards the fields below
 	known       state      // acknowledged; the zero state if that may be gone
 	matched     uint64     // the last entry acknowledged
@@ -46,8 +49,11 @@ func (f *follower) appended(s *session, a *raft.AppendEntriesRequest, sent time.
 		f.known = state{}
 		return
 	}
+	was := f.known
 	f.known = after(s, answer.start, a)
-	f.matched, f.matchedTerm = f.known.prev, a.Term
+	if f.known.start != was.start || f.matchedTerm != a.Term || f.known.prev > f.matched {
+		f.matched, f.matchedTerm = f.known.prev, a.Term
+	}
 	f.heard = sent
 }
 

@@ -107,11 +107,15 @@ func (l *logStore) StoreLogs(logs []*raft.Log) error {
 	for i, e := range logs {
 		entries[i] = store.Entry{Index: e.Index, Term: e.Term, Kind: uint8(e.Type), Data: e.Data, Extensions: e.Extensions, AppendedAt: e.AppendedAt}
 	}
+	ahead := l.group.sendAhead(logs)
 	l.busy.begin()
 	err := l.store.Append(entries)
 	l.busy.end()
 	if err != nil {
 		err = fmt.Errorf("append %d entries: %w", len(logs), err)
+		if ahead {
+			err = fmt.Errorf("%w: %w", ErrUnknown, err) // the others may keep them
+		}
 		if !errors.Is(err, store.ErrFull) { // which leaves the log as it was
 			l.group.fail(err)
 		}

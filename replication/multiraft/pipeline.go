@@ -18,6 +18,10 @@ const (
 // pipeline is appends to one follower, sent before the ones ahead are answered.
 // Raft reads only answers: a failure shows when it sends the next append, and
 // it falls back to appending one by one.
+//
+// Entries that the leader is about to write to its own disk are sent at the same
+// time (ahead). When Raft wants to send them, after it has written them, they are on
+// their way already, or acknowledged.
 type pipeline struct {
 	transport
 	to       Replica
@@ -26,11 +30,22 @@ type pipeline struct {
 	slots    chan struct{}
 	answers  chan raft.AppendFuture
 
-	mu     sync.Mutex // guards the fields below
-	err    error      // why it is over
-	over   chan struct{}
-	flying int // slots taken
+	sending  sync.Mutex // guards the fields below; held while messages are sent
+	sent     uint64     // messages
+	term     uint64     // of the leader, once a message was sent
+	last     uint64     // index of the last entry that was sent
+	lastTerm uint64
+	early    []upTo // those sent ahead that Raft has not asked for, oldest first
+
+	mu       sync.Mutex // guards the fields below
+	err      error      // why it is over
+	over     chan struct{}
+	answered uint64    // messages
+	flights  []*flight // that are not answered, oldest first
 }
+
+// upTo is a message and the last entry in it.
+type upTo struct{ last, message uint64 }
 
 func (t transport) AppendEntriesPipeline(_ raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
 	to, err := parseReplica(string(target))
@@ -41,29 +56,37 @@ func (t transport) AppendEntriesPipeline(_ raft.ServerID, target raft.ServerAddr
 	if s == nil {
 		return nil, t.about(to, errDetached)
 	}
-	return &pipeline{
+	p := &pipeline{
 		transport: t, to: to, session: s, follower: t.follower(to),
 		slots:   make(chan struct{}, pipelineDepth),
 		answers: make(chan raft.AppendFuture, pipelineAnswers),
 		over:    make(chan struct{}),
-	}, nil
+	}
+	p.follower.pipe.Store(p)
+	return p, nil
 }
 
-// flight is an append on its way.
+// flight is an append of Raft's on its way.
 type flight struct {
-	args  *raft.AppendEntriesRequest
-	resp  *raft.AppendEntriesResponse
-	start time.Time
-	parts int // without an answer; guarded by the pipeline's mu
-	pipe  *pipeline
-	done  chan struct{}
+	args    *raft.AppendEntriesRequest
+	resp    *raft.AppendEntriesResponse
+	start   time.Time
+	message uint64 // with whose answer it is answered
+	slot    bool   // it has one
+	pipe    *pipeline
+	done    chan struct{}
 }
 
 func (f *flight) Start() time.Time                      { return f.start }
 func (f *flight) Request() *raft.AppendEntriesRequest   { return f.args }
 func (f *flight) Response() *raft.AppendEntriesResponse { return f.resp }
 func (p *pipeline) Consumer() <-chan raft.AppendFuture  { return p.answers }
-func (p *pipeline) Close() error                        { p.end(raft.ErrPipelineShutdown); return nil }
+
+func (p *pipeline) Close() error {
+	p.end(raft.ErrPipelineShutdown)
+	p.follower.pipe.CompareAndSwap(p, nil)
+	return nil
+}
 
 // Error waits for the answer, or for the end of the pipeline.
 func (f *flight) Error() error {
@@ -90,32 +113,116 @@ func (p *pipeline) AppendEntries(a *raft.AppendEntriesRequest, resp *raft.Append
 		p.host.stats.suppressed.Add(1)
 		return fl, nil
 	}
-	if err := p.take(); err != nil {
-		p.end(err)
-		return nil, p.about(p.to, err)
-	}
-	parts := split(a)
-	fl.parts = len(parts)
-	for _, part := range parts {
+	if fl.message = p.covered(a); fl.message == 0 {
+		if err := p.take(); err != nil {
+			p.end(err)
+			return nil, p.about(p.to, err)
+		}
+		fl.slot = true
 		if err := p.session.awaitRoom(answerWithin, p.closing); err != nil {
 			p.end(err)
 			return nil, p.about(p.to, err)
 		}
-		m := p.appendMessage(p.to, part)
-		if _, err := p.session.ask(&m, func(answer *message, err error) { p.answered(fl, part, answer, err) }); err != nil {
+		var err error
+		if fl.message, err = p.send(a); err != nil {
 			p.end(err)
 			return nil, p.about(p.to, err)
 		}
-		p.host.stats.appends.Add(1)
 	}
+	p.launch(fl)
 	return fl, nil
+}
+
+// covered is the message with which the last of an append's entries was sent ahead,
+// or 0.
+func (p *pipeline) covered(a *raft.AppendEntriesRequest) (message uint64) {
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	return p.cover(a)
+}
+
+// cover is covered; sending is held.
+func (p *pipeline) cover(a *raft.AppendEntriesRequest) uint64 {
+	if len(a.Entries) == 0 || a.Term != p.term {
+		return 0
+	}
+	last := a.Entries[len(a.Entries)-1].Index
+	for len(p.early) > 0 && p.early[0].last < last {
+		p.early = p.early[1:]
+	}
+	if len(p.early) == 0 {
+		return 0
+	}
+	return p.early[0].message
+}
+
+// send sends of an append what was not sent ahead, and returns its last message.
+func (p *pipeline) send(a *raft.AppendEntriesRequest) (message uint64, err error) {
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	if message = p.cover(a); message != 0 { // meanwhile
+		return message, nil
+	}
+	if n := len(a.Entries); n > 0 && a.Term == p.term && a.Entries[0].Index <= p.last {
+		rest := *a
+		from := int(p.last + 1 - a.Entries[0].Index)
+		rest.PrevLogEntry, rest.PrevLogTerm, rest.Entries = p.last, p.lastTerm, a.Entries[from:]
+		a = &rest
+	}
+	for _, part := range split(a) {
+		if err := p.transmit(part); err != nil {
+			return 0, err
+		}
+	}
+	return p.sent, nil
+}
+
+// ahead sends entries, which the leader is about to write, unless something stands in
+// the way: then Raft sends them later.
+func (p *pipeline) ahead(term uint64, entries []*raft.Log, commit uint64) bool {
+	if p.failed() != nil || p.fit() != nil || !p.session.hasRoom() {
+		return false
+	}
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	if p.term != term || p.last+1 != entries[0].Index || p.waiting() >= pipelineDepth {
+		return false
+	}
+	a := &raft.AppendEntriesRequest{
+		Term: term, PrevLogEntry: p.last, PrevLogTerm: p.lastTerm, LeaderCommitIndex: commit, Entries: entries,
+	}
+	for _, part := range split(a) {
+		if err := p.transmit(part); err != nil {
+			p.end(err)
+			return false
+		}
+	}
+	p.early = append(p.early, upTo{p.last, p.sent})
+	p.host.stats.ahead.Add(1)
+	return true
+}
+
+// transmit sends one message. sending is held.
+func (p *pipeline) transmit(a *raft.AppendEntriesRequest) error {
+	m, start := p.appendMessage(p.to, a), time.Now()
+	if _, err := p.session.ask(&m, func(answer *message, err error) { p.hear(a, start, answer, err) }); err != nil {
+		return err
+	}
+	p.sent++
+	if p.term != a.Term || len(a.Entries) > 0 || a.PrevLogEntry > p.last {
+		p.term, p.last, p.lastTerm = a.Term, a.PrevLogEntry, a.PrevLogTerm
+	}
+	if n := len(a.Entries); n > 0 {
+		p.last, p.lastTerm = a.Entries[n-1].Index, a.Entries[n-1].Term
+	}
+	p.host.stats.appends.Add(1)
+	return nil
 }
 
 // take takes a slot, waiting for an answer if all are taken.
 func (p *pipeline) take() error {
 	select {
 	case p.slots <- struct{}{}:
-		p.fly(1)
 		return nil
 	default:
 	}
@@ -123,7 +230,6 @@ func (p *pipeline) take() error {
 	defer timer.Stop()
 	select {
 	case p.slots <- struct{}{}:
-		p.fly(1)
 		return nil
 	case <-timer.C:
 		return errTimeout
@@ -134,47 +240,79 @@ func (p *pipeline) take() error {
 	}
 }
 
-func (p *pipeline) fly(n int) {
-	p.mu.Lock()
-	p.flying += n
-	p.mu.Unlock()
+// idle reports that every message is answered.
+func (p *pipeline) idle() bool {
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	return p.waiting() == 0
 }
 
-func (p *pipeline) idle() bool {
+// waiting is how many messages are not answered. sending is held.
+func (p *pipeline) waiting() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.flying == 0
+	return p.sent - p.answered
 }
 
-// answered is called by the session's reader for each part, in the order in
-// which they were sent: a peer answers a group's appends in their order.
-func (p *pipeline) answered(fl *flight, part *raft.AppendEntriesRequest, answer *message, err error) {
-	p.follower.appended(p.session, part, fl.start, answer)
+// launch has an append answered with its message, which may be already.
+func (p *pipeline) launch(fl *flight) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.err != nil:
+	case fl.message <= p.answered:
+		*fl.resp = raft.AppendEntriesResponse{Term: fl.args.Term, LastLog: lastOf(fl.args), Success: true}
+		p.land(fl)
+	default:
+		p.flights = append(p.flights, fl)
+	}
+}
+
+func lastOf(a *raft.AppendEntriesRequest) uint64 {
+	return a.PrevLogEntry + uint64(len(a.Entries))
+}
+
+// hear is called by the session's reader for each message, in the order in which
+// they were sent: a peer answers a group's appends in their order.
+func (p *pipeline) hear(a *raft.AppendEntriesRequest, sent time.Time, answer *message, err error) {
+	p.follower.appended(p.session, a, sent, answer)
 	if err != nil {
 		p.end(err)
 		return
 	}
 	p.mu.Lock()
-	fl.parts--
-	ended, complete := p.err != nil, fl.parts == 0
-	fillAppend(fl.resp, answer)
-	if fl.resp.Success && !complete || ended {
-		p.mu.Unlock()
+	defer p.mu.Unlock()
+	if p.err != nil {
 		return
 	}
-	p.flying--
-	p.mu.Unlock()
+	if answer.flags&flagYes == 0 {
+		if len(p.flights) > 0 {
+			fillAppend(p.flights[0].resp, answer)
+			p.land(p.flights[0])
+		}
+		p.stop(errRefused) // what is behind it is refused, too
+		return
+	}
+	p.answered++
+	n := 0
+	for ; n < len(p.flights) && p.flights[n].message <= p.answered; n++ {
+		fillAppend(p.flights[n].resp, answer)
+		p.land(p.flights[n])
+	}
+	p.flights = p.flights[:copy(p.flights, p.flights[n:])]
+}
+
+// land tells Raft that an append is answered. mu is held.
+func (p *pipeline) land(fl *flight) {
 	close(fl.done)
+	if fl.slot {
+		<-p.slots
+	}
 	select {
 	case p.answers <- fl:
 	default:
-		p.end(errBusy)
+		p.stop(errBusy)
 	}
-	if !fl.resp.Success {
-		p.end(errRefused) // the parts and appends behind it are refused too
-		return
-	}
-	<-p.slots
 }
 
 func (p *pipeline) failed() error {
@@ -186,8 +324,35 @@ func (p *pipeline) failed() error {
 func (p *pipeline) end(err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.stop(err)
+}
+
+// stop is end; mu is held.
+func (p *pipeline) stop(err error) {
 	if p.err == nil {
 		p.err = err
 		close(p.over)
 	}
+}
+
+// sendAhead sends entries that this replica is about to write as the leader to those
+// of the others that have all before them. It reports whether anybody gets them.
+func (g *Group) sendAhead(logs []*raft.Log) bool {
+	if !g.logs.running.Load() || !g.IsLeader() {
+		return false
+	}
+	var room [8]*pipeline
+	pipes := room[:0]
+	g.mu.Lock()
+	for _, f := range g.followers {
+		if p := f.pipe.Load(); p != nil {
+			pipes = append(pipes, p)
+		}
+	}
+	g.mu.Unlock()
+	sent := false
+	for _, p := range pipes {
+		sent = p.ahead(logs[0].Term, logs, g.raft.CommitIndex()) || sent
+	}
+	return sent
 }

@@ -110,6 +110,13 @@ func (s *session) put(m *message) error {
 	return nil
 }
 
+// hasRoom reports whether the queue has room for an append.
+func (s *session) hasRoom() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err == nil && len(s.out) < queueRoom
+}
+
 // awaitRoom returns when the queue has room for an append.
 func (s *session) awaitRoom(timeout time.Duration, closing <-chan struct{}) error {
 	var expired <-chan time.Time

@@ -12,7 +12,7 @@ type counters struct {
 	framesSent, framesReceived           atomic.Uint64
 	bytesSent, bytesReceived             atomic.Uint64
 	heartbeats, heartbeatFrames          atomic.Uint64
-	appends, suppressed                  atomic.Uint64
+	appends, ahead, suppressed           atomic.Uint64
 	refusedEpoch, refusedGroup, withheld atomic.Uint64
 	snapshotsSent, snapshotsReceived     atomic.Uint64
 	failovers                            atomic.Uint64
@@ -28,6 +28,7 @@ type Stats struct {
 	Heartbeats      uint64 // asked of peers
 	HeartbeatFrames uint64 // in so many frames
 	Appends         uint64 // asked of peers, with entries or without
+	Ahead           uint64 // of those, sent while the leader wrote the entries
 	Suppressed      uint64 // empty appends that were not sent
 
 	RefusedEpoch uint64 // requests of peers that named a wrong epoch
@@ -45,7 +46,7 @@ func (h *Host) Stats() Stats {
 		FramesSent: c.framesSent.Load(), FramesReceived: c.framesReceived.Load(),
 		BytesSent: c.bytesSent.Load(), BytesReceived: c.bytesReceived.Load(),
 		Heartbeats: c.heartbeats.Load(), HeartbeatFrames: c.heartbeatFrames.Load(),
-		Appends: c.appends.Load(), Suppressed: c.suppressed.Load(),
+		Appends: c.appends.Load(), Ahead: c.ahead.Load(), Suppressed: c.suppressed.Load(),
 		RefusedEpoch: c.refusedEpoch.Load(), RefusedGroup: c.refusedGroup.Load(), Withheld: c.withheld.Load(),
 		SnapshotsSent: c.snapshotsSent.Load(), SnapshotsReceived: c.snapshotsReceived.Load(),
 		Failovers: c.failovers.Load(),
