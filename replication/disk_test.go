@@ -107,7 +107,7 @@ func TestHungDisk(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 		l.goesOn(100)
-		if took := time.Since(began); took > 15*time.Second {
+		if took := time.Since(began); took > 7*time.Second { // whoever had asked the node asks others
 			t.Errorf("publishing went on after %v", took)
 		}
 		time.Sleep(20 * time.Second) // simulated

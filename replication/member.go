@@ -91,6 +91,7 @@ type Member struct {
 	reach    reach
 	turn     atomic.Uint64 // whose it is to be asked
 	leads    leads
+	asking   asking
 
 	suspects chan struct{} // holds a token when somebody has read what is damaged
 	rounds   atomic.Uint64 // of the scrubber

@@ -21,6 +21,7 @@ const (
 	appendsAtOnce = 4         // batches on their way to a leader
 	appendsToNode = 32        // of all partitions: a node takes only so many questions
 	appendWait    = 10 * time.Second
+	appendPauseTo = 50 * time.Millisecond
 	fullWait      = 3 * time.Second // for another leader, when the disk of this one is full
 )
 
@@ -229,7 +230,7 @@ func (o *outbox) run() {
 		})
 		if len(again) > 0 {
 			o.r.sleep(again[0].ctx, pause)
-			pause = min(2*pause, retryPauseTo)
+			pause = min(2*pause, appendPauseTo)
 		}
 	}
 }
@@ -384,9 +385,9 @@ func (l *lane) send(b *batch) {
 		var answer []byte
 		var err error
 		if l.plain {
-			answer, err = l.r.ask(ctx, l.leader, askAppend, encodeAppend(nil, l.number, b.records))
+			answer, err = l.r.askLeader(ctx, l.number, l.leader, askAppend, encodeAppend(nil, l.number, b.records))
 		} else {
-			answer, err = l.r.ask(ctx, l.leader, askTurn, encodeAppend(t.append(nil), l.number, b.records))
+			answer, err = l.r.askLeader(ctx, l.number, l.leader, askTurn, encodeAppend(t.append(nil), l.number, b.records))
 		}
 		if err != nil {
 			end(nil, err)

@@ -136,7 +136,10 @@ func (r *Member) start(p *meta.Partition, rep *meta.Replica, group *journal.Grou
 		Fetch: func(ctx context.Context, from multiraft.Replica, log partition.LogID, file segment.FileInfo, position int64) ([]byte, error) {
 			return r.fetch(ctx, p.Number, from, log, file, position)
 		},
-		OnLeader: func(multiraft.Replica, uint64) { r.poke() },
+		OnLeader: func(leader multiraft.Replica, _ uint64) {
+			r.asking.led(p.Number, leader.Node)
+			r.poke()
+		},
 		OnFailure: func(err error) {
 			if errors.Is(err, store.ErrFailed) {
 				r.breaks(err)
