@@ -51,7 +51,9 @@ type Config struct {
 	// RegionBuffer and Buffer bound the bytes of events that were published here
 	// and not acknowledged by a region, and by all regions. Default 64 MiB, 1 GiB.
 	RegionBuffer, Buffer int
-	// TTL is how long such events are kept. Default 10 minutes.
+	// TTL is how long such events are kept. Default 10 minutes, at most an hour:
+	// nodes that have lost sight of this one remember for longer than that what they
+	// have had of it.
 	TTL time.Duration
 	// Overflow says what becomes of events for which there is no room, where
 	// their publisher does not say. Default DropOldest.
@@ -114,6 +116,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.RegionBuffer < 0 || c.Buffer < 0 || c.TTL < 0 {
 		errs = append(errs, errors.New("buffers and their time must not be negative"))
+	}
+	if c.TTL > flow.MaxTTL {
+		errs = append(errs, fmt.Errorf("events cannot be kept for a region for %v: at most %v, or others could not tell what they have had", c.TTL, flow.MaxTTL))
 	}
 	if c.DataDir == "" {
 		errs = append(errs, errors.New("no data directory"))

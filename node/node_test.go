@@ -110,6 +110,7 @@ func TestWhatCannotStartSaysWhy(t *testing.T) {
 		"no key file":               {DataDir: t.TempDir(), KeyFile: filepath.Join(t.TempDir(), "none")},
 		"want host:port":            {DataDir: t.TempDir(), Seeds: []string{"nowhere"}},
 		"region":                    {DataDir: t.TempDir(), Region: "a b"},
+		"at most 1h0m0s":            {DataDir: t.TempDir(), TTL: time.Hour + 1},
 	} {
 		cfg.Conn = listen(t)
 		n, err := Open(t.Context(), cfg)

@@ -103,7 +103,7 @@ the mesh key. A founding node without --key-file makes one in its data directory
 	f.StringToIntVar(&s.linkCosts, "link-cost", nil, "what to add to the cost of links into a `region=cost`, in milliseconds of round trip")
 	f.StringVar(&s.overflow, "overflow", string(node.DropOldest), "what becomes of events for which there is no room: drop_oldest, drop_newest or block, unless their publisher says")
 	f.IntVar(&s.buffer, "region-buffer", 64<<20, "`bytes` of events kept for each other region until it has acknowledged them")
-	f.DurationVar(&s.bufferTime, "region-buffer-time", 10*time.Minute, "`time` that they are kept")
+	f.DurationVar(&s.bufferTime, "region-buffer-time", 10*time.Minute, "`time` that they are kept, at most 1h")
 	f.DurationVar(&s.leave, "leave-timeout", 10*time.Second, "`time` that leaving may take")
 	s.log.add(cmd, "info")
 	f.BoolVar(&s.withStdin, "with-stdin", false, "also stop when standard input ends")

@@ -20,11 +20,12 @@ const (
 // other, or a gap.
 type segment struct {
 	first, last uint64
-	buf         []byte // records; nil in a gap
-	off         int    // where the record of first begins
-	touched     time.Time
-	cause       Cause  // of a gap
-	labels      Labels // of a gap
+	buf         []byte    // records; nil in a gap
+	off         int       // where the record of first begins
+	opened      time.Time // when its first event came, and
+	touched     time.Time // its last
+	cause       Cause     // of a gap
+	labels      Labels    // of a gap
 }
 
 func (s *segment) gap() bool { return s.buf == nil }
@@ -88,7 +89,8 @@ func (p *spares) put(s *segment) {
 
 // buffer holds the numbers of one flow that are not acknowledged, without holes.
 type buffer struct {
-	segs  []*segment // the oldest first
+	fill  time.Duration // for how long a segment takes events
+	segs  []*segment    // the oldest first
 	acked uint64
 	next  uint64 // the number of the next event
 	bytes int
@@ -101,9 +103,9 @@ func (b *buffer) append(now time.Time, p *spares, namespace string, envelope []b
 	if n := len(b.segs); n > 0 {
 		s = b.segs[n-1]
 	}
-	if s == nil || s.gap() || cap(s.buf)-len(s.buf) < size {
+	if s == nil || s.gap() || cap(s.buf)-len(s.buf) < size || now.Sub(s.opened) >= b.fill {
 		s = p.get(size, b.bytes)
-		s.first = b.next
+		s.first, s.opened = b.next, now
 		b.segs = append(b.segs, s)
 	}
 	before := len(s.buf)

@@ -28,6 +28,16 @@
 // when the entry node changed before a mark had told the node how far it missed
 // nothing. The reverse, a loss without a gap, does not happen.
 //
+// A receiver may forget the number of a flow only once nothing can come that it has
+// delivered: an origin that was out of sight, and taken for gone, may still keep
+// events whose acknowledgement was lost, and sends them again when it is back. So
+// an origin keeps no event for longer than MaxTTL and a quarter of it, and sends
+// none that it has kept too long, even if it was stopped meanwhile. A receiver
+// forgets what an origin that is gone had sent when DefaultForget, which is longer,
+// has passed since that came or its end was told, whichever was later. This relies
+// on clocks that go on while a process is stopped: an origin on a machine that slept,
+// and does not count that, may send again what others have forgotten.
+//
 // For its own region an origin is its own entry node: it gives what it publishes
 // to its Entry and keeps nothing.
 //

@@ -43,6 +43,10 @@ func (o *Origin) fill(now time.Time, f *outflow) {
 		return
 	}
 	s := f.find(f.cursor)
+	if o.stale(now, s) { // this node was stopped for long: who has had it may not remember
+		o.expire(now, f)
+		s = f.find(f.cursor)
+	}
 	o.frame.Upto = s.last
 	if s.gap() {
 		o.frame.Kind, o.frame.Cause, o.frame.Labels = Lost, s.cause, s.labels
@@ -74,7 +78,7 @@ func (o *Origin) share(now time.Time, f *outflow) {
 			continue
 		}
 		s := g.find(g.cursor)
-		if s.gap() {
+		if s.gap() || o.stale(now, s) {
 			continue
 		}
 		off := g.where(s)

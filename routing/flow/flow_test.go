@@ -337,7 +337,7 @@ func TestFlowReceiverReportsALostOriginOnce(t *testing.T) {
 	if n := r.Stats().Flows; n != 2 {
 		t.Errorf("%d flows are left before their time", n)
 	}
-	r.Tick(begin.Add(DefaultForget))
+	r.Tick(begin.Add(DefaultForget + DefaultForget/sweepFraction))
 	if n := r.Stats().Flows; n != 0 || len(r.ended) != 0 {
 		t.Errorf("%d flows and %d ends are kept for ever", n, len(r.ended))
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 const (
@@ -19,7 +20,9 @@ const (
 var ruleSets = map[string]rules{
 	"everything": {steps: steps, buffer: 1000, reroute: 0.02, crash: 0.01, flap: 0.03, freeze: 0.02, cut: 0.01,
 		interest: 0.02, refuse: 0.01, disorder: 0.1, restart: 0.003, pause: 0.01},
-	"reroutes and crashes":           {steps: steps, buffer: 1 << 20, reroute: 0.03, crash: 0.02, disorder: 0.05, lossless: true},
+	"reroutes and crashes": {steps: steps, buffer: 1 << 20, reroute: 0.03, crash: 0.02, disorder: 0.05, lossless: true},
+	"an origin that is taken for gone": {steps: steps, buffer: 1 << 20, reroute: 0.02, disorder: 0.05, restart: 0.002, interest: 0.02,
+		mistake: 0.005, ttl: time.Minute, forget: 80 * time.Second},
 	"reroutes, crashes and overflow": {steps: steps, buffer: 400, reroute: 0.03, crash: 0.02, onlyOrigin: true},
 }
 
@@ -132,9 +135,10 @@ func TestFlowFuzzCatchesMutants(t *testing.T) {
 		"the receiver ignores prev": {"everything", mutant{
 			frameToReceiver: func(w *world, f *Frame) { shiftPrev(f) },
 		}},
-		"the receiver does not drop duplicates":  {"everything", mutant{noMemory: true}},
-		"the origin does not send again":         {"reroutes and crashes", mutant{noResend: true}},
-		"the entry node accepts what comes next": {"reroutes and crashes", mutant{frameToEntry: func(_ *world, f *Frame) { f.Base = f.Prev + 1 }}},
+		"the receiver forgets what may come again": {"an origin that is taken for gone", mutant{forgetful: true}},
+		"the receiver does not drop duplicates":    {"everything", mutant{noMemory: true}},
+		"the origin does not send again":           {"reroutes and crashes", mutant{noResend: true}},
+		"the entry node accepts what comes next":   {"reroutes and crashes", mutant{frameToEntry: func(_ *world, f *Frame) { f.Base = f.Prev + 1 }}},
 		"a gap of the origin does not say of what kind it is": {"reroutes, crashes and overflow", mutant{
 			frameToReceiver: func(_ *world, f *Frame) {
 				if f.Kind == Lost {

@@ -23,8 +23,17 @@ const (
 // ErrFull says that an event was not taken: a Reply may make room.
 var ErrFull = errors.New("flow: the buffer towards the region is full")
 
-// DefaultTTL is how long an event is kept unacknowledged.
-const DefaultTTL = 10 * time.Minute
+// DefaultTTL is how long an event is kept unacknowledged, and MaxTTL how long it may
+// be: receivers rely on that.
+const (
+	DefaultTTL = 10 * time.Minute
+	MaxTTL     = time.Hour
+)
+
+// fillFraction is the part of the TTL for which a segment takes events. They are
+// lost together, when the last has been kept for the TTL: none is kept for more
+// than that and this part of it.
+const fillFraction = 4
 
 // Intervals of marks.
 const (
@@ -37,7 +46,8 @@ type OriginConfig struct {
 	Self   peer.ID
 	Boot   uint64
 	Budget *Budget // of what is kept, perhaps shared with other origins
-	// TTL is how long an event is kept unacknowledged; 0 means the default.
+	// TTL is how long an event is kept unacknowledged, and up to a quarter longer; 0
+	// means the default. It is at most MaxTTL.
 	TTL time.Duration
 	// Path says where a flow goes when it begins, and at each Reroute. Without
 	// it, only SetPath says so.
@@ -172,7 +182,7 @@ func (o *Origin) flow(region string, lane uint8) *outflow {
 	}
 	f := t.lanes[lane]
 	if f == nil {
-		f = &outflow{id: ID{o.cfg.Self, o.cfg.Boot, t.name, lane}, target: t, buffer: buffer{next: 1}, cursor: 1}
+		f = &outflow{id: ID{o.cfg.Self, o.cfg.Boot, t.name, lane}, target: t, buffer: buffer{fill: o.cfg.TTL / fillFraction, next: 1}, cursor: 1}
 		f.renew(o.least, o.first)
 		t.lanes[lane] = f
 		o.stats.Flows++
@@ -279,11 +289,16 @@ func (o *Origin) Doubt(region string, lane uint8) {
 
 // expire loses the oldest segments, which were not acknowledged in time.
 func (o *Origin) expire(now time.Time, f *outflow) {
-	for i := f.oldest(); i >= 0 && now.Sub(f.segs[i].touched) > o.cfg.TTL; i = f.oldest() {
+	for i := f.oldest(); i >= 0 && o.stale(now, f.segs[i]); i = f.oldest() {
 		f.lose(&o.spares, Expired)
 		o.stats.Lost++
 	}
 	o.cfg.Budget.account(f)
+}
+
+// stale reports whether a segment's events have been kept for too long.
+func (o *Origin) stale(now time.Time, s *segment) bool {
+	return !s.gap() && now.Sub(s.touched) > o.cfg.TTL
 }
 
 // Tick does what time demands; call it a few times each second.

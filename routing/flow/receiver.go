@@ -9,8 +9,13 @@ import (
 )
 
 // DefaultForget is how long a receiver remembers the flows of an origin that is
-// gone, so that what an entry node still holds of them is not delivered twice.
-const DefaultForget = 10 * time.Minute
+// gone: for as long as the origin, if it is not gone after all, may send again what
+// was delivered, and ten minutes in which that may be on its way or in an entry node.
+const DefaultForget = MaxTTL + MaxTTL/fillFraction + 10*time.Minute
+
+// sweepFraction is the part of the time of forgetting after which a receiver looks
+// again for what it can forget.
+const sweepFraction = 64
 
 // Sink takes what comes out of flows at a node, in order per flow.
 type Sink interface {
@@ -38,6 +43,7 @@ type Receiver struct {
 	forget time.Duration
 	flows  map[ID]*incoming
 	ended  map[peer.ID]end
+	swept  time.Time   // when it was last looked what can be forgotten
 	due    []*incoming // with creditors to hear of it
 	last   *incoming   // the flow of the last frame, which is often the next one's
 	reply  Reply       // the one that is being sent
@@ -47,8 +53,9 @@ type Receiver struct {
 // incoming is a flow as its receiver sees it.
 type incoming struct {
 	id      ID
-	covered uint64 // up to here all is delivered, reported or not for this node
-	known   bool   // heard of before
+	covered uint64    // up to here all is delivered, reported or not for this node
+	known   bool      // heard of before
+	over    time.Time // since when nothing new is awaited of it; zero while it is
 	owed    []creditor
 	due     bool // in Receiver.due
 }
@@ -235,6 +242,7 @@ func (r *Receiver) OriginBack(origin peer.ID, boot uint64) {
 // revive notes that something new came of an origin that was taken for gone: its
 // end is not over, or it is not gone.
 func (r *Receiver) revive(in *incoming) {
+	in.over = time.Time{}
 	if len(r.ended) > 0 {
 		r.OriginBack(in.id.Origin, in.id.Boot)
 	}
@@ -242,26 +250,34 @@ func (r *Receiver) revive(in *incoming) {
 
 // Tick forgets what has long been over; call it about every second.
 func (r *Receiver) Tick(now time.Time) {
-	for origin, e := range r.ended {
-		if e.at.IsZero() {
-			e.at = now
-			r.ended[origin] = e
-		}
-		if now.Sub(e.at) < r.forget {
-			continue
-		}
-		left := false
-		for id, in := range r.flows {
-			switch {
-			case id.Origin != origin:
-			case id.Boot <= e.boot && !in.due:
-				delete(r.flows, id)
-				r.last = nil
-			default:
-				left = true
+	if len(r.ended) == 0 || now.Sub(r.swept) < r.forget/sweepFraction {
+		return
+	}
+	r.swept = now
+	left := map[peer.ID]bool{}
+	for id, in := range r.flows {
+		e, ended := r.ended[id.Origin]
+		switch {
+		case !ended || id.Boot > e.boot:
+			in.over = time.Time{}
+		case in.over.IsZero():
+			if in.over = e.at; e.at.IsZero() {
+				in.over = now
 			}
 		}
-		if !left {
+		if !in.over.IsZero() && now.Sub(in.over) >= r.forget && !in.due {
+			delete(r.flows, id)
+			r.last = nil
+		} else {
+			left[id.Origin] = true
+		}
+	}
+	for origin, e := range r.ended {
+		switch {
+		case e.at.IsZero():
+			e.at = now
+			r.ended[origin] = e
+		case now.Sub(e.at) >= r.forget && !left[origin]:
 			delete(r.ended, origin)
 		}
 	}

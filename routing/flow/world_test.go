@@ -14,19 +14,22 @@ import (
 // rules say what a run may suffer.
 type rules struct {
 	steps      int
-	buffer     int     // bytes of the origin's buffer
-	reroute    float64 // likelihoods per step
-	crash      float64 // of an entry node, which starts again at once
-	flap       float64 // of a link in the region
-	freeze     float64 // an entry node becomes a zombie for a while
-	cut        float64 // the origin has no path for a while
-	restart    float64 // of the origin
-	interest   float64 // a node subscribes or unsubscribes
-	refuse     float64 // of a send in the region: no room
-	disorder   float64 // of a frame of the origin: lost, doubled or late
-	pause      float64 // nothing happens for up to a minute
-	lossless   bool    // the rules allow no gap at all
-	onlyOrigin bool    // the rules allow only the gaps that the origin makes
+	buffer     int           // bytes of the origin's buffer
+	reroute    float64       // likelihoods per step
+	crash      float64       // of an entry node, which starts again at once
+	flap       float64       // of a link in the region
+	freeze     float64       // an entry node becomes a zombie for a while
+	cut        float64       // the origin has no path for a while
+	restart    float64       // of the origin
+	interest   float64       // a node subscribes or unsubscribes
+	refuse     float64       // of a send in the region: no room
+	disorder   float64       // of a frame of the origin: lost, doubled or late
+	pause      float64       // nothing happens for up to a minute
+	mistake    float64       // the origin is out of sight for so long that it is taken for gone
+	ttl        time.Duration // of the origin's events; 0 means MaxTTL
+	forget     time.Duration // of the receivers
+	lossless   bool          // the rules allow no gap at all
+	onlyOrigin bool          // the rules allow only the gaps that the origin makes
 }
 
 // mutant spoils what passes between the machines, as a defect in one would.
@@ -36,6 +39,7 @@ type mutant struct {
 	onEntry         func(w *world, entry int, f *Frame)
 	noResend        bool
 	noMemory        bool // the receivers forget what they have delivered
+	forgetful       bool // the receivers do not remember for long enough
 }
 
 const (
@@ -79,6 +83,7 @@ type world struct {
 	number uint64 // of the origin's last event
 	path   int    // entry node; -1 is none
 	link   uint64
+	deaf   bool // no reply reaches the origin
 	events []published
 	nodes  [regionNodes]*member
 	wan    [entryNodes][][]byte               // frames on their way to an entry node
@@ -97,6 +102,12 @@ var names = [regionNodes]peer.ID{"n0", "n1", "n2", "n3"}
 
 func newWorld(seed uint64, r rules, m mutant) *world {
 	w := &world{rules: r, mutant: m, rng: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1, 0), path: -1}
+	if w.ttl == 0 {
+		w.ttl = MaxTTL
+	}
+	if m.forgetful {
+		w.forget = w.ttl / 2
+	}
 	w.startOrigin()
 	for i := range w.nodes {
 		w.start(i, 0)
@@ -122,7 +133,7 @@ func (w *world) fail(format string, args ...any) {
 func (w *world) startOrigin() {
 	w.boot++
 	w.number = 0
-	w.origin = NewOrigin(OriginConfig{Self: "o", Boot: w.boot, Budget: NewBudget(w.buffer, 0, 1), TTL: time.Hour})
+	w.origin = NewOrigin(OriginConfig{Self: "o", Boot: w.boot, Budget: NewBudget(w.buffer, 0, 1), TTL: w.ttl})
 	if w.chance(0.5) { // a window of a few events
 		w.origin.least, w.origin.first = 100, 300
 	}
@@ -130,7 +141,7 @@ func (w *world) startOrigin() {
 
 func (w *world) start(i, life int) {
 	n := &member{w: w, index: i, life: life, started: w.now}
-	n.receiver = NewReceiver(n, 0)
+	n.receiver = NewReceiver(n, w.forget)
 	n.entry = NewEntry(n, n.receiver, 20*time.Second)
 	w.nodes[i] = n
 }
@@ -385,6 +396,9 @@ func (w *world) deliverBack(i int) {
 		w.fail("%v", err)
 		return
 	}
+	if w.deaf {
+		return
+	}
 	if w.mutant.noResend {
 		p.Again = 0
 	}
@@ -451,6 +465,38 @@ func (w *world) crash(i int) {
 	}
 }
 
+// misjudge has the region lose sight of the origin, which publishes on or is
+// stopped, and take it for gone: what it had sent arrived, but no acknowledgement.
+// After a while it is back.
+func (w *world) misjudge(s *stock) {
+	w.deaf = true
+	w.publish(s)
+	w.drain()
+	w.arrive()
+	w.path = -1
+	w.origin.SetPath("r", 0, Path{})
+	for _, n := range w.nodes {
+		n.receiver.OriginGone(w.now, "o", w.boot, false)
+		if w.chance(0.5) {
+			n.entry.OriginGone("o", w.boot)
+		}
+	}
+	stopped, back := w.chance(0.3), w.now.Add(time.Duration(w.rng.Int64N(int64(2*w.forget))))
+	for w.now.Before(back) {
+		w.now = w.now.Add(time.Duration(w.rng.IntN(5000)) * time.Millisecond)
+		w.tickRegion()
+		w.arrive()
+		if !stopped {
+			w.origin.Tick(w.now)
+			if w.chance(0.2) {
+				w.publish(s)
+			}
+		}
+	}
+	w.deaf = false
+	w.reroute()
+}
+
 // step does one random thing.
 func (w *world) step(s *stock) {
 	w.now = w.now.Add(time.Duration(w.rng.IntN(100)) * time.Millisecond)
@@ -476,6 +522,8 @@ func (w *world) step(s *stock) {
 			w.now = w.now.Add(time.Second)
 			w.tick()
 		}
+	case w.chance(w.mistake):
+		w.misjudge(s)
 	case w.chance(w.cut):
 		w.path = -1
 		w.origin.SetPath("r", 0, Path{})
@@ -532,12 +580,19 @@ func (w *world) ordinary(s *stock) {
 func (w *world) tick() {
 	w.origin.Tick(w.now)
 	w.drain()
+	w.tickRegion()
+}
+
+func (w *world) tickRegion() {
 	for _, n := range w.nodes {
 		if !n.frozen {
 			n.entry.Tick(w.now)
 			n.entry.Drain()
 			n.entry.Acknowledge()
 			n.receiver.Tick(w.now)
+			if n.receiver.flows[ID{"o", n.boot, "r", 0}] == nil {
+				n.last = 0 // it is forgotten: a gap may reach back to what was delivered
+			}
 		}
 	}
 }
@@ -559,29 +614,34 @@ func (w *world) settle() {
 	for range 12 {
 		w.now = w.now.Add(time.Second)
 		w.tick()
-		for busy := true; busy; {
-			busy = false
-			for i := range entryNodes {
-				for len(w.wan[i]) > 0 {
-					w.deliverWAN(i)
-					busy = true
-				}
-				w.nodes[i].entry.Drain()
-				w.nodes[i].entry.Acknowledge()
-				for len(w.back[i]) > 0 {
-					w.deliverBack(i)
-					busy = true
-				}
+		w.arrive()
+	}
+}
+
+// arrive lets everything that is on its way arrive.
+func (w *world) arrive() {
+	for busy := true; busy; {
+		busy = false
+		for i := range entryNodes {
+			for len(w.wan[i]) > 0 {
+				w.deliverWAN(i)
+				busy = true
 			}
-			for i := range regionNodes {
-				for j := range regionNodes {
-					for len(w.frames[i][j])+len(w.acks[i][j]) > 0 {
-						w.deliverLAN(i, j)
-						busy = true
-					}
-				}
+			w.nodes[i].entry.Drain()
+			w.nodes[i].entry.Acknowledge()
+			for len(w.back[i]) > 0 {
+				w.deliverBack(i)
+				busy = true
 			}
-			w.drain()
 		}
+		for i := range regionNodes {
+			for j := range regionNodes {
+				for len(w.frames[i][j])+len(w.acks[i][j]) > 0 {
+					w.deliverLAN(i, j)
+					busy = true
+				}
+			}
+		}
+		w.drain()
 	}
 }
