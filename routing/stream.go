@@ -29,13 +29,13 @@ func (t *Table) SetStream(name, ns string, f filter.Filter, keeper any) {
 		}
 		t.prune(old.ns)
 	}
-	t.keeps.Store(int64(len(t.streams)))
 	if keeper == nil {
+		t.keeps.Store(int64(len(t.streams)))
 		return
 	}
 	s := &Stream{Keeper: keeper, ns: ns, filter: f}
 	t.streams[name] = s
-	t.keeps.Store(int64(len(t.streams)))
+	t.keeps.Store(int64(len(t.streams))) // never less meanwhile: Keeps takes no lock
 	for _, c := range f.Conjuncts {
 		t.space(ns).addStream(c, s)
 	}

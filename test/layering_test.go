@@ -56,6 +56,7 @@ var mayImport = map[string]string{
 	"store/bolt":      "store",
 	"store/memory":    "store",
 	"store/storetest": "store",
+	"store/notes":     "store",
 
 	"replication/placement": "transport/peer",
 	"replication/meta":      "replication/placement transport/peer",
@@ -66,7 +67,7 @@ var mayImport = map[string]string{
 	"replication": "replication/fields replication/placement replication/meta replication/multiraft replication/partition replication/away " +
 		"store store/journal store/segment transport/peer",
 
-	"node":          four + " replication/meta replication/placement " + words,
+	"node":          four + " replication/meta replication/placement store/notes " + words,
 	"node/httpapi":  face,
 	"node/session":  face + " transport",
 	"node/delivery": face,
@@ -101,6 +102,7 @@ var testMayImport = map[string]string{
 	"store/journal": "store/storetest",
 	"store/segment": "store/storetest",
 	"store/memory":  "store/storetest",
+	"store/notes":   "store/storetest",
 	"store/bolt":    "store/storetest",
 	"replication":   "store/storetest",
 
