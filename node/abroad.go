@@ -31,6 +31,7 @@ const (
 	abroadStream = "stream" // a stream's UUID → []StreamLog
 	abroadEnds   = "ends"   // a stream's UUID → []logEnd
 	abroadTrim   = "trim"   // logTrim → nothing
+	abroadKnown  = "known"  // knownQuestion → who does not know the stream, []string
 
 	maxAbroadHops = 16
 
@@ -121,6 +122,8 @@ func (n *Node) answerAbroad(ctx context.Context, body []byte) ([]byte, error) {
 		result, err = n.answerEnds(ctx, q.Body)
 	case abroadTrim:
 		result, err = n.answerTrim(ctx, q.Body)
+	case abroadKnown:
+		result, err = n.answerKnown(ctx, q.Body)
 	default:
 		err = fmt.Errorf("%s %q: is this node older than the asker?", unknownQuestion, q.Kind)
 	}

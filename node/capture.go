@@ -107,7 +107,10 @@ func (k *Keeping) capture() error {
 		}
 		key, dedup := ev.Key(), dedupKey(ev)
 		for _, s := range found {
-			of := s.Keeper.(*keeper)
+			of, err := k.n.streams.assignedKeeper(k.ctx, s.Keeper.(*keeper))
+			if err != nil {
+				return err
+			}
 			to, err := k.n.destination(of, key)
 			if err != nil {
 				return err

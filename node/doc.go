@@ -43,7 +43,10 @@
 // in the region that is the stream's home, or in the outbox towards it (see capture
 // and away). A region's gateways tell the mesh of the streams it owns, as facts; a
 // region that hears of one keeps what is published in it, too, if the stream's
-// placement says so. Readers merge the logs of all regions that keep a stream, and say
+// placement says so. Every node that takes events knows a stream once it is made, and
+// has it on its disk: whoever makes it waits for that, and a node that starts is not
+// ready before it has heard which there are (see stream_known and stream_learn). Readers
+// merge the logs of all regions that keep a stream, and say
 // which are out of reach; questions to another region go from node to node on the way
 // that its events take. What is read of another region's log crosses once: one node of
 // the region, its relay, asks for all, see relays.

@@ -23,6 +23,7 @@ const (
 	kindAcknowledged                            // replies of an entry node on their way to the origin
 	kindReplication                             // call to a node of the region: a question of its replication.Member
 	kindAbroad                                  // call to a region, from node to node: a question about its streams
+	kindKnows                                   // call: streamMark → nothing, once the node knows the stream
 )
 
 // handler receives what peers send; transport calls it.
@@ -99,6 +100,8 @@ func (h *handler) HandleCall(ctx context.Context, from peer.Peer, kind wire.Kind
 		return n.streams.answer(ctx, from.ID, body)
 	case kindAbroad:
 		return n.answerAbroad(ctx, body)
+	case kindKnows:
+		return n.answerKnows(ctx, body)
 	case kindLinks:
 		return n.answerLinks(ctx, inspectScope(body))
 	}

@@ -211,17 +211,17 @@ func (n *Node) belong(mesh string, register peer.Peer) error {
 	return n.state.save()
 }
 
-// settle waits until the node knows what its neighbours want, which is when it
-// may take publishes: every peer it should have a link to is linked and has
-// exchanged its facts, or has had the time for it.
+// settle waits until the node knows what its neighbours want and which streams
+// there are, which is when it may take publishes: every peer it should have a link
+// to is linked and has exchanged its facts, or has had the time for it.
 func (n *Node) settle() {
-	start := time.Now()
+	start, whole := time.Now(), false
 	for {
 		waiting := n.unsettled()
 		alone := len(n.graph.Peers()) == 0 && n.expectsPeers()
 		strange := n.unseen()
 		if len(waiting) == 0 && len(strange) == 0 && !alone {
-			n.flows.entered()
+			whole = true
 			break
 		}
 		if time.Since(start) > syncGrace {
@@ -241,6 +241,9 @@ func (n *Node) settle() {
 		if !n.sleep(20 * time.Millisecond) {
 			return
 		}
+	}
+	if n.learnStreams(start); whole {
+		n.flows.entered()
 	}
 	if n.ctx.Err() == nil {
 		n.log.Info("entered the mesh", "mesh", n.state.Mesh, "region", n.cfg.Region, "peers", len(n.graph.Peers()))

@@ -3,6 +3,7 @@ package node
 import (
 	"encoding/json"
 	"errors"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,11 +128,14 @@ func TestADirectoryOfANewerFormatIsRefusedUntouched(t *testing.T) {
 	}
 }
 
-// What a node remembers of streams has a format and a checksum; a list without them
-// is of before there were any.
+// What earlier versions remembered of streams has a format and a checksum, and is taken
+// over; a list without them is of before there were any.
 func TestWhatIsRememberedOfStreamsSaysItsFormat(t *testing.T) {
 	list := []remembered{{Stream: meta.Stream{UUID: meta.ID{1}}, Partitions: []uint32{1, 2}}}
-	b, err := formatMemory(list)
+	b, err := json.Marshal(list)
+	if err == nil {
+		b, err = json.Marshal(memoryBody{memoryBeforeFormat, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)), b})
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,10 +158,10 @@ func TestWhatIsRememberedOfStreamsSaysItsFormat(t *testing.T) {
 		}
 	}
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, memoryFile), b[:len(b)/2], 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, memoryBefore), b[:len(b)/2], 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Open(t.Context(), Config{DataDir: dir, Conn: listen(t)}); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, memoryFile)) {
+	if _, err := Open(t.Context(), Config{DataDir: dir, Conn: listen(t)}); err == nil || !strings.Contains(err.Error(), filepath.Join(dir, memoryBefore)) {
 		t.Errorf("half of the file is there: %v", err)
 	}
 }

@@ -173,8 +173,12 @@ func (s *spread) speak(now time.Time) bool {
 	}
 	if !s.summed && !s.all.IsZero() && (s.abroad || now.Sub(s.all) > silentFor) {
 		s.machine.Complete(topicSummary)
-		s.machine.Complete(topicStreams)
 		s.summed = true
+	}
+	// Others wait for that before they are ready, so it does not wait for them.
+	silent := !s.abroad && !s.all.IsZero() && now.Sub(s.all) > silentFor
+	if s.abroad && n.streams.said != nil || silent && n.streams.saying.Load() != nil {
+		s.machine.Complete(topicStreams)
 	}
 	return before != s.versions()
 }
@@ -293,6 +297,16 @@ func (s *spread) knows(region string) bool {
 func (s *spread) told(region string) bool {
 	return slices.ContainsFunc(s.machine.Told(region, topicSummary), func(id peer.ID) bool {
 		return len(s.machine.Entries(id, topicSummary)) > 0 || len(s.machine.Entries(id, topicReach)) > 0
+	})
+}
+
+// tellsStreams reports whether a gateway of another region has told all streams that
+// the region owns.
+func (s *spread) tellsStreams(region string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.machine.Told(region, topicStreams), func(id peer.ID) bool {
+		return len(s.machine.Entries(id, topicReach)) > 0 || len(s.machine.Entries(id, topicStreams)) > 0
 	})
 }
 

@@ -23,6 +23,7 @@ import (
 //	node.json   the fields below
 //	mesh.key    the mesh key, if this node founded the mesh without one
 //	peers.json  peers seen, to find the mesh again
+//	streams.notes  the streams that the node knows, so that it keeps their events from its start on
 //	streams/    the node's part of what its region keeps; see package replication
 type state struct {
 	dir  string

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -56,7 +55,9 @@ type StreamView struct {
 	Created time.Time   `json:"created"`
 	Deleted *time.Time  `json:"deleted,omitempty"` // it can be had back for a day
 	Logs    []StreamLog `json:"logs,omitempty"`    // of Stream alone
-	Missing []string    `json:"missing,omitempty"` // regions that did not answer, or do not keep it yet
+	// Missing are regions that did not answer, or do not keep it yet, and nodes, as
+	// region/node, that do not know it yet.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // StreamLog is what one partition keeps of a stream.
@@ -80,9 +81,10 @@ type ReplicaView struct {
 	Behind uint64 `json:"behind,omitempty"` // entries of the partition's log
 }
 
-// CreateStream makes a stream that this node's region owns, and waits until the
-// regions that keep it do, for as long as ctx lives or ten seconds; those that are
-// not that far are Missing: what is published there until they are is not kept.
+// CreateStream makes a stream that this node's region owns, and waits until every
+// node that can be reached knows it, in all regions, and has it on its disk, and the
+// regions that keep it do: for as long as ctx lives or ten seconds. Those that are not
+// that far are Missing: what is published there until they are is not kept.
 // Errors: meta.ErrInvalid, meta.ErrExists, meta.ErrLimit, ErrNamespace,
 // replication.ErrNoLeader.
 func (n *Node) CreateStream(ctx context.Context, d StreamDefinition) (StreamView, error) {
@@ -130,38 +132,6 @@ func newUUID() (id [16]byte) {
 	return id
 }
 
-// createWait is how long CreateStream waits for the regions.
-const createWait = 10 * time.Second
-
-// awaitStream waits until the regions that are to keep a stream do, and names those
-// that do not.
-func (n *Node) awaitStream(ctx context.Context, s *meta.Stream) (missing []string) {
-	ctx, cancel := context.WithTimeout(ctx, createWait)
-	defer cancel()
-	var wg sync.WaitGroup
-	var mu sync.Mutex // guards missing
-	for _, region := range n.keepers(s) {
-		wg.Go(func() {
-			for {
-				if logs, err := n.logsOf(ctx, region, s.UUID); err == nil && len(logs) > 0 && allLed(logs) {
-					return
-				}
-				select {
-				case <-time.After(50 * time.Millisecond):
-				case <-ctx.Done():
-					mu.Lock()
-					defer mu.Unlock()
-					missing = append(missing, region)
-					return
-				}
-			}
-		})
-	}
-	wg.Wait()
-	slices.Sort(missing)
-	return missing
-}
-
 func allLed(logs []StreamLog) bool {
 	return !slices.ContainsFunc(logs, func(l StreamLog) bool { return l.Leader == "" })
 }
@@ -173,6 +143,25 @@ func (n *Node) keepers(s *meta.Stream) []string {
 		return regions
 	}
 	return n.knownRegions()
+}
+
+// ledWait is how long Stream waits for a log without a leader to get one.
+const ledWait = 2 * time.Second
+
+// ledLogs is logsOf that waits a moment for leaders: right after a start there are
+// none.
+func (n *Node) ledLogs(ctx context.Context, region string, id meta.ID) ([]StreamLog, error) {
+	for began := time.Now(); ; {
+		logs, err := n.logsOf(ctx, region, id)
+		if err == nil && allLed(logs) || time.Since(began) > ledWait {
+			return logs, err
+		}
+		select {
+		case <-time.After(lookAgain):
+		case <-ctx.Done():
+			return logs, err
+		}
+	}
 }
 
 // logsOf asks a region what it keeps of a stream.
@@ -251,8 +240,9 @@ func (s *streams) all() (list []meta.Stream) {
 		for _, d := range m.Meta().Streams() {
 			known[d.UUID] = d
 		}
+		heard := s.heard()
 		s.mu.Lock()
-		s.recalled(m, known)
+		s.recalled(heard, known)
 		s.mu.Unlock()
 	}
 	for _, d := range known {
@@ -290,40 +280,9 @@ func (n *Node) StreamViews(namespace string) ([]StreamView, error) {
 	return views, nil
 }
 
-// find finds a stream by its name, or name@owner where several regions own one of
-// the name.
-func (n *Node) find(namespace, name string, deleted bool) (meta.Stream, error) {
-	ns, err := namespaceOf(namespace)
-	if err != nil {
-		return meta.Stream{}, err
-	}
-	bare, owner, _ := strings.Cut(name, "@")
-	var found []meta.Stream
-	for _, s := range n.streams.all() {
-		if s.Namespace == ns && s.Name == bare && (owner == "" || s.Owner == owner) && (s.Tombstone != nil) == deleted {
-			found = append(found, s)
-		}
-	}
-	if deleted { // of several that had the name, the one that was deleted last
-		slices.SortFunc(found, func(a, b meta.Stream) int { return b.Tombstone.At.Compare(a.Tombstone.At) })
-		found = slices.CompactFunc(found, func(a, b meta.Stream) bool { return a.Owner == b.Owner })
-	}
-	switch len(found) {
-	case 0:
-		return meta.Stream{}, fmt.Errorf("%w: %.80q in namespace %s", ErrNoStream, name, ns)
-	case 1:
-		return found[0], nil
-	}
-	var names []string
-	for _, s := range found {
-		names = append(names, s.Name+"@"+s.Owner)
-	}
-	return meta.Stream{}, fmt.Errorf("%w: there are several streams %s: say which one of %s", meta.ErrInvalid, bare, strings.Join(names, ", "))
-}
-
 // Stream describes a stream: where its events are, and how far each log is.
 func (n *Node) Stream(ctx context.Context, namespace, name string) (StreamView, error) {
-	s, err := n.find(namespace, name, false)
+	s, err := n.find(ctx, namespace, name, false)
 	if err != nil {
 		return StreamView{}, err
 	}
@@ -334,7 +293,7 @@ func (n *Node) Stream(ctx context.Context, namespace, name string) (StreamView, 
 	var mu sync.Mutex // guards view
 	for _, region := range n.keepers(&s) {
 		wg.Go(func() {
-			logs, err := n.logsOf(ctx, region, s.UUID)
+			logs, err := n.ledLogs(ctx, region, s.UUID)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil || len(logs) == 0 {
@@ -352,35 +311,46 @@ func (n *Node) Stream(ctx context.Context, namespace, name string) (StreamView, 
 }
 
 // DeleteStream deletes a stream that this node's region owns. Its events stay for a
-// day, and UndeleteStream brings it back.
+// day, and UndeleteStream brings it back. It does not wait: a node that has not heard
+// of the deletion yet keeps what is published at it, which harms nobody.
 func (n *Node) DeleteStream(ctx context.Context, namespace, name string) error {
-	return n.changeStream(ctx, namespace, name, false, func(s *meta.Stream) meta.Command {
+	_, err := n.changeStream(ctx, namespace, name, false, func(s *meta.Stream) meta.Command {
 		return &meta.DeleteStream{UUID: s.UUID, By: n.self.Name}
 	})
+	return err
 }
 
-// UndeleteStream takes a deletion back.
-func (n *Node) UndeleteStream(ctx context.Context, namespace, name string) error {
-	return n.changeStream(ctx, namespace, name, true, func(s *meta.Stream) meta.Command {
+// UndeleteStream takes a deletion back, and waits for those who are to know it as
+// CreateStream does: it returns who is missing.
+func (n *Node) UndeleteStream(ctx context.Context, namespace, name string) (missing []string, err error) {
+	s, err := n.changeStream(ctx, namespace, name, true, func(s *meta.Stream) meta.Command {
 		return &meta.UndeleteStream{UUID: s.UUID}
 	})
+	if err != nil {
+		return nil, err
+	}
+	return n.awaitStream(ctx, &s), nil
 }
 
-func (n *Node) changeStream(ctx context.Context, namespace, name string, deleted bool, c func(*meta.Stream) meta.Command) error {
-	s, err := n.find(namespace, name, deleted)
+// changeStream has the owner change a stream, and returns it as it is then.
+func (n *Node) changeStream(ctx context.Context, namespace, name string, deleted bool, c func(*meta.Stream) meta.Command) (meta.Stream, error) {
+	s, err := n.find(ctx, namespace, name, deleted)
 	if err != nil {
-		return err
+		return s, err
 	}
 	if s.Owner != n.self.Region {
-		return fmt.Errorf("%w: stream %s belongs to region %s, and only a node there can change it", meta.ErrRefused, s.Name, s.Owner)
+		return s, fmt.Errorf("%w: stream %s belongs to region %s, and only a node there can change it", meta.ErrRefused, s.Name, s.Owner)
 	}
 	m := n.streams.member.Load()
 	if m == nil {
-		return errNoStreams
+		return s, errNoStreams
 	}
 	err = m.Propose(ctx, c(&s))
 	if errors.Is(err, meta.ErrUnknown) { // it was changed at this moment
-		return fmt.Errorf("%w: %w", ErrNoStream, err)
+		return s, fmt.Errorf("%w: %w", ErrNoStream, err)
 	}
-	return err
+	if now, known := m.Meta().Stream(s.UUID); known {
+		s = now
+	}
+	return s, err
 }

@@ -23,13 +23,19 @@ type logEnd struct {
 const endWait = 5 * time.Second
 
 // endsOf asks a region for the ends of what it keeps of a stream. They are those of
-// the leaders, so that what was acknowledged before is below them.
+// the leaders, so that what was acknowledged before is below them. A region that is
+// out of reach is waited for while this node is not ready: it is about to have links.
 func (n *Node) endsOf(ctx context.Context, region string, id meta.ID) (ends []logEnd, err error) {
 	if region == n.self.Region {
 		return n.streamEnds(ctx, id)
 	}
-	err = n.askAbroad(ctx, region, abroadEnds, id, &ends)
-	return ends, err
+	for began := time.Now(); ; {
+		ready := n.Ready() == nil
+		err = n.askAbroad(ctx, region, abroadEnds, id, &ends)
+		if ready || !errors.Is(err, ErrUnreachable) || time.Since(began) > findWait || !n.streams.pause(ctx, lookAgain) {
+			return ends, err
+		}
+	}
 }
 
 func (n *Node) streamEnds(ctx context.Context, id meta.ID) ([]logEnd, error) {
@@ -82,7 +88,7 @@ type logTrim struct {
 // TrimStream drops the events of one log before an offset, for good. Errors:
 // ErrNoStream, ErrInvalid with what can be trimmed, ErrNoLeader, ErrUnreachable.
 func (n *Node) TrimStream(ctx context.Context, namespace, name string, t StreamTrim) error {
-	s, err := n.find(namespace, name, false)
+	s, err := n.find(ctx, namespace, name, false)
 	if err != nil {
 		return err
 	}

@@ -8,18 +8,18 @@ import (
 	"hash/crc32"
 	"os"
 	"slices"
-	"time"
 
 	"github.com/skeinmesh/skein/replication"
 	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/store"
+	"github.com/skeinmesh/skein/store/notes"
 )
 
 // A node that starts knows its region's metadata only once somebody leads it, and
 // the streams of other regions once it hears of them. What is published at it before
-// must be kept all the same, so it remembers what it knew when it stopped. Absence
-// deletes nothing: a remembered stream is forgotten when those who own it have
-// spoken and do not have it.
+// must be kept all the same, so it has on its disk what it knows, and says that it
+// knows a stream only then. Absence deletes nothing: a remembered stream is
+// forgotten when those who own it have spoken and do not have it.
 
 // remembered is a stream as this node knew it.
 type remembered struct {
@@ -27,7 +27,8 @@ type remembered struct {
 	Partitions []uint32    `json:"partitions,omitempty"` // of this region, if it keeps the stream
 }
 
-// memoryBody is the file of them. Before there was a format, it was the list alone.
+// memoryBody is what they were in before there were notes, and before there was a
+// format the list alone.
 type memoryBody struct {
 	Format  int             `json:"format"`
 	Sum     uint32          `json:"crc32c"` // of streams, as they lie there
@@ -35,16 +36,34 @@ type memoryBody struct {
 }
 
 const (
-	memoryFile   = "streams.json"
-	memoryFormat = 1
-	// writeEvery is how often what has changed is written, so that making many
-	// streams does not write all of them for each.
-	writeEvery = time.Second
+	memoryFile = "streams.notes"
+	// memoryBefore is where streams were remembered before that, as one list.
+	memoryBefore       = "streams.json"
+	memoryBeforeFormat = 1
 )
 
-// recall reads what the node knew.
-func (s *streams) recall() error {
-	b, err := os.ReadFile(s.n.state.path(memoryFile))
+// recall reads what the node knew. s.mu is held.
+func (s *streams) recall(fs store.FS) (err error) {
+	if s.book, err = notes.Open(fs, s.n.state.path(memoryFile)); err != nil {
+		return fmt.Errorf("node: the streams that were known: %w", err)
+	}
+	if err := s.book.Damaged(); err != nil {
+		s.n.log.Error("some of the streams that were known cannot be read: they are known once the regions tell of them", "err", err)
+	}
+	for key, value := range s.book.All() {
+		var r remembered
+		if err := json.Unmarshal(value, &r); err != nil {
+			return fmt.Errorf("node: the stream that was known as %s: %w", key, err)
+		}
+		s.memory[r.Stream.UUID] = r
+	}
+	return s.recallBefore()
+}
+
+// recallBefore takes over what an earlier version has written.
+func (s *streams) recallBefore() error {
+	old := s.n.state.path(memoryBefore)
+	b, err := os.ReadFile(old)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -53,17 +72,27 @@ func (s *streams) recall() error {
 		list, err = parseMemory(b)
 	}
 	if errors.Is(err, store.ErrNewer) {
-		return fmt.Errorf("node: %s: %w", s.n.state.path(memoryFile), err)
-	}
-	if err != nil {
-		return fmt.Errorf("node: %s is damaged (restore it, or remove it: then what is published here before the streams are known again is not kept): %w", s.n.state.path(memoryFile), err)
+		return fmt.Errorf("node: %s: %w", old, err)
 	}
 	for _, r := range list {
-		s.memory[r.Stream.UUID] = r
+		if _, there := s.memory[r.Stream.UUID]; !there {
+			s.memory[r.Stream.UUID], s.unwritten[r.Stream.UUID] = r, true
+		}
+	}
+	if err == nil {
+		err = s.book.Write(s.changes())
+	}
+	if err == nil {
+		clear(s.unwritten)
+		err = os.Remove(old)
+	}
+	if err != nil {
+		return fmt.Errorf("node: %s is damaged (restore it, or remove it: then what is published here before the streams are known again is not kept): %w", old, err)
 	}
 	return nil
 }
 
+// parseMemory reads what an earlier version has written.
 func parseMemory(b []byte) (list []remembered, err error) {
 	if bytes.HasPrefix(b, []byte("[")) {
 		err = json.Unmarshal(b, &list)
@@ -73,8 +102,8 @@ func parseMemory(b []byte) (list []remembered, err error) {
 	if err := json.Unmarshal(b, &m); err != nil {
 		return nil, err
 	}
-	if m.Format > memoryFormat {
-		return nil, fmt.Errorf("format %d, this one knows up to %d: %w", m.Format, memoryFormat, store.ErrNewer)
+	if m.Format > memoryBeforeFormat {
+		return nil, fmt.Errorf("format %d, this one knows up to %d: %w", m.Format, memoryBeforeFormat, store.ErrNewer)
 	}
 	if m.Sum != crc32.Checksum(m.Streams, crc32.MakeTable(crc32.Castagnoli)) {
 		return nil, fmt.Errorf("its checksum is wrong: %w", store.ErrCorrupt)
@@ -83,23 +112,9 @@ func parseMemory(b []byte) (list []remembered, err error) {
 	return list, err
 }
 
-func formatMemory(list []remembered) ([]byte, error) {
-	b, err := json.Marshal(list)
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(memoryBody{memoryFormat, crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)), b})
-}
-
 // recalled adds to the streams that are known those that are remembered, and whose
 // owners have not spoken yet. s.mu is held.
-func (s *streams) recalled(m *replication.Member, known map[meta.ID]meta.Stream) {
-	heard := map[string]bool{s.n.self.Region: m.Current()}
-	for id := range s.told {
-		if p, there := s.n.graph.Peer(id); there {
-			heard[p.Region] = true
-		}
-	}
+func (s *streams) recalled(heard map[string]bool, known map[meta.ID]meta.Stream) {
 	for id, r := range s.memory {
 		if _, there := known[id]; !there && !heard[r.Stream.Owner] {
 			known[id] = r.Stream
@@ -118,34 +133,62 @@ func (s *streams) assigned(m *replication.Member, id meta.ID) ([]uint32, bool) {
 
 // remember notes what is known now, to be written by record. s.mu is held.
 func (s *streams) remember(now map[meta.ID]remembered) {
-	same := len(now) == len(s.memory)
 	for id, r := range now {
 		was, there := s.memory[id]
-		same = same && there && was.Stream.Version == r.Stream.Version && slices.Equal(was.Partitions, r.Partitions)
+		if !there || was.Stream.Version != r.Stream.Version || was.Stream.OwnerEpoch != r.Stream.OwnerEpoch || !slices.Equal(was.Partitions, r.Partitions) {
+			s.unwritten[id] = true
+		}
+	}
+	for id := range s.memory {
+		if _, there := now[id]; !there {
+			s.unwritten[id] = true
+		}
 	}
 	s.memory = now
-	s.unwritten = s.unwritten || !same
 }
 
-// record writes what is to be remembered, if that has changed.
-func (s *streams) record() {
-	s.mu.Lock()
-	list := []remembered{}
-	for _, r := range s.memory {
-		list = append(list, r)
+// changes is what has to be written. s.mu is held.
+func (s *streams) changes() (list []notes.Note) {
+	for id := range s.unwritten {
+		n := notes.Note{Key: id.String()}
+		if r, there := s.memory[id]; there {
+			var err error
+			if n.Value, err = json.Marshal(r); err != nil {
+				s.n.log.Error("a stream cannot be written down", "stream", r.Stream.Name, "err", err)
+				continue
+			}
+		}
+		list = append(list, n)
 	}
-	due := s.unwritten
-	s.unwritten = false
+	return list
+}
+
+// record writes what is to be remembered and is not written yet: one sync for all
+// that has changed since the last. It reports whether all is. Only follow calls it.
+func (s *streams) record() bool {
+	s.mu.Lock()
+	due := s.changes()
 	s.mu.Unlock()
-	if !due {
+	if len(due) == 0 {
+		return true
+	}
+	if err := s.book.Write(due); err != nil {
+		s.n.log.Error("what streams there are could not be written down: this node does not say that it knows them", "err", err)
+		return errors.Is(err, store.ErrFailed) // then there is no use in trying again
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.unwritten) // only follow adds to it
+	return true
+}
+
+func (s *streams) closeBook() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.book == nil {
 		return
 	}
-	slices.SortFunc(list, func(a, b remembered) int { return slices.Compare(a.Stream.UUID[:], b.Stream.UUID[:]) })
-	b, err := formatMemory(list)
-	if err == nil {
-		err = store.ReplaceFile(s.n.state.path(memoryFile), b)
-	}
-	if err != nil {
-		s.n.log.Error("what streams there are could not be written down: after a restart they are known late", "err", err)
+	if err := s.book.Close(); err != nil {
+		s.n.log.Warn("the file of known streams was closed with an error", "err", err)
 	}
 }

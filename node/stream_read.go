@@ -100,7 +100,7 @@ const readWait = 5 * time.Second
 // before the call is there to be read. Errors: ErrNoStream, ErrPosition, ErrInvalid,
 // *TrimmedError, and a *MissingError if a region cannot be asked that must be.
 func (n *Node) ReadStream(ctx context.Context, q StreamRead) (*StreamReader, error) {
-	s, err := n.find(q.Namespace, q.Name, false)
+	s, err := n.find(ctx, q.Namespace, q.Name, false)
 	if err != nil {
 		return nil, err
 	}

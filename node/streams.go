@@ -12,7 +12,8 @@ import (
 
 	"github.com/skeinmesh/skein/replication"
 	"github.com/skeinmesh/skein/replication/meta"
-	"github.com/skeinmesh/skein/routing/filter"
+	"github.com/skeinmesh/skein/store"
+	"github.com/skeinmesh/skein/store/notes"
 	"github.com/skeinmesh/skein/transport"
 	"github.com/skeinmesh/skein/transport/peer"
 )
@@ -29,19 +30,27 @@ type streams struct {
 	saying  atomic.Pointer[[]string] // the region's own streams, as facts; replaced when they change
 	said    *[]string                // of those, what was said; the spreader's
 
-	mu     sync.Mutex // guards the fields below
-	opened bool
-	told   map[peer.ID]map[string]meta.Stream // foreign streams, by who tells of them and entry
-	set    map[meta.ID]uint64                 // what the routing table has: streams, by a mark of their definition
-	memory map[meta.ID]remembered             // what is known, or was when the node stopped
-	// unwritten says that memory is not on the disk as it is.
-	unwritten bool
+	book *notes.Book // memory on the disk; follow's, once opened is set
+
+	mu      sync.Mutex // guards the fields below
+	opened  bool
+	told    map[peer.ID]map[string]meta.Stream // foreign streams, by who tells of them and entry
+	keepers map[meta.ID]*keeper                // of the streams that are routed, or would be if they could be read
+	ended   map[meta.ID]meta.Stream            // those that are deleted
+	memory  map[meta.ID]remembered             // what is known, or was when the node stopped
+	// unwritten is what of memory is not on the disk as it is.
+	unwritten map[meta.ID]bool
+	rounds    rounds
+	moved     chan struct{}                  // closed and replaced after each round of follow
+	doubted   []string                       // regions that had not told of their streams when the node became ready
 	links     map[peer.ID]context.CancelFunc // the ways of raft to the region's nodes
 }
 
 func newStreams(n *Node) *streams {
 	return &streams{
-		n: n, stirred: make(chan struct{}, 1), told: map[peer.ID]map[string]meta.Stream{}, set: map[meta.ID]uint64{}, memory: map[meta.ID]remembered{}, links: map[peer.ID]context.CancelFunc{},
+		n: n, stirred: make(chan struct{}, 1), moved: make(chan struct{}), told: map[peer.ID]map[string]meta.Stream{},
+		keepers: map[meta.ID]*keeper{}, ended: map[meta.ID]meta.Stream{}, memory: map[meta.ID]remembered{},
+		unwritten: map[meta.ID]bool{}, links: map[peer.ID]context.CancelFunc{},
 	}
 }
 
@@ -53,7 +62,7 @@ func (s *streams) open() error {
 	if s.opened || n.ctx.Err() != nil {
 		return nil
 	}
-	if err := s.recall(); err != nil {
+	if err := s.recall(store.OS{}); err != nil {
 		return err
 	}
 	found := n.state.Founder && !n.state.Begun
@@ -65,8 +74,8 @@ func (s *streams) open() error {
 		return fmt.Errorf("node: %w", err)
 	}
 	s.opened = true
+	s.setRoutes(m, nil, nil)
 	s.member.Store(m)
-	s.setRoutes(m, nil)
 	if !n.state.Begun {
 		n.state.Begun = true
 		if err := n.state.save(); err != nil {
@@ -213,8 +222,12 @@ func (s *streams) answer(ctx context.Context, from peer.ID, question []byte) ([]
 	return m.Answer(ctx, from, question), nil
 }
 
-// own makes facts of the streams that the region owns.
+// own makes facts of the streams that the region owns, once this node has heard
+// from its region which they are.
 func (s *streams) own(m *replication.Member) {
+	if !m.Current() {
+		return
+	}
 	list := []string{}
 	for _, d := range m.Meta().Streams() {
 		if b, err := json.Marshal(d); err == nil {
@@ -290,101 +303,81 @@ func (s *streams) changed() {
 	}
 }
 
-// follow does what changed asks for.
+// follow does what changed asks for: what has changed is routed, then on the disk,
+// and only then known.
 func (s *streams) follow() {
-	write := time.NewTicker(writeEvery)
-	defer write.Stop()
-	var written time.Time
+	defer s.closeBook()
+	var again <-chan time.Time // what could not be written is tried again
 	for {
 		select {
 		case <-s.stirred:
-		case written = <-write.C:
-			s.record()
-			continue
+		case <-again:
 		case <-s.n.ctx.Done():
-			s.record()
 			return
 		}
 		m := s.member.Load()
 		if m == nil {
 			continue
 		}
+		round := s.begin()
 		foreign := s.foreign()
 		m.Learn(foreign)
-		s.route(m, foreign)
+		s.route(m, foreign, s.heard())
 		s.own(m)
-		if now := time.Now(); now.Sub(written) > writeEvery/2 {
-			written = now
-			s.record()
+		if again = nil; !s.record() {
+			again = time.After(writeAgain)
 		}
+		s.end(round)
 		s.n.spread.poke()
 	}
 }
 
-// Keeps reports whether there are streams, which publishing may have to wait for.
-func (n *Node) Keeps() bool { return n.table.Keeps() }
+// writeAgain is how soon what could not be written is tried again.
+const writeAgain = time.Second
 
-// keeper is how a stream's events are kept.
-type keeper struct {
-	stream     meta.Stream
-	partitions []uint32 // of this region, if it keeps the stream
-	regions    []string // that keep it instead, if not
-}
+// rounds are those of follow, counted.
+type rounds struct{ begun, ended uint64 }
 
-// route sets the streams that keep events published at this node.
-func (s *streams) route(m *replication.Member, foreign map[meta.ID]meta.Stream) {
+func (s *streams) begin() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.setRoutes(m, foreign)
+	s.rounds.begun++
+	return s.rounds.begun
 }
 
-// setRoutes is route; s.mu is held.
-func (s *streams) setRoutes(m *replication.Member, foreign map[meta.ID]meta.Stream) {
-	known := map[meta.ID]meta.Stream{}
-	for _, d := range m.Meta().Streams() {
-		known[d.UUID] = d
-	}
-	for id, d := range foreign {
-		known[id] = d
-	}
-	s.recalled(m, known)
-	now := map[meta.ID]remembered{}
-	for id, d := range known {
-		k := &keeper{stream: d}
-		if d.KeptIn(s.n.self.Region) {
-			partitions, assigned := s.assigned(m, id)
-			if !assigned {
-				delete(known, id)
-				continue
-			}
-			k.partitions = partitions
-		} else if _, regions, err := meta.ParsePlacement(d.Placement); err == nil {
-			k.regions = regions
+func (s *streams) end(round uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rounds.ended = round
+	close(s.moved)
+	s.moved = make(chan struct{})
+}
+
+// await waits until a condition, which is asked with s.mu held, holds after a round
+// of follow. It reports false when ctx ends first.
+func (s *streams) await(ctx context.Context, cond func() bool) bool {
+	for {
+		s.mu.Lock()
+		holds, moved := cond(), s.moved
+		s.mu.Unlock()
+		if holds {
+			return true
 		}
-		if d.Tombstone != nil {
-			delete(known, id)
-			continue
-		}
-		now[id] = remembered{d, k.partitions}
-		if s.set[id] == d.Version+1 {
-			continue
-		}
-		f := filter.Everything()
-		if len(d.Filter) > 0 {
-			var err error
-			if f, err = filter.Parse(d.Filter); err != nil {
-				s.n.log.Error("a stream's filter cannot be read: nothing is kept in it here", "stream", d.Name, "owner", d.Owner, "err", err)
-				continue
-			}
-		}
-		s.n.table.SetStream(id.String(), d.Namespace, f, k)
-		s.set[id] = d.Version + 1
-	}
-	for id := range s.set {
-		if _, there := known[id]; !there {
-			s.n.table.SetStream(id.String(), "", filter.Filter{}, nil)
-			delete(s.set, id)
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return false
+		case <-s.n.ctx.Done():
+			return false
 		}
 	}
-	s.remember(now)
+}
+
+// settled waits until what is known here now is routed and on the disk.
+func (s *streams) settled(ctx context.Context) bool {
+	s.mu.Lock()
+	want := s.rounds.begun + 1
+	s.mu.Unlock()
+	s.changed()
+	return s.await(ctx, func() bool { return s.rounds.ended >= want })
 }

@@ -17,8 +17,15 @@ func (r *Member) Current() bool {
 // CatchUp waits until all is in Meta that was decided before the call. Errors are
 // those of Propose.
 func (r *Member) CatchUp(ctx context.Context) error {
+	for !r.registered.Load() {
+		if !r.sleep(ctx, catchUpPause) {
+			return ErrNoLeader
+		}
+	}
 	return r.Propose(ctx, r.registration()) // decides nothing if the start is known
 }
+
+const catchUpPause = retryPause / 5
 
 // registration tells the region of this start.
 func (r *Member) registration() *meta.RegisterNode {

@@ -162,7 +162,7 @@ func TestADeletedStreamComesBack(t *testing.T) {
 		if _, err := n.ReadStream(t.Context(), node.StreamRead{Name: "orders"}); !errors.Is(err, node.ErrNoStream) {
 			t.Errorf("a deleted stream is read: %v", err)
 		}
-		if err := n.UndeleteStream(t.Context(), "", "orders"); err != nil {
+		if _, err := n.UndeleteStream(t.Context(), "", "orders"); err != nil {
 			t.Fatal(err)
 		}
 		if got := readAll(t, n, ""); len(got) != 2 {

@@ -26,7 +26,6 @@ func TestANodeThatStartsAgainKeepsWhatStreamsWantAtOnce(t *testing.T) {
 			}
 			return true
 		})
-		time.Sleep(2 * time.Second) // what is known is written once a second
 		for i := range m.Nodes {
 			m.Crash(i)
 		}

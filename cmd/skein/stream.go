@@ -74,6 +74,17 @@ func streamArg(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
+// tellMissing says who does not know a stream yet that is made.
+func (a *app) tellMissing(missing []string) {
+	for _, who := range missing {
+		text := "region " + printable(who) + " does not keep it yet"
+		if strings.Contains(who, "/") {
+			text = "node " + printable(who) + " does not know it yet"
+		}
+		a.err.printf("%s\n", a.err.paint(yellow, text+": what is published there until it does is not kept"))
+	}
+}
+
 func streamCreateCommand(a *app) *cobra.Command {
 	var d node.StreamDefinition
 	var s selection
@@ -84,6 +95,8 @@ func streamCreateCommand(a *app) *cobra.Command {
 		Long: `Make a stream: from then on, events that fit --type and --filter are kept, where
 they are published (--placement local), in some regions only (local:eu,us), or in
 one (home:eu). The region of the node that is asked owns it: there it is deleted.
+The command returns once every node that can be reached knows the stream, or after
+ten seconds; nodes and regions that do not know it then are named.
 
 Without limits a stream keeps everything. --max-age, --max-bytes and --max-events
 are of each of its logs, of which there is one for each partition and region.`,
@@ -107,9 +120,7 @@ are of each of its logs, of which there is one for each partition and region.`,
 			if err != nil {
 				return err
 			}
-			for _, region := range view.Missing {
-				a.err.printf("%s\n", a.err.paint(yellow, "region "+printable(region)+" does not keep it yet: what is published there until it does is not kept"))
-			}
+			a.tellMissing(view.Missing)
 			if a.json {
 				return a.out.json(view)
 			}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -54,7 +56,8 @@ func streamRemoveCommand(a *app) *cobra.Command {
 		Short: "Delete a stream",
 		Long: `Delete a stream. It takes no events any more and cannot be read; for a day
 'skein stream undelete' brings it back with all that it keeps, then it is gone.
-A node of the region that owns the stream must be asked.`,
+A node of the region that owns the stream must be asked. Nodes that have not heard
+of it for a moment go on keeping events, which harms nobody.`,
 		Example: "  skein stream rm orders",
 		Args:    streamArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -73,7 +76,16 @@ func streamUndeleteCommand(a *app) *cobra.Command {
 		Example: "  skein stream undelete orders",
 		Args:    streamArg,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			err := a.administer(cmd.Context(), request{method: http.MethodPost, path: a.server.stream(args[0], "/undelete")}, nil)
+			q, err := a.server.ask()
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithTimeout(cmd.Context(), adminTimeout)
+			defer cancel()
+			header, err := q.do(ctx, request{method: http.MethodPost, path: a.server.stream(args[0], "/undelete")}, nil)
+			if missing := header.Get("Skein-Missing-Regions"); missing != "" {
+				a.tellMissing(strings.Split(missing, ", "))
+			}
 			return a.tellChanged(err, args[0], "back", "")
 		},
 	}

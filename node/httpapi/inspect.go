@@ -176,7 +176,11 @@ func (a *API) readyz(w *response, _ *http.Request, _ string) error {
 	if err := a.broker.Ready(); err != nil {
 		return unavailable(strings.TrimPrefix(err.Error(), "node: "))
 	}
-	return answer200(w, "text/plain; charset=utf-8", []byte("ready\n"))
+	text := "ready\n"
+	if unheard := a.streams.StreamsUnheard(); len(unheard) > 0 {
+		text += "not heard yet, which streams these regions own: " + strings.Join(unheard, ", ") + "\n"
+	}
+	return answer200(w, "text/plain; charset=utf-8", []byte(text))
 }
 
 // welcome names the paths, for people and for programs.

@@ -17,9 +17,10 @@ type Streams interface {
 	StreamViews(namespace string) ([]node.StreamView, error)
 	Stream(ctx context.Context, namespace, name string) (node.StreamView, error)
 	DeleteStream(ctx context.Context, namespace, name string) error
-	UndeleteStream(ctx context.Context, namespace, name string) error
+	UndeleteStream(ctx context.Context, namespace, name string) (missing []string, err error)
 	TrimStream(ctx context.Context, namespace, name string, t node.StreamTrim) error
 	ReadStream(ctx context.Context, q node.StreamRead) (*node.StreamReader, error)
+	StreamsUnheard() []string
 }
 
 // maxDefinition bounds the JSON that says what a stream is, in bytes.
@@ -106,12 +107,17 @@ func (a *API) createStream(w *response, r *http.Request, namespace string) error
 	h.Set("Location", "/namespaces/"+url.PathEscape(view.Namespace)+"/streams/"+url.PathEscape(view.Name))
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if len(view.Missing) > 0 {
-		h.Set(headerMissing, strings.Join(view.Missing, ", "))
-	}
+	tellMissing(h, view.Missing)
 	w.WriteHeader(http.StatusCreated)
 	w.Write(append(body, '\n')) //nolint:errcheck // the client is gone: nobody to tell
 	return nil
+}
+
+// tellMissing names who does not know a stream yet that was made.
+func tellMissing(h http.Header, missing []string) {
+	if len(missing) > 0 {
+		h.Set(headerMissing, strings.Join(missing, ", "))
+	}
 }
 
 func (a *API) deleteStream(w *response, r *http.Request, namespace string) error {
@@ -123,9 +129,11 @@ func (a *API) deleteStream(w *response, r *http.Request, namespace string) error
 }
 
 func (a *API) undeleteStream(w *response, r *http.Request, namespace string) error {
-	if err := a.streams.UndeleteStream(r.Context(), namespace, streamName(r)); err != nil {
+	missing, err := a.streams.UndeleteStream(r.Context(), namespace, streamName(r))
+	if err != nil {
 		return err
 	}
+	tellMissing(w.Header(), missing)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

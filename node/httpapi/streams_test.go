@@ -26,8 +26,13 @@ func (b *recorder) Stream(context.Context, string, string) (node.StreamView, err
 	return node.StreamView{}, b.Ready()
 }
 
-func (b *recorder) DeleteStream(context.Context, string, string) error   { return b.Ready() }
-func (b *recorder) UndeleteStream(context.Context, string, string) error { return b.Ready() }
+func (b *recorder) DeleteStream(context.Context, string, string) error { return b.Ready() }
+
+func (b *recorder) UndeleteStream(context.Context, string, string) ([]string, error) {
+	return []string{"us/n2"}, b.Ready()
+}
+
+func (b *recorder) StreamsUnheard() []string { return []string{"ap", "us"} }
 
 func (b *recorder) TrimStream(context.Context, string, string, node.StreamTrim) error {
 	return b.Ready()
@@ -120,6 +125,21 @@ func TestStreamRequestsThatMakeNoSenseAreRefused(t *testing.T) {
 		if a.StatusCode < 400 || a.StatusCode >= 500 || !strings.Contains(a.problem.Detail, c.says) {
 			t.Errorf("%s %s %.40s: %d %s", c.method, c.path, c.body, a.StatusCode, a.body)
 		}
+	}
+}
+
+// Who does not know a stream yet that is made, or back, is named, and so are the
+// regions that a node has not heard.
+func TestWhoDoesNotKnowStreamsIsNamed(t *testing.T) {
+	f := serveRecorder(t)
+	for path, want := range map[string]string{"/streams": "us", "/streams/orders/undelete": "us/n2"} {
+		a := f.do("POST", path, `{"name":"orders"}`)
+		if got := a.Header.Get(headerMissing); got != want || a.StatusCode/100 != 2 {
+			t.Errorf("%s: %d, missing %q, want %q", path, a.StatusCode, got, want)
+		}
+	}
+	if a := f.do("GET", "/readyz", ""); a.StatusCode != 200 || !strings.Contains(a.body, "ap, us") {
+		t.Errorf("readyz says %d %s", a.StatusCode, a.body)
 	}
 }
 

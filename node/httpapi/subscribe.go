@@ -13,7 +13,8 @@ import (
 )
 
 // headerMissing names the regions that had not confirmed a subscription's
-// interest when its answer began, or, of a stream, those that are out of reach, joined
+// interest when its answer began, or, of a stream, those that are out of reach; or, of
+// one that was made, those and the nodes, as region/node, that do not know it yet; joined
 // by ", ".
 const headerMissing = "Skein-Missing-Regions"
 
