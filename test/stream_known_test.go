@@ -3,7 +3,10 @@ package test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,8 +36,14 @@ func TestAStreamThatIsMadeIsKnownToAllForGood(t *testing.T) {
 	for _, placement := range []string{"local", "home:r1", "local:r0,r2"} {
 		t.Run(placement, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				m := simmesh.New(t, simmesh.Config{Regions: []int{3, 2, 1}})
-				orders(t, m.Nodes[1], node.StreamDefinition{Placement: placement})
+				dirs := map[int]string{}
+				m := simmesh.New(t, simmesh.Config{Regions: []int{3, 2, 1}, Node: func(i int, c *node.Config) { dirs[i] = c.DataDir }})
+				view := orders(t, m.Nodes[1], node.StreamDefinition{Placement: placement})
+				for i, dir := range dirs {
+					if b, err := os.ReadFile(filepath.Join(dir, "streams.notes")); err != nil || !strings.Contains(string(b), view.ID) {
+						t.Errorf("node %d does not have the stream on its disk: %v", i, err)
+					}
+				}
 				keptAtAll(t, m, "at once")
 				for i := range m.Nodes {
 					m.Crash(i)
@@ -158,5 +167,55 @@ func TestACutRegionDoesNotKeepANodeFromStarting(t *testing.T) {
 			kept, err := m.Nodes[1].PublishKept(t.Context(), "", []event.Event{order(t, "/n1", "1")}, "")
 			return err == nil && len(kept) == 1
 		})
+	})
+}
+
+// A newcomer to a region that decides nothing for a while waits to hear of its
+// streams.
+func TestANewcomerWaitsForItsRegionsStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := simmesh.New(t, simmesh.Config{Regions: []int{3}})
+		orders(t, m.Nodes[0], node.StreamDefinition{})
+		m.Crash(1)
+		m.Crash(2)
+		k := m.Add("r0")
+		time.Sleep(2 * time.Second)
+		m.Start(1)
+		m.Start(2)
+		m.Until(time.Minute, "the newcomer takes an event", func() bool {
+			kept, err := m.Nodes[k].PublishKept(t.Context(), "", []event.Event{order(t, "/new", "1")}, "")
+			if err == nil && len(kept) == 0 {
+				t.Fatal("the newcomer takes an event without keeping it")
+			}
+			return err == nil
+		})
+	})
+}
+
+// What a node knew when it crashed it knows when it starts, though it is alone: what
+// is published for a stream with a home waits, and what its region is to keep is
+// refused while the region cannot.
+func TestANodeThatStartsAloneKnowsItsStreams(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := simmesh.New(t, simmesh.Config{Regions: []int{1, 2}})
+		orders(t, m.Nodes[0], node.StreamDefinition{Placement: "home:r0"})
+		view, err := m.Nodes[0].CreateStream(t.Context(), node.StreamDefinition{
+			Name: "bills", Filter: []byte(`{"exact":{"source":"/bills"}}`), Placement: "local:r1",
+		})
+		if err != nil || len(view.Missing) > 0 {
+			t.Fatal(view.Missing, err)
+		}
+		for i := range m.Nodes {
+			m.Crash(i)
+		}
+		m.Start(1)
+		m.WaitReady(1)
+		kept, err := m.Nodes[1].PublishKept(t.Context(), "", []event.Event{order(t, "/shop", "1")}, "")
+		if err != nil || len(kept) != 1 || !kept[0].Waiting {
+			t.Errorf("an event for the home is kept at %v: %v", kept, err)
+		}
+		if kept, err := m.Nodes[1].PublishKept(t.Context(), "", []event.Event{order(t, "/bills", "2")}, ""); !errors.Is(err, node.ErrNotKept) {
+			t.Errorf("an event for a region without a quorum is kept at %v: %v", kept, err)
+		}
 	})
 }
