@@ -112,11 +112,6 @@ func createOrders(t *testing.T, m *realmesh.Mesh) {
 	if b, _ := io.ReadAll(res.Body); res.StatusCode != http.StatusCreated {
 		t.Fatalf("create: %s: %s", res.Status, b)
 	}
-	// From when on a node keeps what is published at it, it says so.
-	probe := &publisher{source: "/probe", tries: map[string]int{}}
-	for i, n := range m.Nodes {
-		m.Until(n.Name+" keeps orders", func() bool { return probe.publish(n.HTTP, fmt.Sprint(i)) != "" })
-	}
 }
 
 // killUnderLoad kills all nodes when each has acknowledged some orders of a round

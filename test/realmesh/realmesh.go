@@ -156,6 +156,12 @@ func (m *Mesh) AwaitReady() {
 	}
 }
 
+// AwaitReadyOf waits until a node that was launched is ready.
+func (m *Mesh) AwaitReadyOf(i int) {
+	m.t.Helper()
+	m.Nodes[i].awaitReady()
+}
+
 func (m *Mesh) keyFile() string { return filepath.Join(m.dir, "mesh.key") }
 
 // seed is the address that joining nodes are told.
