@@ -29,12 +29,18 @@ type Position struct {
 	// Waiting says that the region which keeps the stream cannot be reached: the
 	// event waits on this node's disk, and has no offset yet.
 	Waiting bool `json:"waiting,omitempty"`
+	// Routed says that the event is on its way to the partition, and may be lost: it
+	// has no offset yet.
+	Routed bool `json:"routed,omitempty"`
 }
 
 // String is the position as people and headers write it.
 func (p Position) String() string {
 	if p.Waiting {
 		return fmt.Sprintf("%s@%s;waiting", p.Stream, p.Region)
+	}
+	if p.Routed {
+		return fmt.Sprintf("%s@%s/%d;routed", p.Stream, p.Region, p.Partition)
 	}
 	s := fmt.Sprintf("%s@%s/%d/%d", p.Stream, p.Region, p.Partition, p.Offset)
 	if p.Duplicate {
@@ -55,6 +61,7 @@ type captured struct {
 
 	positions []Position // set with err before Keeping.left counts it
 	err       error
+	refused   error // the outcome, if it was there at once; of this region alone
 }
 
 // destination is where records of a publish go: a partition of this region or, as each
@@ -67,11 +74,11 @@ type destination struct {
 
 // Keeping is a publish under way: streams are keeping its events.
 type Keeping struct {
-	n        *Node
-	ctx      context.Context
-	ns       string
-	evs      []event.Event
-	overflow Overflow
+	n   *Node
+	ctx context.Context
+	ns  string
+	evs []event.Event
+	how PublishOptions
 
 	parts []*captured
 	far   bool
@@ -81,8 +88,16 @@ type Keeping struct {
 }
 
 // Done is closed when End need not wait for streams. It is nil if no stream wants
-// any of the events.
-func (k *Keeping) Done() <-chan struct{} { return k.done }
+// any of the events, or they are only to be Routed.
+func (k *Keeping) Done() <-chan struct{} {
+	if k.hurried() {
+		return nil
+	}
+	return k.done
+}
+
+// hurried reports whether nobody waits until the events are kept.
+func (k *Keeping) hurried() bool { return k.how.Durability == Routed && !k.far }
 
 // Far reports whether another region is asked to keep events. What is published
 // meanwhile may overtake them.
@@ -90,9 +105,18 @@ func (k *Keeping) Far() bool { return k.far }
 
 // finished notes that a part has its outcome.
 func (k *Keeping) finished() {
-	if k.left.Add(-1) == 0 {
-		close(k.done)
+	if k.left.Add(-1) > 0 {
+		return
 	}
+	if k.hurried() { // nobody else will
+		for _, c := range k.parts {
+			k.n.count.streams.note(c.positions, []error{c.err})
+			if c.err != nil {
+				k.n.count.streams.lost.Add(uint64(len(c.records)))
+			}
+		}
+	}
+	close(k.done)
 }
 
 // capture begins to keep events in the streams that want them. The events' bytes
@@ -136,12 +160,16 @@ func (k *Keeping) capture() error {
 	}
 	k.left.Store(int32(len(k.parts)))
 	k.done = make(chan struct{})
+	k.far = slices.ContainsFunc(k.parts, func(c *captured) bool { return c.region != k.n.self.Region })
+	ctx := k.ctx
+	if k.hurried() {
+		ctx = k.n.ctx // it goes on when the publisher is gone
+	}
 	for _, c := range k.parts {
 		if c.region == k.n.self.Region {
-			k.n.keep(k.ctx, c, k.finished)
+			k.n.keep(ctx, c, k.finished)
 			continue
 		}
-		k.far = true
 		k.wg.Go(func() {
 			defer k.finished()
 			c.positions, c.err = k.n.keepAbroad(k.ctx, c)
@@ -155,6 +183,9 @@ func (k *Keeping) capture() error {
 func (k *Keeping) kept() ([]Position, error) {
 	if k.done == nil {
 		return nil, nil
+	}
+	if k.hurried() {
+		return k.routed()
 	}
 	select {
 	case <-k.done:
@@ -185,6 +216,24 @@ func (k *Keeping) kept() ([]Position, error) {
 		if len(all) > 0 && !errors.Is(err, replication.ErrUnknown) {
 			err = fmt.Errorf("%w: %w", replication.ErrUnknown, err)
 		}
+		return all, fmt.Errorf("%w: %w", ErrNotKept, err)
+	}
+	return all, nil
+}
+
+// routed tells where the events are going that nobody waits for.
+func (k *Keeping) routed() (all []Position, err error) {
+	for _, c := range k.parts {
+		err = errors.Join(err, c.refused)
+		for i, s := range c.streams {
+			all = append(all, Position{Event: c.from[i], Stream: s.stream.Name, Region: c.region, Partition: c.partition, Routed: true})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Position) int { return a.Event - b.Event })
+	if err != nil && len(k.parts) > 1 {
+		err = fmt.Errorf("%w: %w", replication.ErrUnknown, err)
+	}
+	if err != nil {
 		return all, fmt.Errorf("%w: %w", ErrNotKept, err)
 	}
 	return all, nil
@@ -229,7 +278,7 @@ func (n *Node) nearest(regions []string) (best string) {
 func (n *Node) keep(ctx context.Context, c *captured, done func()) {
 	m := n.streams.member.Load()
 	if m == nil {
-		c.err = errNoStreams
+		c.err, c.refused = errNoStreams, errNoStreams
 		done()
 		return
 	}
@@ -248,14 +297,14 @@ func (n *Node) keep(ctx context.Context, c *captured, done func()) {
 		}
 	})
 	if err != nil {
-		c.err = err
+		c.err, c.refused = err, err
 		done()
 	}
 }
 
 // keepCounters are the counters of StreamStats.
 type keepCounters struct {
-	appends, kept, duplicates, unknown atomic.Uint64
+	appends, kept, duplicates, unknown, lost atomic.Uint64
 }
 
 // note counts what came of a publish.

@@ -320,7 +320,7 @@ func (n *Node) Stats() Stats {
 	keep := &n.count.streams
 	s.Streams = StreamStats{
 		Streams: n.streams.count(), Appends: keep.appends.Load(), Kept: keep.kept.Load(),
-		Duplicates: keep.duplicates.Load(), Unknown: keep.unknown.Load(), Relay: n.relays.Stats(),
+		Duplicates: keep.duplicates.Load(), Unknown: keep.unknown.Load(), Lost: keep.lost.Load(), Relay: n.relays.Stats(),
 	}
 	if g := n.gossip.Load(); g != nil {
 		st := g.Stats()

@@ -34,6 +34,12 @@ func (n *Node) Publish(ctx context.Context, namespace string, evs []event.Event,
 // then does not exist. Errors besides those of Publish: ErrNotKept, and then no
 // event is routed.
 func (n *Node) PublishKept(ctx context.Context, namespace string, evs []event.Event, overflow Overflow) ([]Position, error) {
+	return n.PublishWith(ctx, namespace, evs, PublishOptions{Overflow: overflow})
+}
+
+// PublishWith is PublishKept that also says how safe events shall be before it
+// returns. Of those that are only Routed then, it tells the partitions.
+func (n *Node) PublishWith(ctx context.Context, namespace string, evs []event.Event, how PublishOptions) ([]Position, error) {
 	if n.table.Keeps() {
 		// It may be over, and the memory used again, before the last try is.
 		own := make([]event.Event, len(evs))
@@ -42,19 +48,19 @@ func (n *Node) PublishKept(ctx context.Context, namespace string, evs []event.Ev
 		}
 		evs = own
 	}
-	k, err := n.Begin(ctx, namespace, evs, overflow)
+	k, err := n.Begin(ctx, namespace, evs, how)
 	if err != nil {
 		return nil, err
 	}
 	return k.End()
 }
 
-// Begin begins what PublishKept does, and keeps the events until ctx ends or the
-// publish does: their bytes must not change. It does not wait for streams, so that
+// Begin begins what PublishWith does, and keeps the events until ctx ends or the
+// publish does, or for good if they are only to be Routed: their bytes must not change. It does not wait for streams, so that
 // many publishes may be under way; streams of this region keep the events in the
 // order of the calls, whatever becomes of those before. End must be called for each,
 // in that order.
-func (n *Node) Begin(ctx context.Context, namespace string, evs []event.Event, overflow Overflow) (*Keeping, error) {
+func (n *Node) Begin(ctx context.Context, namespace string, evs []event.Event, how PublishOptions) (*Keeping, error) {
 	if err := n.Ready(); err != nil {
 		return nil, err
 	}
@@ -67,7 +73,7 @@ func (n *Node) Begin(ctx context.Context, namespace string, evs []event.Event, o
 			return nil, fmt.Errorf("%w: %d bytes, at most %d can be sent to other nodes", event.ErrTooLarge, size, maxEnvelope)
 		}
 	}
-	k := &Keeping{n: n, ctx: ctx, ns: ns, evs: evs, overflow: overflow}
+	k := &Keeping{n: n, ctx: ctx, ns: ns, evs: evs, how: how}
 	if n.table.Keeps() {
 		if err := k.capture(); err != nil {
 			return nil, err
@@ -83,7 +89,7 @@ func (k *Keeping) End() ([]Position, error) {
 	if err != nil {
 		return positions, err
 	}
-	return positions, k.n.route(k.ctx, k.ns, k.evs, k.overflow)
+	return positions, k.n.route(k.ctx, k.ns, k.evs, k.how.Overflow)
 }
 
 // route hands events to everybody who wants them now.

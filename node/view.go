@@ -137,6 +137,7 @@ type StreamStats struct {
 	Kept       uint64 // positions that events published here got in streams
 	Duplicates uint64 // positions that they had got before
 	Unknown    uint64 // batches of which nobody knows whether they are kept
+	Lost       uint64 // events published as Routed that were not kept then, or nobody knows
 	Relay      RelayStats
 }
 

@@ -206,6 +206,12 @@ func (c *Client) handle(k *connection, kind wire.Kind, body []byte) error {
 			return err
 		}
 		c.kept(list)
+	case wire.Held:
+		list, err := wire.ReadHeld(body)
+		if err != nil {
+			return err
+		}
+		c.kept(list)
 	case wire.Reading:
 		sid, cursor, end, err := wire.ReadReading(body)
 		if err != nil {

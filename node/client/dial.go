@@ -132,7 +132,7 @@ func (c *Client) greet(socket net.Conn, u *url.URL) (*connection, error) {
 			return nil, err
 		}
 	}
-	hello := wire.Greeting{Version: wire.ClientVersion, Agent: c.set.agent, Overflow: c.set.overflow, Positions: c.set.positions}
+	hello := wire.Greeting{Version: wire.ClientVersion, Agent: c.set.agent, Overflow: c.set.overflow, Positions: c.set.positions, Held: c.set.positions, Durability: string(c.set.durability)}
 	if _, err := socket.Write(wire.AppendGreeting(nil, hello)); err != nil {
 		return nil, err
 	}

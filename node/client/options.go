@@ -27,6 +27,30 @@ type settings struct {
 	atLeastOnce bool
 	overflow    string
 	positions   bool
+	durability  Durability
+}
+
+// Durability is how safe an event that streams want is when it is acknowledged.
+type Durability string
+
+const (
+	Routed Durability = "routed" // on its way to who keeps it: it may be lost
+	Leader Durability = "leader" // on the disk of the partition's leader; nodes reach Quorum instead
+	Quorum Durability = "quorum" // on the disks of most replicas
+)
+
+// WithDurability sets how safe the client's events shall be when they are
+// acknowledged. Nodes may do more than is asked: Ack.Positions tells, with
+// WithPositions. Default: Quorum.
+func WithDurability(d Durability) Option {
+	return func(s *settings) error {
+		switch d {
+		case Routed, Leader, Quorum:
+			s.durability = d
+			return nil
+		}
+		return fmt.Errorf("client: durability %.40q: want routed, leader or quorum", d)
+	}
 }
 
 // Overflow says what becomes of events for which there is no room, because a

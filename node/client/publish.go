@@ -78,8 +78,8 @@ func (a Ack) Wait(ctx context.Context) error {
 	}
 }
 
-// Positions is where streams keep the event, one for each, once Done is closed; it
-// is empty if none wants it, or the client was made without WithPositions.
+// Positions is where streams keep the event, or are to keep it, one for each, once Done
+// is closed: the level that was reached is Quorum unless they say otherwise. It is empty if none wants it, or the client was made without WithPositions.
 func (a Ack) Positions() (list []Position) {
 	select {
 	case <-a.batch.done:
@@ -88,7 +88,7 @@ func (a Ack) Positions() (list []Position) {
 	}
 	for _, p := range a.batch.kept {
 		if p.Number == a.number {
-			list = append(list, Position{Stream: p.Stream, Region: p.Region, Partition: p.Partition, Offset: p.Offset, Duplicate: p.Duplicate})
+			list = append(list, Position{Stream: p.Stream, Region: p.Region, Partition: p.Partition, Offset: p.Offset, Duplicate: p.Duplicate, Waiting: p.Waiting, Routed: p.Routed})
 		}
 	}
 	return list

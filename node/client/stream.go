@@ -23,10 +23,18 @@ type Position struct {
 	Partition uint32
 	Offset    int64
 	Duplicate bool // of an acknowledgement: the event had been kept before
+	Waiting   bool // of an acknowledgement: it waits on the node's disk, until the region can be reached
+	Routed    bool // of an acknowledgement: it is on its way to the partition, and may be lost
 }
 
 // String is the position as people write it.
 func (p Position) String() string {
+	switch {
+	case p.Waiting:
+		return fmt.Sprintf("%s@%s;waiting", p.Stream, p.Region)
+	case p.Routed:
+		return fmt.Sprintf("%s@%s/%d;routed", p.Stream, p.Region, p.Partition)
+	}
 	return fmt.Sprintf("%s@%s/%d/%d", p.Stream, p.Region, p.Partition, p.Offset)
 }
 

@@ -14,10 +14,10 @@ import (
 	"github.com/skeinmesh/skein/transport/event"
 )
 
-// Broker is what publishing and subscribing need of a node. PublishKept keeps
+// Broker is what publishing and subscribing need of a node. PublishWith keeps
 // nothing of its slice and of the events' memory.
 type Broker interface {
-	PublishKept(ctx context.Context, namespace string, evs []event.Event, overflow node.Overflow) ([]node.Position, error)
+	PublishWith(ctx context.Context, namespace string, evs []event.Event, how node.PublishOptions) ([]node.Position, error)
 	Subscribe(ctx context.Context, req node.SubscribeRequest) (*node.Subscription, error)
 	Ready() error
 }

@@ -24,7 +24,7 @@ type sink struct {
 	count atomic.Uint64
 }
 
-func (s *sink) PublishKept(_ context.Context, _ string, evs []event.Event, _ node.Overflow) ([]node.Position, error) {
+func (s *sink) PublishWith(_ context.Context, _ string, evs []event.Event, _ node.PublishOptions) ([]node.Position, error) {
 	s.count.Add(uint64(len(evs)))
 	return nil, nil
 }

@@ -23,15 +23,17 @@ type recorder struct {
 	mu    sync.Mutex // guards the fields below
 	got   map[string][]event.Event
 	fail  error
-	kept  []node.Position // what PublishKept answers
+	kept  []node.Position // what PublishWith answers
+	how   node.PublishOptions
 	panic any
 	nodes []node.NodeView
 	asked *event.Event // by Route
 }
 
-func (b *recorder) PublishKept(_ context.Context, namespace string, evs []event.Event, _ node.Overflow) ([]node.Position, error) {
+func (b *recorder) PublishWith(_ context.Context, namespace string, evs []event.Event, how node.PublishOptions) ([]node.Position, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.how = how
 	if b.panic != nil {
 		panic(b.panic)
 	}

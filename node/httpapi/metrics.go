@@ -71,20 +71,20 @@ func (a *API) serveMetrics(w *response, r *http.Request, _ string) error {
 type collector struct {
 	api *API
 
-	published, delivered, forwarded, received   *prometheus.Desc
-	dropped, gaps, missed                       *prometheus.Desc
-	flows, flowBytes, flowLost, flowResends     *prometheus.Desc
-	subscriptions, queued, interests            *prometheus.Desc
-	summary, prints, widened, unwanted          *prometheus.Desc
-	peers, links, ready, connections            *prometheus.Desc
-	packetsDropped, packetsRebuilt              *prometheus.Desc
-	gossipPeers, gossipAbsent, gossipHealth     *prometheus.Desc
-	rejoins, rumors, rumorsDropped              *prometheus.Desc
-	linkBytes, linkEvents, linkRTT, linkLoss    *prometheus.Desc
-	linkQueued, linkDropped, linkSaved, linkUp  *prometheus.Desc
-	requests, accepted, sent, open              *prometheus.Desc
-	streams, appends, kept, duplicates, unknown *prometheus.Desc
-	relayAsked, relayShared, relayBytes         *prometheus.Desc
+	published, delivered, forwarded, received         *prometheus.Desc
+	dropped, gaps, missed                             *prometheus.Desc
+	flows, flowBytes, flowLost, flowResends           *prometheus.Desc
+	subscriptions, queued, interests                  *prometheus.Desc
+	summary, prints, widened, unwanted                *prometheus.Desc
+	peers, links, ready, connections                  *prometheus.Desc
+	packetsDropped, packetsRebuilt                    *prometheus.Desc
+	gossipPeers, gossipAbsent, gossipHealth           *prometheus.Desc
+	rejoins, rumors, rumorsDropped                    *prometheus.Desc
+	linkBytes, linkEvents, linkRTT, linkLoss          *prometheus.Desc
+	linkQueued, linkDropped, linkSaved, linkUp        *prometheus.Desc
+	requests, accepted, sent, open                    *prometheus.Desc
+	streams, appends, kept, duplicates, unknown, lost *prometheus.Desc
+	relayAsked, relayShared, relayBytes               *prometheus.Desc
 }
 
 func newCollector(a *API) *collector {
@@ -138,6 +138,7 @@ func newCollector(a *API) *collector {
 		appends:        desc("stream_appends_total", "Batches of events that this node gave to partitions of its region."),
 		kept:           desc("stream_kept_events_total", "Events published here that streams keep; an event that two keep counts twice."),
 		duplicates:     desc("stream_duplicate_events_total", "Events published here that streams had already."),
+		lost:           desc("stream_lost_events_total", "Events published here as routed that were not kept then, or nobody knows."),
 		unknown:        desc("stream_unknown_outcomes_total", "Batches published here of which nobody knows whether they are kept."),
 		relayAsked:     desc("stream_relay_asked_total", "Questions for records that this node sent to other regions, for readers of its own."),
 		relayShared:    desc("stream_relay_shared_total", "Readers' questions to other regions that needed none, for another had asked the same."),
@@ -198,6 +199,7 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 	counter(c.kept, n.Streams.Kept)
 	counter(c.duplicates, n.Streams.Duplicates)
 	counter(c.unknown, n.Streams.Unknown)
+	counter(c.lost, n.Streams.Lost)
 	counter(c.relayAsked, n.Streams.Relay.Asked)
 	counter(c.relayShared, n.Streams.Relay.Shared)
 	gauge(c.relayBytes, float64(n.Streams.Relay.Bytes))

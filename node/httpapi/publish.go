@@ -54,6 +54,9 @@ func (a *API) publish(w *response, r *http.Request, namespace string) error {
 		return err
 	}
 	tellPositions(w.Header(), kept)
+	if len(kept) > 0 || r.Header.Get(headerDurability) != "" {
+		w.Header().Set(headerDurability, string(node.Reached(len(events), kept)))
+	}
 	w.WriteHeader(http.StatusAccepted)
 	return nil
 }
@@ -65,18 +68,19 @@ func (a *API) take(r *http.Request, namespace string, events []event.Event) ([]n
 	if len(events) == 0 {
 		return nil, nil
 	}
-	overflow, err := overflowOf(r.Header)
+	how, err := optionsOf(r.Header)
 	if err != nil {
 		return nil, err
 	}
 	if err := a.withinQuota(len(events)); err != nil {
 		return nil, err
 	}
-	kept, err := a.broker.PublishKept(r.Context(), namespace, events, overflow)
+	kept, err := a.broker.PublishWith(r.Context(), namespace, events, how)
 	if partial := (*node.PartialError)(nil); errors.As(err, &partial) && errors.Is(err, node.ErrOverloaded) {
 		// Who is told to try again sends all of them again. What finds no room now is
 		// told by a gap. All are kept already: streams know them.
-		_, err = a.broker.PublishKept(r.Context(), namespace, events[partial.Routed:], node.DropNewest)
+		how.Overflow = node.DropNewest
+		_, err = a.broker.PublishWith(r.Context(), namespace, events[partial.Routed:], how)
 	}
 	if err != nil {
 		return nil, err
@@ -107,15 +111,23 @@ func tellPositions(h http.Header, kept []node.Position) {
 	}
 }
 
-// headerOverflow says what becomes of events for which there is no room.
-const headerOverflow = "Skein-Overflow"
+const (
+	// headerOverflow says what becomes of events for which there is no room.
+	headerOverflow = "Skein-Overflow"
+	// headerDurability says how safe events shall be before the answer, and, in the
+	// answer, how safe all of them are.
+	headerDurability = "Skein-Durability"
+)
 
-func overflowOf(h http.Header) (node.Overflow, error) {
-	o, err := node.ParseOverflow(h.Get(headerOverflow))
-	if err != nil {
-		return "", problemf(http.StatusBadRequest, "the header %s: %s", headerOverflow, err)
+// optionsOf reads how to publish.
+func optionsOf(h http.Header) (how node.PublishOptions, err error) {
+	if how.Overflow, err = node.ParseOverflow(h.Get(headerOverflow)); err != nil {
+		return how, problemf(http.StatusBadRequest, "the header %s: %s", headerOverflow, err)
 	}
-	return o, nil
+	if how.Durability, err = node.ParseDurability(h.Get(headerDurability)); err != nil {
+		return how, problemf(http.StatusBadRequest, "the header %s: %s", headerDurability, err)
+	}
+	return how, nil
 }
 
 // withinQuota takes n events from the quota. A batch larger than a second's

@@ -62,11 +62,11 @@ func (a *API) webSocket(w *response, r *http.Request, namespace string) error {
 		return err
 	}
 	defer a.wg.Done()
-	overflow, err := overflowOf(r.Header)
+	how, err := optionsOf(r.Header)
 	if err != nil {
 		return err
 	}
-	s := &socket{api: a, request: r, namespace: namespace, overflow: overflow, gaps: q.gaps, publishes: q.mode != "subscribe"}
+	s := &socket{api: a, request: r, namespace: namespace, how: how, gaps: q.gaps, publishes: q.mode != "subscribe"}
 	s.publishes = s.publishes && a.tokens.allow(r, Publish, namespace) == nil
 	if q.mode != "publish" {
 		q.request.Wait = q.wait
@@ -116,7 +116,7 @@ type socket struct {
 	conn      *websocket.Conn
 	request   *http.Request
 	namespace string
-	overflow  node.Overflow
+	how       node.PublishOptions
 	proto     bool // the format, for the connection's life
 	publishes bool
 	gaps      gaps
@@ -243,7 +243,7 @@ func (s *socket) publish(ctx context.Context, m mode, message io.Reader) error {
 			return err
 		}
 	}
-	if _, err := a.broker.PublishKept(ctx, s.namespace, events, s.overflow); err != nil {
+	if _, err := a.broker.PublishWith(ctx, s.namespace, events, s.how); err != nil {
 		return err
 	}
 	a.count.accepted.Add(uint64(len(events)))

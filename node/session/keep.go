@@ -17,7 +17,7 @@ type Keeper interface {
 	Keeps() bool
 	// Begin begins to publish, and keeps the events until that is over. Publishes
 	// are kept in the order of the calls.
-	Begin(ctx context.Context, namespace string, evs []event.Event, overflow node.Overflow) (Keeping, error)
+	Begin(ctx context.Context, namespace string, evs []event.Event, how node.PublishOptions) (Keeping, error)
 	ReadStream(ctx context.Context, q node.StreamRead) (StreamReader, error)
 }
 
@@ -30,8 +30,8 @@ type Keeping interface {
 }
 
 // Begin is the node's.
-func (b broker) Begin(ctx context.Context, namespace string, evs []event.Event, overflow node.Overflow) (Keeping, error) {
-	k, err := b.Node.Begin(ctx, namespace, evs, overflow)
+func (b broker) Begin(ctx context.Context, namespace string, evs []event.Event, how node.PublishOptions) (Keeping, error) {
+	k, err := b.Node.Begin(ctx, namespace, evs, how)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func (x *session) beginLate() {
 	for len(l.frames) > 0 && len(l.begun) < lateBegun && !l.far() {
 		b := lateBatch{lateFrame: l.join()}
 		if len(b.evs) > 0 {
-			b.keeping, b.err = x.server.keeper.Begin(x.ctx, b.namespace, b.evs, x.overflow)
+			b.keeping, b.err = x.server.keeper.Begin(x.ctx, b.namespace, b.evs, node.PublishOptions{Overflow: x.overflow, Durability: x.durability})
 		}
 		l.begun = append(l.begun, b)
 	}
@@ -215,17 +215,26 @@ func (x *session) publishKept(b *lateBatch) bool {
 			x.nack(from, b.last-from+1, err)
 		}
 	}
-	var kept []wire.Position
-	if x.positions {
-		for _, p := range positions {
-			kept = append(kept, wire.Position{
-				Number: b.numbers[p.Event], Stream: p.Stream, Region: p.Region, Partition: p.Partition, Offset: p.Offset, Duplicate: p.Duplicate,
-			})
+	var kept, held []wire.Position
+	for _, p := range positions {
+		at := wire.Position{
+			Number: b.numbers[p.Event], Stream: p.Stream, Region: p.Region, Partition: p.Partition, Offset: p.Offset, Duplicate: p.Duplicate,
+			Waiting: p.Waiting, Routed: p.Routed,
+		}
+		switch {
+		case !x.positions:
+		case !p.Waiting && !p.Routed:
+			kept = append(kept, at)
+		case x.held:
+			held = append(held, at)
 		}
 	}
 	x.send(func(dst []byte) []byte {
 		for part := range slices.Chunk(kept, keptMost) {
 			dst = wire.AppendKept(dst, part)
+		}
+		for part := range slices.Chunk(held, keptMost) {
+			dst = wire.AppendHeld(dst, part)
 		}
 		return wire.AppendAck(dst, b.last)
 	})

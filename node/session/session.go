@@ -34,9 +34,11 @@ type session struct {
 	reader *wire.Reader
 	agent  string // who the client says it is
 
-	overflow  node.Overflow // of what it publishes
-	positions bool          // it wants to know where that is kept
-	late      late          // what is published when that before it is kept
+	overflow   node.Overflow // of what it publishes
+	durability node.Durability
+	positions  bool // it wants to know where that is kept
+	held       bool // and where it is that is not kept yet
+	late       late // what is published when that before it is kept
 
 	ctx context.Context // ends with the session, for the cause
 	end context.CancelCauseFunc
@@ -147,7 +149,10 @@ func (x *session) greet() error {
 	if x.overflow, err = node.ParseOverflow(g.Overflow); err != nil {
 		return &wire.Refusal{Code: wire.CodeRequest, Reason: err.Error()}
 	}
-	x.positions = g.Positions
+	if x.durability, err = node.ParseDurability(g.Durability); err != nil {
+		return &wire.Refusal{Code: wire.CodeRequest, Reason: err.Error()}
+	}
+	x.positions, x.held = g.Positions, g.Held
 	self := &x.server.cfg.Self
 	x.out.AppendNow(func(dst []byte) []byte {
 		return wire.AppendGreeting(dst, wire.Greeting{

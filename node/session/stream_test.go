@@ -38,7 +38,7 @@ func newShelf() *shelf { return &shelf{hub: &hub{}, more: make(chan struct{})} }
 
 func (s *shelf) Keeps() bool { return true }
 
-func (s *shelf) Begin(ctx context.Context, ns string, evs []event.Event, o node.Overflow) (session.Keeping, error) {
+func (s *shelf) Begin(ctx context.Context, ns string, evs []event.Event, o node.PublishOptions) (session.Keeping, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.begun++
@@ -51,7 +51,7 @@ type shelving struct {
 	ctx context.Context
 	ns  string
 	evs []event.Event
-	o   node.Overflow
+	o   node.PublishOptions
 }
 
 func (k *shelving) Far() bool { return k.far }
@@ -65,12 +65,18 @@ func (k *shelving) End() (list []node.Position, err error) {
 			return nil, ctx.Err()
 		}
 	}
-	if err := s.Publish(ctx, ns, evs, o); err != nil {
+	if err := s.Publish(ctx, ns, evs, o.Overflow); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rounds++
+	if o.Durability == node.Routed {
+		for i := range evs {
+			list = append(list, node.Position{Event: i, Stream: "all", Region: "eu", Routed: i%2 == 0, Waiting: i%2 == 1})
+		}
+		return list, nil
+	}
 	for i := range evs {
 		list = append(list, node.Position{Event: i, Stream: "all", Region: "here", Offset: int64(len(s.list)), Duplicate: evs[i].ID() == "again"})
 		s.list = append(s.list, evs[i].Clone())
@@ -472,6 +478,36 @@ func TestPublishersLearnWhereTheirEventsAreKept(t *testing.T) {
 		if got := c.Publish(t.Context(), newEvent(1)); !errors.Is(got, code) {
 			t.Errorf("%v is told as %v", err, got)
 		}
+	}
+}
+
+// A publisher that does not wait for streams hears that its events are not kept yet.
+func TestPublishersLearnWhatIsNotKeptYet(t *testing.T) {
+	addr := serveBroker(t, newShelf())
+	c := dial(t, addr, client.WithPositions(), client.WithDurability(client.Routed))
+	acks := make([]client.Ack, 300)
+	for i := range acks {
+		var err error
+		if acks[i], err = c.PublishAsync(t.Context(), newEvent(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := map[string]int{}
+	for i, ack := range acks {
+		if err := ack.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		p := ack.Positions()
+		if len(p) != 1 || p[0].Routed == p[0].Waiting {
+			t.Fatalf("event %d is at %+v", i, p)
+		}
+		told[p[0].String()]++
+	}
+	if told["all@eu/0;routed"] == 0 || told["all@eu/0;routed"]+told["all@eu;waiting"] != len(acks) {
+		t.Errorf("it is told as %v", told)
+	}
+	if _, err := client.Dial(t.Context(), addr, client.WithDurability("sure")); err == nil {
+		t.Error("an unknown durability is taken")
 	}
 }
 

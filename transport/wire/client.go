@@ -122,6 +122,10 @@ type Greeting struct {
 	Overflow string `json:"overflow,omitempty"`
 	// From the client only: it wants kept frames, see client_stream.go.
 	Positions bool `json:"positions,omitempty"`
+	// From the client only: it wants held frames, too.
+	Held bool `json:"held,omitempty"`
+	// From the client only: how safe its events shall be when they are acknowledged.
+	Durability string `json:"durability,omitempty"`
 
 	// From the node only.
 	Node     string `json:"node,omitempty"`

@@ -10,9 +10,11 @@ import (
 // The part of the native client protocol that speaks of streams: of what is kept.
 // A node that knows it says so in its greeting (Streams); only then a client sends
 // a read. A client that wants to know where its events are kept says so in its own
-// (Positions); only then a node sends kept frames. Others never meet these kinds.
+// (Positions); only then a node sends kept frames, and, if it says so (Held), held
+// frames. Others never meet these kinds.
 //
 //	kept:     position …                                        node → client
+//	held:     position …, of events that are not kept yet       node → client
 //	read:     sid (uvarint) | JSON of a Read                    client → node
 //	reading:  sid | cursor | end                                node → client
 //	records:  sid | region | partition (uvarint) | record …     node → client
@@ -21,6 +23,8 @@ import (
 //
 //	position: number of the event (uvarint) | stream | region | partition (uvarint) | place (uvarint)
 //	place:    offset · 2, and 1 more if the event had been kept before
+//	          in a held frame: 0 if the event waits on the node's disk until the region
+//	          can be reached, 1 if it is on its way and may be lost
 //	record:   offset (uvarint) | time (varint, Unix ns) | event
 //	stream, region, cursor, end: length (uvarint) | text
 //
@@ -45,6 +49,7 @@ const (
 	Records  Kind = 0x50
 	Trimmed  Kind = 0x51
 	Missing  Kind = 0x52
+	Held     Kind = 0x53
 )
 
 // Codes of what goes wrong with streams.
@@ -63,14 +68,16 @@ const (
 	MaxCursor = 48 << 10 // bytes
 )
 
-// Position is where a stream keeps an event.
+// Position is where a stream keeps an event, or is to keep it.
 type Position struct {
-	Number    uint64 // the event, in a Kept frame
+	Number    uint64 // the event, in a Kept or Held frame
 	Stream    string
 	Region    string
 	Partition uint32
 	Offset    int64
 	Duplicate bool // the event had been kept before
+	Waiting   bool // it waits on the node's disk; of a Held frame
+	Routed    bool // it is on its way; of a Held frame
 }
 
 // Read is what a read frame asks for.
@@ -91,6 +98,15 @@ type Read struct {
 
 // AppendKept appends a kept frame.
 func AppendKept(dst []byte, list []Position) []byte {
+	return appendPositions(dst, Kept, list)
+}
+
+// AppendHeld appends a held frame, of positions that are Waiting or Routed.
+func AppendHeld(dst []byte, list []Position) []byte {
+	return appendPositions(dst, Held, list)
+}
+
+func appendPositions(dst []byte, kind Kind, list []Position) []byte {
 	var body []byte
 	for i := range list {
 		p := &list[i]
@@ -98,12 +114,25 @@ func AppendKept(dst []byte, list []Position) []byte {
 		body = appendText(appendText(body, p.Stream), p.Region)
 		body = binary.AppendUvarint(body, uint64(p.Partition))
 		place := uint64(p.Offset) << 1
-		if p.Duplicate {
+		if p.Duplicate || p.Routed {
 			place |= 1
 		}
 		body = binary.AppendUvarint(body, place)
 	}
-	return AppendFrame(dst, Kept, body)
+	return AppendFrame(dst, kind, body)
+}
+
+// ReadHeld reads the body of a held frame.
+func ReadHeld(body []byte) (list []Position, err error) {
+	list, err = ReadKept(body)
+	for i := range list {
+		p := &list[i]
+		if p.Offset != 0 {
+			return nil, fmt.Errorf("%w: a held event at offset %d", ErrMalformed, p.Offset)
+		}
+		p.Routed, p.Waiting, p.Duplicate = p.Duplicate, !p.Duplicate, false
+	}
+	return list, err
 }
 
 // ReadKept reads the body of a kept frame.

@@ -34,6 +34,13 @@ func TestFramesOfStreamsComeBackWhole(t *testing.T) {
 	if got, err := ReadKept(body(t, AppendKept(nil, kept), Kept)); err != nil || !reflect.DeepEqual(got, kept) {
 		t.Errorf("%+v came back as %+v, %v", kept, got, err)
 	}
+	held := []Position{{Number: 7, Stream: "orders", Region: "eu", Partition: 3, Routed: true}, {Number: 9, Stream: "all", Region: "us", Waiting: true}}
+	if got, err := ReadHeld(body(t, AppendHeld(nil, held), Held)); err != nil || !reflect.DeepEqual(got, held) {
+		t.Errorf("%+v came back as %+v, %v", held, got, err)
+	}
+	if got, err := ReadHeld(body(t, AppendHeld(nil, kept), Held)); !errors.Is(err, ErrMalformed) {
+		t.Errorf("a held event with an offset is read as %+v, %v", got, err)
+	}
 	read := Read{
 		Namespace: "shop", Name: "orders", From: "eu/0:3", Follow: true, Credit: 99,
 		Until: "eu/0:9", Filter: []byte(`{"sql":"true"}`), Order: "time", HoldMs: 5, Partial: true, Missing: true,
