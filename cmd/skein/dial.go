@@ -11,7 +11,7 @@ import (
 // dial connects a client to the node that the flags name. agent says who it
 // is, for people who look at the mesh. A connection that breaks later is said
 // on stderr, and made again.
-func (a *app) dial(ctx context.Context, s serverFlags, agent string) (*client.Client, error) {
+func (a *app) dial(ctx context.Context, s serverFlags, agent string, more ...client.Option) (*client.Client, error) {
 	u, err := s.address()
 	if err != nil {
 		return nil, err
@@ -25,7 +25,7 @@ func (a *app) dial(ctx context.Context, s serverFlags, agent string) (*client.Cl
 		return nil, err
 	}
 	log := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	options := []client.Option{client.WithAgent(agent), client.WithLogger(log), client.WithOverflow(client.Block)}
+	options := append([]client.Option{client.WithAgent(agent), client.WithLogger(log), client.WithOverflow(client.Block)}, more...)
 	if s.namespace != "" {
 		options = append(options, client.WithNamespace(s.namespace))
 	}

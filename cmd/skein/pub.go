@@ -2,18 +2,16 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/skeinmesh/skein/node/client"
+	"github.com/skeinmesh/skein/node"
 	"github.com/skeinmesh/skein/transport/event"
 )
 
@@ -26,12 +24,18 @@ func pubCommand(a *app) *cobra.Command {
 from standard input ("-"); or, with --ndjson, many: one CloudEvent in JSON a line.
 
 It returns once the node has routed the events and, where streams want them, once
-those keep them: then it says where, as STREAM@REGION/PARTITION/OFFSET. A line that is no valid event
-ends the run with the line's number; the lines before it are published.`,
+those keep them: then it says where, as STREAM@REGION/PARTITION/OFFSET. What waits on
+the node's disk, since its region cannot be reached, has no offset yet. --durability
+routed does not wait for streams: what is on its way to them then may be lost.
+
+A line that is no valid event ends the run with the line's number; the lines before it
+are published. In the end it is said how many events each stream keeps; --positions
+prints for each line, as JSON, where its event is kept.`,
 		Example: `  skein pub --type order.created --source /shop --data '{"total": 42}'
   date | skein pub --type clock.tick --ext region=eu -
   skein pub --type photo.taken --file cat.jpg --content-type image/jpeg
   skein pub --ndjson events.ndjson
+  skein pub --ndjson events.ndjson --positions | jq -r '.kept[]'
   some-program | skein pub --ndjson - --server http://10.0.0.5:8420`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -40,7 +44,7 @@ ends the run with the line's number; the lines before it are published.`,
 				return err
 			}
 			if p.ndjson != "" {
-				return a.pubLines(cmd.Context(), p.ndjson)
+				return a.pubLines(cmd.Context(), p)
 			}
 			return a.pubOne(cmd.Context(), p)
 		},
@@ -50,6 +54,8 @@ ends the run with the line's number; the lines before it are published.`,
 	f.StringVarP(&p.data, "data", "d", "", "the event's data, as `text`")
 	f.StringVarP(&p.file, "file", "f", "", "`file` with the event's data")
 	f.StringVar(&p.ndjson, "ndjson", "", "`file` (or -) with one CloudEvent in JSON a line")
+	f.BoolVar(&p.positions, "positions", false, "with --ndjson: print where each event is kept, one JSON a line")
+	f.StringVar(&p.durability, "durability", "quorum", "how safe events are that streams want, when it returns: `level` routed, leader or quorum")
 	a.addNamespace(cmd)
 	a.addServer(cmd)
 	a.addJSON(cmd)
@@ -61,6 +67,8 @@ type pubFlags struct {
 	attributes
 	data, file, ndjson string
 	hasData, stdin     bool
+	positions          bool
+	durability         string
 }
 
 // check refuses what contradicts itself.
@@ -77,7 +85,12 @@ func (p *pubFlags) check(args []string) error {
 			sources++
 		}
 	}
+	if _, err := node.ParseDurability(p.durability); err != nil || p.durability == "" {
+		return usagef("--durability %.40q: want routed, leader or quorum", p.durability)
+	}
 	switch {
+	case p.positions && p.ndjson == "":
+		return usagef("--positions is for --ndjson: for one event its position is told anyway")
 	case sources > 1:
 		return usagef("data comes from one of --data, --file, --ndjson and standard input, not from several")
 	case p.ndjson != "" && p.typ != "":
@@ -126,124 +139,43 @@ func (a *app) pubOne(ctx context.Context, p *pubFlags) error {
 	defer cancel()
 	header, err := q.do(ctx, request{
 		method: http.MethodPost, path: a.server.in("/events"), body: ev.AppendProto(nil),
-		header: http.Header{"Content-Type": {"application/cloudevents+protobuf"}, "Skein-Overflow": {"block"}},
+		header: http.Header{"Content-Type": {"application/cloudevents+protobuf"}, "Skein-Overflow": {"block"}, "Skein-Durability": {p.durability}},
 	}, nil)
 	if err != nil {
 		return fmt.Errorf("publish: %w; sent again with --id %s it is kept once", err, printable(ev.ID()))
 	}
-	return a.tellPublished(&ev, header["Skein-Position"])
+	return a.tellPublished(&ev, header["Skein-Position"], header.Get("Skein-Durability"))
 }
 
 // pubTimeout is more than a node takes to find that it cannot keep an event.
 const pubTimeout = 30 * time.Second
 
-// tellPublished says that an event is published, and where streams keep it.
-func (a *app) tellPublished(ev *event.Event, kept []string) error {
+// tellPublished says that an event is published, where streams keep it, and how safe
+// it is.
+func (a *app) tellPublished(ev *event.Event, kept []string, level string) error {
 	if a.json {
 		return a.out.json(struct {
-			ID     string   `json:"id"`
-			Source string   `json:"source"`
-			Type   string   `json:"type"`
-			Kept   []string `json:"kept,omitempty"`
-		}{ev.ID(), ev.Source(), ev.Type(), kept})
+			ID         string   `json:"id"`
+			Source     string   `json:"source"`
+			Type       string   `json:"type"`
+			Kept       []string `json:"kept,omitempty"`
+			Durability string   `json:"durability,omitempty"`
+		}{ev.ID(), ev.Source(), ev.Type(), kept, level})
 	}
 	a.out.printf("published %s\n", printable(title(ev)))
 	for _, at := range kept {
-		if at, duplicate := strings.CutSuffix(at, ";duplicate"); duplicate {
-			a.out.printf("%s\n", a.out.paint(yellow, "a duplicate: kept before at "+printable(at)))
-		} else {
-			a.out.printf("kept at %s\n", printable(at))
+		where, state, _ := strings.Cut(at, ";")
+		switch where = printable(where); state {
+		case "duplicate":
+			a.out.printf("%s\n", a.out.paint(yellow, "a duplicate: kept before at "+where))
+		case "waiting":
+			_, region, _ := strings.Cut(where, "@")
+			a.out.printf("%s\n", a.out.paint(yellow, "waits on the node's disk: region "+region+" cannot be reached now"))
+		case "routed":
+			a.out.printf("%s\n", a.out.paint(yellow, "on its way to "+where+": it may be lost"))
+		default:
+			a.out.printf("kept at %s\n", where)
 		}
 	}
 	return nil
-}
-
-// published is what came of many events.
-type published struct {
-	Published int     `json:"published"`
-	Bytes     int64   `json:"bytes"`
-	Seconds   float64 `json:"seconds"`
-}
-
-// pubLines publishes the events of a file, or of standard input, in order.
-func (a *app) pubLines(ctx context.Context, file string) error {
-	in, total := a.stdin, int64(0)
-	if file != "-" {
-		f, err := os.Open(file)
-		if err != nil {
-			return fmt.Errorf("read the events: %w", err)
-		}
-		defer f.Close()
-		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
-			total = info.Size()
-		}
-		in = f
-	}
-	c, err := a.dial(ctx, a.server, "skein pub --ndjson")
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	began := time.Now()
-	lines := newLineReader(in)
-	sent, err := sendLines(ctx, c, lines, newProgress(a.err, total))
-	p := published{Published: sent, Bytes: lines.offset, Seconds: time.Since(began).Seconds()}
-	if err != nil {
-		return fmt.Errorf("%w; %s before it published", err, plural(sent, "event"))
-	}
-	if a.json {
-		return a.out.json(p)
-	}
-	a.out.printf("published %s in %.1f s, %s/s\n", plural(sent, "event"), p.Seconds, count(int(float64(sent)/max(p.Seconds, 1e-3))))
-	return nil
-}
-
-// pending is an event on its way, and the line it came from.
-type pending struct {
-	line int
-	ack  client.Ack
-}
-
-// sendLines publishes line after line without waiting for each answer, as far
-// as the client's window reaches. It returns how many events the node has
-// routed and the first error, when nothing is on its way any more.
-func sendLines(ctx context.Context, c *client.Client, lines *lineReader, bar *progress) (sent int, err error) {
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	defer bar.done()
-	onWay := make(chan pending, client.DefaultWindowEvents)
-	var wg sync.WaitGroup
-	wg.Go(func() { // answers come in order
-		for p := range onWay {
-			if err := p.ack.Wait(ctx); err != nil {
-				stop(fmt.Errorf("line %d: %w", p.line, err))
-				continue // the rest is not wanted any more, but counted out
-			}
-			sent++
-		}
-	})
-	read, err := 0, error(nil)
-	for err == nil {
-		var ev event.Event
-		if ev, err = lines.next(); err != nil {
-			break
-		}
-		var ack client.Ack
-		if ack, err = c.PublishEnvelope(ctx, ev.Bytes()); err != nil {
-			err = fmt.Errorf("line %d: %w", lines.line, err)
-			break
-		}
-		onWay <- pending{lines.line, ack}
-		read++
-		bar.at(time.Now(), read, lines.offset)
-	}
-	close(onWay)
-	wg.Wait()
-	if cause := context.Cause(ctx); cause != nil {
-		return sent, cause // of the earliest line
-	}
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return sent, err
 }

@@ -55,7 +55,7 @@ func TestAStreamIsKeptInOneRegionAndReadInAnother(t *testing.T) {
 	if !strings.Contains(r.out, `"id":"2"`) || !strings.Contains(r.out, `"id":"3"`) {
 		t.Errorf("sub from %s: %s", line.Cursor, r.out)
 	}
-	skein(t, "sub", "--stream", "orders", "--from", "latest", "--count", "1", "--timeout", "50ms", "--server", us.HTTP).
+	skein(t, "sub", "--stream", "orders", "--from", "latest", "--count", "1", "--timeout", "1s", "--server", us.HTTP).
 		want(t, exitFailed, "0 of 1 event")
 	skein(t, "sub", "--from", "latest", "--server", us.HTTP).want(t, exitUsage, "--stream")
 	skein(t, "stream", "read", "orders", "--from", "yesterday", "--server", us.HTTP).want(t, exitFailed, "earliest, latest")
@@ -91,6 +91,58 @@ func TestReadingAStreamSaysWhichRegionsAreMissing(t *testing.T) {
 	if strings.Count(r.out, "\n") != 1 || !strings.Contains(r.errOut, "missing us: out of reach now") {
 		t.Errorf("followed: %q %q", r.out, r.errOut)
 	}
+}
+
+// Who publishes many events hears what each stream keeps of them, and where each event
+// is if that is asked.
+func TestOfManyEventsItIsSaidWhereTheyAre(t *testing.T) {
+	n := serveNode(t)
+	for _, name := range []string{"orders", "all"} {
+		args := []string{"stream", "create", name, "--server", n.HTTP}
+		if name == "orders" {
+			args = append(args, "--type", "order.>")
+		}
+		skein(t, args...).want(t, exitDone)
+	}
+	skein(t, "stream", "create", "far", "--type", "far.>", "--placement", "home:nowhere", "--server", n.HTTP).
+		want(t, exitDone, "region nowhere does not keep it yet")
+	var lines strings.Builder
+	for i, typ := range []string{"order.placed", "order.placed", "else", "order.placed", "far.away"} {
+		fmt.Fprintf(&lines, `{"specversion":"1.0","id":"%d","source":"/shop","type":%q}`+"\n", i%3, typ)
+	}
+	r := skeinIn(t, lines.String(), "pub", "--ndjson", "-", "--server", n.HTTP)
+	r.want(t, exitDone)
+	for _, want := range []string{"published 5 events", "orders@default: 2 kept, 1 kept before (duplicates)", "all@default: 3 kept, 2 kept before", "far@nowhere: 1 waiting"} {
+		if !strings.Contains(r.out, want) {
+			t.Errorf("%q is not said: %s", want, r.out)
+		}
+	}
+	r = skeinIn(t, lines.String(), "pub", "--ndjson", "-", "--positions", "--server", n.HTTP)
+	r.want(t, exitDone)
+	got := strings.Split(strings.TrimSpace(r.out), "\n")
+	if len(got) != 5 || !strings.Contains(r.errOut, "published 5 events") {
+		t.Fatalf("%q %q", r.out, r.errOut)
+	}
+	for i, want := range []int{2, 2, 1, 2, 2} {
+		var k keptLine
+		if err := json.Unmarshal([]byte(got[i]), &k); err != nil || k.Line != i+1 || len(k.Kept) != want || k.Source != "/shop" {
+			t.Errorf("line %d is told as %s: %v", i+1, got[i], err)
+		}
+	}
+	near, _, _ := strings.Cut(lines.String(), `{"specversion":"1.0","id":"1","source":"/shop","type":"far`)
+	if r := skeinIn(t, near, "pub", "--ndjson", "-", "--durability", "routed", "--json", "--server", n.HTTP); !strings.Contains(r.out, `"orders@default":{"kept":0,"routed":3}`) {
+		t.Errorf("as routed: %s", r.out)
+	}
+	for _, c := range []struct{ level, typ, says string }{
+		{"routed", "order.placed", "it may be lost"}, {"leader", "order.placed", "kept at orders@default/"}, {"quorum", "far.away", "region nowhere cannot be reached"},
+	} {
+		r := skein(t, "pub", "--type", c.typ, "--durability", c.level, "--server", n.HTTP)
+		if r.want(t, exitDone); !strings.Contains(r.out, c.says) {
+			t.Errorf("%s: %s", c.level, r.out)
+		}
+	}
+	skein(t, "pub", "--type", "t", "--durability", "sure", "--server", n.HTTP).want(t, exitUsage, "routed, leader or quorum")
+	skein(t, "pub", "--type", "t", "--positions", "--server", n.HTTP).want(t, exitUsage, "--ndjson")
 }
 
 func TestStreamsAreLookedAtAndChanged(t *testing.T) {
