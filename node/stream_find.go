@@ -47,10 +47,18 @@ const (
 // lookup is find among the streams that are known now.
 func (n *Node) lookup(ns, name string, deleted bool) (meta.Stream, error) {
 	bare, owner, _ := strings.Cut(name, "@")
+	fits := func(s *meta.Stream) bool {
+		return s.Namespace == ns && s.Name == bare && (owner == "" || s.Owner == owner) && (s.Tombstone != nil) == deleted
+	}
 	var found []meta.Stream
-	for _, s := range n.streams.all() {
-		if s.Namespace == ns && s.Name == bare && (owner == "" || s.Owner == owner) && (s.Tombstone != nil) == deleted {
-			found = append(found, s)
+	if !deleted {
+		found = slices.DeleteFunc(n.streams.routed(ns, bare), func(s meta.Stream) bool { return !fits(&s) })
+	}
+	if len(found) == 0 { // it may not be routed yet
+		for _, s := range n.streams.all() {
+			if fits(&s) {
+				found = append(found, s)
+			}
 		}
 	}
 	if deleted { // of several that had the name, the one that was deleted last

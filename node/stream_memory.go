@@ -122,13 +122,14 @@ func (s *streams) recalled(heard map[string]bool, known map[meta.ID]meta.Stream)
 	}
 }
 
-// assigned are the partitions of this region that keep a stream, if it does.
-func (s *streams) assigned(m *replication.Member, id meta.ID) ([]uint32, bool) {
+// assigned are the partitions of this region that keep a stream, whether they are
+// still to be chosen, and whether they are chosen for good, and not only remembered.
+func (s *streams) assigned(m *replication.Member, id meta.ID) (partitions []uint32, missing, final bool) {
 	if a, known := m.Meta().Assignment(id); known {
-		return a.Partitions, true
+		return a.Partitions, false, true
 	}
 	r := s.memory[id]
-	return r.Partitions, len(r.Partitions) > 0 && !m.Current()
+	return r.Partitions, len(r.Partitions) == 0 || m.Current(), false
 }
 
 // remember notes what is known now, to be written by record. s.mu is held.

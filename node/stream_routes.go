@@ -11,7 +11,8 @@ import (
 // Keeps reports whether there are streams, which publishing may have to wait for.
 func (n *Node) Keeps() bool { return n.table.Keeps() }
 
-// keeper is how a stream's events are kept. It is not changed once it is made.
+// keeper is how a stream's events are kept. It is not changed once it is made, but for
+// final, which is setRoutes's.
 type keeper struct {
 	stream     meta.Stream
 	partitions []uint32 // of this region, if it keeps the stream
@@ -20,6 +21,9 @@ type keeper struct {
 	// its partitions yet: what is published for it cannot be kept until then.
 	unassigned bool
 	unreadable bool // its filter cannot be read here: it is not routed
+	// final says that it changes with the stream's definition alone: partitions are
+	// given once.
+	final bool
 }
 
 func (k *keeper) same(as *keeper) bool {
@@ -51,12 +55,22 @@ func (s *streams) setRoutes(m *replication.Member, foreign map[meta.ID]meta.Stre
 			ended[id] = d
 			continue
 		}
+		old := s.keepers[id]
+		if old != nil && old.final && old.stream.Version == d.Version && old.stream.OwnerEpoch == d.OwnerEpoch {
+			now[id] = remembered{d, old.partitions}
+			continue
+		}
 		k := s.keeper(m, d)
 		now[id] = remembered{d, k.partitions}
-		if old := s.keepers[id]; old != nil && old.same(k) {
+		if old != nil && old.same(k) {
+			old.final = k.final
 			continue
 		}
 		s.keepers[id] = k
+		name := streamName{d.Namespace, d.Name}
+		if !slices.Contains(s.named[name], id) {
+			s.named[name] = append(s.named[name], id)
+		}
 		f := filter.Everything()
 		if len(d.Filter) > 0 {
 			var err error
@@ -72,6 +86,7 @@ func (s *streams) setRoutes(m *replication.Member, foreign map[meta.ID]meta.Stre
 	for id := range s.keepers {
 		if _, there := now[id]; !there {
 			s.n.table.SetStream(id.String(), "", filter.Filter{}, nil)
+			s.unname(id)
 			delete(s.keepers, id)
 		}
 	}
@@ -83,10 +98,43 @@ func (s *streams) setRoutes(m *replication.Member, foreign map[meta.ID]meta.Stre
 func (s *streams) keeper(m *replication.Member, d meta.Stream) *keeper {
 	k := &keeper{stream: d}
 	if d.KeptIn(s.n.self.Region) {
-		partitions, assigned := s.assigned(m, d.UUID)
-		k.partitions, k.unassigned = partitions, !assigned
+		k.partitions, k.unassigned, k.final = s.assigned(m, d.UUID)
 	} else if _, regions, err := meta.ParsePlacement(d.Placement); err == nil {
-		k.regions = regions
+		k.regions, k.final = regions, true
 	}
 	return k
+}
+
+// streamName is what streams are looked up by.
+type streamName struct{ namespace, name string }
+
+// unname forgets the name of a stream that is routed no more. s.mu is held.
+func (s *streams) unname(id meta.ID) {
+	d := &s.keepers[id].stream
+	name := streamName{d.Namespace, d.Name}
+	if rest := slices.DeleteFunc(s.named[name], func(other meta.ID) bool { return other == id }); len(rest) > 0 {
+		s.named[name] = rest
+	} else {
+		delete(s.named, name)
+	}
+}
+
+// routed are the streams of a name that are routed, and not deleted as far as is
+// known.
+func (s *streams) routed(namespace, name string) (list []meta.Stream) {
+	m := s.member.Load()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range s.named[streamName{namespace, name}] {
+		d := s.keepers[id].stream
+		if m != nil && d.Owner == s.n.self.Region {
+			if now, known := m.Meta().Stream(id); known {
+				d = now
+			}
+		}
+		if d.Tombstone == nil {
+			list = append(list, d)
+		}
+	}
+	return list
 }

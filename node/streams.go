@@ -29,6 +29,7 @@ type streams struct {
 	stirred chan struct{}            // holds a token when follow has something to do
 	saying  atomic.Pointer[[]string] // the region's own streams, as facts; replaced when they change
 	said    *[]string                // of those, what was said; the spreader's
+	facts   map[meta.ID]streamFact   // follow's: what own made
 
 	book *notes.Book // memory on the disk; follow's, once opened is set
 
@@ -36,6 +37,7 @@ type streams struct {
 	opened  bool
 	told    map[peer.ID]map[string]meta.Stream // foreign streams, by who tells of them and entry
 	keepers map[meta.ID]*keeper                // of the streams that are routed, or would be if they could be read
+	named   map[streamName][]meta.ID           // those
 	ended   map[meta.ID]meta.Stream            // those that are deleted
 	memory  map[meta.ID]remembered             // what is known, or was when the node stopped
 	// unwritten is what of memory is not on the disk as it is.
@@ -49,7 +51,7 @@ type streams struct {
 func newStreams(n *Node) *streams {
 	return &streams{
 		n: n, stirred: make(chan struct{}, 1), moved: make(chan struct{}), told: map[peer.ID]map[string]meta.Stream{},
-		keepers: map[meta.ID]*keeper{}, ended: map[meta.ID]meta.Stream{}, memory: map[meta.ID]remembered{},
+		keepers: map[meta.ID]*keeper{}, named: map[streamName][]meta.ID{}, ended: map[meta.ID]meta.Stream{}, memory: map[meta.ID]remembered{},
 		unwritten: map[meta.ID]bool{}, links: map[peer.ID]context.CancelFunc{},
 	}
 }
@@ -228,14 +230,33 @@ func (s *streams) own(m *replication.Member) {
 	if !m.Current() {
 		return
 	}
-	list := []string{}
-	for _, d := range m.Meta().Streams() {
-		if b, err := json.Marshal(d); err == nil {
-			list = append(list, string(b))
+	streams := m.Meta().Streams()
+	list, facts, same := make([]string, 0, len(streams)), make(map[meta.ID]streamFact, len(streams)), s.facts != nil
+	for _, d := range streams {
+		f := s.facts[d.UUID]
+		if f.version != d.Version || f.text == "" {
+			b, err := json.Marshal(d)
+			if err != nil {
+				s.n.log.Error("a stream cannot be told to other regions", "stream", d.Name, "err", err)
+				continue
+			}
+			f, same = streamFact{d.Version, string(b)}, false
 		}
+		facts[d.UUID] = f
+		list = append(list, f.text)
+	}
+	if same && len(facts) == len(s.facts) {
+		return
 	}
 	slices.Sort(list)
+	s.facts = facts
 	s.saying.Store(&list)
+}
+
+// streamFact is a stream as others are told of it.
+type streamFact struct {
+	version uint64
+	text    string
 }
 
 // news are the facts about the region's streams if they are not those of the last
@@ -319,6 +340,7 @@ func (s *streams) follow() {
 		if m == nil {
 			continue
 		}
+		began := time.Now()
 		round := s.begin()
 		foreign := s.foreign()
 		m.Learn(foreign)
@@ -329,8 +351,18 @@ func (s *streams) follow() {
 		}
 		s.end(round)
 		s.n.spread.poke()
+		// A round looks at all streams: where there are thousands, and more by the
+		// moment, what has changed meanwhile shares the next.
+		if took := time.Since(began); took > shareAfter && !s.pause(s.n.ctx, min(took, shareMost)) {
+			return
+		}
 	}
 }
+
+const (
+	shareAfter = 2 * time.Millisecond
+	shareMost  = 100 * time.Millisecond
+)
 
 // writeAgain is how soon what could not be written is tried again.
 const writeAgain = time.Second
