@@ -235,12 +235,12 @@ func viewOf(s *meta.Stream) StreamView {
 
 // all are the streams of all regions, as this node knows them.
 func (s *streams) all() (list []meta.Stream) {
+	heard := s.heard() // before what they told is looked at
 	known := s.foreign()
 	if m := s.member.Load(); m != nil {
 		for _, d := range m.Meta().Streams() {
 			known[d.UUID] = d
 		}
-		heard := s.heard()
 		s.mu.Lock()
 		s.recalled(heard, known)
 		s.mu.Unlock()

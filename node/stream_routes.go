@@ -31,18 +31,18 @@ func (k *keeper) same(as *keeper) bool {
 		k.unassigned == as.unassigned && slices.Equal(k.partitions, as.partitions)
 }
 
-// route sets the streams that keep events published at this node. heard are the
-// regions that have told which streams they own.
-func (s *streams) route(m *replication.Member, foreign map[meta.ID]meta.Stream, heard map[string]bool) {
+// route sets the streams that keep events published at this node: those that its
+// region owns, and foreign ones. heard are the regions that have told which they own.
+func (s *streams) route(m *replication.Member, owned []meta.Stream, foreign map[meta.ID]meta.Stream, heard map[string]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.setRoutes(m, foreign, heard)
+	s.setRoutes(m, owned, foreign, heard)
 }
 
 // setRoutes is route; s.mu is held.
-func (s *streams) setRoutes(m *replication.Member, foreign map[meta.ID]meta.Stream, heard map[string]bool) {
-	known := map[meta.ID]meta.Stream{}
-	for _, d := range m.Meta().Streams() {
+func (s *streams) setRoutes(m *replication.Member, owned []meta.Stream, foreign map[meta.ID]meta.Stream, heard map[string]bool) {
+	known := make(map[meta.ID]meta.Stream, len(owned)+len(foreign))
+	for _, d := range owned {
 		known[d.UUID] = d
 	}
 	for id, d := range foreign {

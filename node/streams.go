@@ -76,7 +76,7 @@ func (s *streams) open() error {
 		return fmt.Errorf("node: %w", err)
 	}
 	s.opened = true
-	s.setRoutes(m, nil, nil)
+	s.setRoutes(m, m.Meta().Streams(), nil, nil)
 	s.member.Store(m)
 	if !n.state.Begun {
 		n.state.Begun = true
@@ -224,13 +224,9 @@ func (s *streams) answer(ctx context.Context, from peer.ID, question []byte) ([]
 	return m.Answer(ctx, from, question), nil
 }
 
-// own makes facts of the streams that the region owns, once this node has heard
-// from its region which they are.
-func (s *streams) own(m *replication.Member) {
-	if !m.Current() {
-		return
-	}
-	streams := m.Meta().Streams()
+// own makes facts of the streams that the region owns, which this node has heard from
+// its region.
+func (s *streams) own(streams []meta.Stream) {
 	list, facts, same := make([]string, 0, len(streams)), make(map[meta.ID]streamFact, len(streams)), s.facts != nil
 	for _, d := range streams {
 		f := s.facts[d.UUID]
@@ -342,10 +338,13 @@ func (s *streams) follow() {
 		}
 		began := time.Now()
 		round := s.begin()
-		foreign := s.foreign()
+		heard := s.heard() // before what they told is looked at
+		foreign, owned := s.foreign(), m.Meta().Streams()
 		m.Learn(foreign)
-		s.route(m, foreign, s.heard())
-		s.own(m)
+		s.route(m, owned, foreign, heard)
+		if heard[s.n.self.Region] {
+			s.own(owned)
+		}
 		if again = nil; !s.record() {
 			again = time.After(writeAgain)
 		}

@@ -1,7 +1,6 @@
 package meta
 
 import (
-	"bytes"
 	"slices"
 
 	"github.com/skeinmesh/skein/transport/peer"
@@ -20,8 +19,6 @@ type Assignment struct {
 	Foreign *Stream `json:"foreign,omitempty"`
 }
 
-func byStream(a, b Assignment) int { return bytes.Compare(a.Stream[:], b.Stream[:]) }
-
 // Assignment returns the assignment of a stream.
 func (s *State) Assignment(stream ID) (Assignment, bool) { return pick(s, s.assignments, stream) }
 
@@ -29,7 +26,7 @@ func (s *State) Assignment(stream ID) (Assignment, bool) { return pick(s, s.assi
 func (s *State) Assignments() []Assignment {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return sorted(s.assignments, byStream)
+	return byID(s.assignments)
 }
 
 // AssignStream gives a stream its partitions in the region: as placement.Spread

@@ -31,6 +31,7 @@
 package meta
 
 import (
+	"bytes"
 	"encoding/hex"
 	"fmt"
 	"slices"
@@ -173,6 +174,21 @@ func pick[K comparable, V any](s *State, m map[K]V, key K) (V, bool) {
 	defer s.mu.RUnlock()
 	v, ok := m[key]
 	return v, ok
+}
+
+// byID lists the records of a map by its keys, for thousands: keys are sorted, and each
+// record is copied once. The caller holds the lock.
+func byID[V any](m map[ID]V) []V {
+	ids := make([]ID, 0, len(m))
+	for id := range m {
+		ids = append(ids, id)
+	}
+	slices.SortFunc(ids, func(a, b ID) int { return bytes.Compare(a[:], b[:]) })
+	list := make([]V, len(ids))
+	for i, id := range ids {
+		list[i] = m[id]
+	}
+	return list
 }
 
 // sorted lists the records of a map by an order; the caller holds the lock.

@@ -43,8 +43,8 @@ func (s *State) Snapshot() []byte {
 	s.mu.RLock()
 	img := image{
 		s.region, s.applied, s.clock, s.level, s.nextNumber, s.epochFloor,
-		sorted(s.nodes, byNode), sorted(s.partitions, byNumber), sorted(s.streams, byUUID),
-		sorted(s.assignments, byStream), sorted(s.graves, byGrave), sorted(s.regions, byName),
+		sorted(s.nodes, byNode), sorted(s.partitions, byNumber), byID(s.streams),
+		byID(s.assignments), sorted(s.graves, byGrave), sorted(s.regions, byName),
 		sorted(s.refused, func(a, b Refused) int { return strings.Compare(a.Kind, b.Kind) }),
 	}
 	s.mu.RUnlock()

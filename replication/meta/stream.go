@@ -160,8 +160,6 @@ func (d Definition) compact() Definition {
 	return d
 }
 
-func byUUID(a, b Stream) int { return bytes.Compare(a.UUID[:], b.UUID[:]) }
-
 // Stream returns a stream that the region owns, deleted or not.
 func (s *State) Stream(uuid ID) (Stream, bool) { return pick(s, s.streams, uuid) }
 
@@ -178,7 +176,7 @@ func (s *State) StreamNamed(namespace, name string) (Stream, bool) {
 func (s *State) Streams() []Stream {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return sorted(s.streams, byUUID)
+	return byID(s.streams)
 }
 
 // KeptIn reports whether the stream's events that are published in a region are
