@@ -110,10 +110,16 @@ func encodeAppend(b []byte, number uint32, records []partition.Record) []byte {
 	return b
 }
 
+// recordLeast is how many bytes a record has at least in a question.
+const recordLeast = len(partition.LogID{}) + len(partition.Key{}) + 3
+
+// decodeAppend reads what encodeAppend has added. The records lie in b.
 func decodeAppend(b []byte) (number uint32, records []partition.Record, err error) {
 	f := fields.Reader{Rest: b}
 	number = uint32(f.Number(1<<32 - 1))
-	for n := f.Number(uint64(len(b))); n > 0 && !f.Bad; n-- {
+	n := f.Number(uint64(len(b)))
+	records = make([]partition.Record, 0, min(n, uint64(len(f.Rest)/recordLeast)))
+	for ; n > 0 && !f.Bad; n-- {
 		var rec partition.Record
 		f.Fill(rec.Log[:])
 		rec.Window = partition.Window{Age: time.Duration(f.Number(1 << 62)), Events: int(f.Number(partition.MaxWindow))}
@@ -126,7 +132,7 @@ func decodeAppend(b []byte) (number uint32, records []partition.Record, err erro
 
 // answerAppend appends for a node that sends one batch after the other.
 func (r *Member) answerAppend(ctx context.Context, body []byte) ([]byte, error) {
-	number, records, err := decodeAppend(append([]byte(nil), body...))
+	number, records, err := decodeAppend(body)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +154,7 @@ func (r *Member) answerTurn(ctx context.Context, from peer.ID, body []byte) ([]b
 	if err != nil {
 		return nil, err
 	}
-	number, records, err := decodeAppend(append([]byte(nil), rest...))
+	number, records, err := decodeAppend(rest)
 	if err != nil {
 		return nil, err
 	}

@@ -45,7 +45,12 @@ var ErrElsewhere = errors.New("replication: no replica of the partition is here"
 
 // ask asks a node and returns what belongs to the answer.
 func (r *Member) ask(ctx context.Context, to peer.ID, kind byte, body []byte) ([]byte, error) {
-	answer, err := r.cfg.Net.Ask(ctx, to, append([]byte{kind}, body...))
+	return r.askWhole(ctx, to, append([]byte{kind}, body...))
+}
+
+// askWhole is ask with a question that begins with its kind.
+func (r *Member) askWhole(ctx context.Context, to peer.ID, question []byte) ([]byte, error) {
+	answer, err := r.cfg.Net.Ask(ctx, to, question)
 	switch {
 	case err != nil:
 		return nil, err
@@ -57,7 +62,8 @@ func (r *Member) ask(ctx context.Context, to peer.ID, kind byte, body []byte) ([
 	return answer[1:], nil
 }
 
-// Answer answers what another node's Member asks with Network.Ask.
+// Answer answers what another node's Member asks with Network.Ask. The question's
+// bytes must not change afterwards.
 func (r *Member) Answer(ctx context.Context, from peer.ID, question []byte) []byte {
 	if len(question) == 0 {
 		return encode(errors.New("replication: an empty question"))

@@ -46,7 +46,7 @@ func (r *Member) endOnce(ctx context.Context, number uint32, log meta.ID, q []by
 			return 0, 0, ErrNoLeader
 		}
 	}
-	answer, err := r.askLeader(ctx, number, leader, askEnd, q)
+	answer, err := r.askLeader(ctx, number, leader, append([]byte{askEnd}, q...))
 	if err != nil {
 		var from *asked
 		if errors.As(err, &from) {

@@ -21,14 +21,14 @@ type leaderAsked struct {
 	end    context.CancelFunc
 }
 
-// askLeader asks a partition's leader, until another one is known.
-func (r *Member) askLeader(ctx context.Context, number uint32, leader peer.ID, kind byte, body []byte) ([]byte, error) {
+// askLeader is askWhole of a partition's leader, until another one is known.
+func (r *Member) askLeader(ctx context.Context, number uint32, leader peer.ID, question []byte) ([]byte, error) {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	q := &leaderAsked{leader, end}
 	r.asking.add(number, q)
 	defer r.asking.remove(number, q)
-	return r.ask(ctx, leader, kind, body)
+	return r.askWhole(ctx, leader, question)
 }
 
 func (a *asking) add(number uint32, q *leaderAsked) {

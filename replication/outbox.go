@@ -385,9 +385,9 @@ func (l *lane) send(b *batch) {
 		var answer []byte
 		var err error
 		if l.plain {
-			answer, err = l.r.askLeader(ctx, l.number, l.leader, askAppend, encodeAppend(nil, l.number, b.records))
+			answer, err = l.r.askLeader(ctx, l.number, l.leader, encodeAppend([]byte{askAppend}, l.number, b.records))
 		} else {
-			answer, err = l.r.askLeader(ctx, l.number, l.leader, askTurn, encodeAppend(t.append(nil), l.number, b.records))
+			answer, err = l.r.askLeader(ctx, l.number, l.leader, encodeAppend(t.append([]byte{askTurn}), l.number, b.records))
 		}
 		if err != nil {
 			end(nil, err)

@@ -89,7 +89,9 @@ func (e *Endpoint) call(ctx context.Context, conn *quic.Conn, to peer.ID, kind w
 func request(ctx context.Context, kind wire.Kind, body []byte) []byte {
 	deadline, _ := ctx.Deadline()
 	head := binary.AppendUvarint([]byte{byte(kind)}, uint64(max(1, time.Until(deadline).Milliseconds())))
-	return wire.AppendFrame(nil, wire.Call, append(head, body...))
+	b := make([]byte, 0, 2*binary.MaxVarintLen64+len(head)+len(body))
+	b = binary.AppendUvarint(append(b, byte(wire.Call)), uint64(len(head)+len(body)))
+	return append(append(b, head...), body...)
 }
 
 func ask(ctx context.Context, conn *quic.Conn, request []byte, limit int) ([]byte, error) {

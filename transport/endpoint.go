@@ -56,7 +56,8 @@ type Handler interface {
 	HandleControl(from peer.ID, kind wire.Kind, body []byte)
 	// HandleCall answers a call, in a goroutine of its own. ctx ends when the
 	// caller gives up or the link goes down, whose LinkDown waits for the call:
-	// it must heed ctx. from is the caller as it says it is; it may be joining.
+	// it must heed ctx. from is the caller as it says it is; it may be joining. The
+	// body is the callee's.
 	HandleCall(ctx context.Context, from peer.Peer, kind wire.Kind, body []byte) ([]byte, error)
 	// HandleBatch is called with each batch of a lane, in order, and from several
 	// lanes at once; the records of one slice are on one lane at a time, and come

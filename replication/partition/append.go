@@ -51,6 +51,8 @@ type queue struct {
 	running bool // flush is
 	closed  bool
 	stirred chan struct{}
+
+	batch batch // flush's alone
 }
 
 func (q *queue) init() { q.stirred = make(chan struct{}, 1) }
@@ -152,11 +154,11 @@ type sending struct {
 
 // flush makes entries of what waits until nothing waits or is on its way.
 func (p *Partition) flush() {
-	var b batch
+	b := &p.queue.batch
 	var way []sending
 	for {
 		for len(way) < outstanding {
-			pieces := p.queue.take(&b)
+			pieces := p.queue.take(b)
 			if len(pieces) == 0 {
 				break
 			}

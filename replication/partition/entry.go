@@ -80,6 +80,9 @@ func (b *batch) reset() {
 		b.listed = map[setting]int{}
 	}
 	clear(b.listed)
+	if cap(b.records) > 4*entryBytes { // of one large record
+		b.records = nil
+	}
 	b.logs, b.records, b.count = b.logs[:0], b.records[:0], 0
 }
 

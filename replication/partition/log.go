@@ -18,6 +18,8 @@ type Log struct {
 	settings Window
 	window   *window // nil until it is needed
 	records  []segment.Record
+	start    int64 // of seg while there are records
+	next     int64 // of seg, before them
 
 	mu    sync.Mutex // guards the fields below
 	seg   *segment.Log
@@ -129,11 +131,14 @@ func (l *Log) take(now int64, s *setting, a *appended) (Appended, error) {
 		}
 		l.window, l.settings = w, s.window
 	}
-	l.window.limit(l.seg.Start(), now, s.window)
+	if len(l.records) == 0 {
+		l.start, l.next = l.seg.Start(), l.seg.Next() // which only Apply changes
+	}
+	l.window.limit(l.start, now, s.window)
 	if offset, known := l.window.find(a.key); known {
 		return Appended{Offset: offset, Duplicate: true}, nil
 	}
-	offset := l.seg.Next() + int64(len(l.records))
+	offset := l.next + int64(len(l.records))
 	l.records = append(l.records, segment.Record{Time: now, Key: a.key, Data: a.data})
 	l.window.add(offset, now, a.key)
 	return Appended{Offset: offset}, nil

@@ -3,6 +3,7 @@ package journal
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,7 +47,7 @@ type change struct {
 
 // maxIdleBuffer is the largest buffer that a group keeps between changes, in
 // bytes.
-const maxIdleBuffer = 64 << 10
+const maxIdleBuffer = 256 << 10
 
 func newGroup(j *Journal, id ID) *Group {
 	g := &Group{id: id, journal: j}
@@ -158,6 +159,7 @@ func (g *Group) Append(entries []store.Entry) error {
 		}
 	}
 	c.first = entries[0].Index
+	c.records = slices.Grow(c.records, sum)
 	for i := range entries {
 		e := &entries[i]
 		nth = after(nth)
