@@ -60,6 +60,12 @@ func (m *machine) Apply(entries []multiraft.Entry) []any {
 		results[i] = result
 		p.since += int64(len(entries[i].Data))
 	}
+	if err := p.write(); err != nil && p.Failed() == nil {
+		p.fail(fmt.Errorf("partition %s: apply entries up to %d: %w", p.cfg.ID, entries[len(entries)-1].Index, err))
+		for i := range results {
+			results[i] = err
+		}
+	}
 	p.askSnapshot()
 	return results
 }
@@ -91,16 +97,35 @@ func (p *Partition) apply(entry []byte) (result any, err error) {
 	case kindAppend:
 		return p.append(c)
 	case kindTrim:
+		if err := p.write(); err != nil {
+			return nil, err
+		}
 		if l, err := p.Log(c.id); err == nil {
 			l.seg.Trim(c.offset)
 		}
 	case kindDrop:
+		if err := p.write(); err != nil {
+			return nil, err
+		}
 		return nil, p.drop(c.id)
 	}
 	return nil, nil
 }
 
-// append adds an entry's records to their logs.
+// write writes what the entries before have added to logs.
+func (p *Partition) write() error {
+	for i, l := range p.unwritten {
+		if err := p.insist(l.flush); err != nil {
+			return err
+		}
+		l.unwritten, p.unwritten[i] = false, nil
+	}
+	p.unwritten = p.unwritten[:0]
+	return nil
+}
+
+// append adds an entry's records to their logs, which write completes: the entries
+// that Raft hands over together are written together.
 func (p *Partition) append(c *command) (any, error) {
 	results := make([]Appended, len(c.records))
 	defer func() {
@@ -125,13 +150,18 @@ func (p *Partition) append(c *command) (any, error) {
 		a := &c.records[i]
 		l := p.touched[a.log]
 		var err error
-		if results[i], err = l.take(p.now, &c.logs[a.log], a); err != nil {
+		results[i], err = l.take(p.now, &c.logs[a.log], a)
+		if errors.Is(err, store.ErrFull) {
+			err = p.insist(func() (err error) {
+				results[i], err = l.take(p.now, &c.logs[a.log], a)
+				return err
+			})
+		}
+		if err != nil {
 			return nil, err
 		}
-	}
-	for _, l := range p.touched {
-		if err := p.insist(l.flush); err != nil {
-			return nil, err
+		if !l.unwritten {
+			l.unwritten, p.unwritten = true, append(p.unwritten, l)
 		}
 	}
 	return results, nil

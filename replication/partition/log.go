@@ -21,6 +21,8 @@ type Log struct {
 	start    int64 // of seg while there are records
 	next     int64 // of seg, before them
 
+	unwritten bool // it is among the partition's
+
 	mu    sync.Mutex // guards the fields below
 	seg   *segment.Log
 	birth uint64

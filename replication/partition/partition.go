@@ -62,6 +62,8 @@ type Partition struct {
 	since   int64  // bytes of entries since the last snapshot
 	command command
 	touched []*Log
+	// unwritten are the logs with records that no file has yet.
+	unwritten []*Log
 
 	due atomic.Bool // a snapshot has been asked for
 
