@@ -200,6 +200,70 @@ func TestLeadershipIsHandedOverUnderLoad(t *testing.T) {
 	})
 }
 
+// A voter that was cut off a moment ago answers no more.
+func TestAHandoverInVainTakesNoLongerThanItMay(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, nil)
+		defer m.close()
+		group := m.startGroup(0, m.nodes()...)
+		old := leaderOf(t, group)
+		if _, _, err := group[old].Apply(t.Context(), []byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		next := slices.DeleteFunc(m.nodes(), func(id peer.ID) bool { return id == old })[0]
+		time.Sleep(100 * time.Millisecond) // it has all
+		m.isolate(next)
+		began := time.Now()
+		handed := make(chan error, 1)
+		go func() { handed <- group[old].TransferLeadership(t.Context(), Replica{next, 1}) }()
+		time.Sleep(10 * time.Millisecond)
+		if _, _, err := group[old].Apply(t.Context(), []byte("y")); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(began); took > transferWithin+100*time.Millisecond {
+			t.Errorf("nobody could propose for %v", took)
+		}
+		if err := <-handed; err == nil {
+			t.Error("it was handed to a voter that is cut off")
+		}
+	})
+}
+
+// A replica is closed while a leader's entries wait for its disk, and opened again:
+// the leader does not wait for the answers of the one that was closed.
+func TestAReplicaThatIsOpenedAgainGetsEntriesAtOnce(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, nil)
+		defer m.close()
+		nodes := m.nodes()
+		group := m.startGroup(0, nodes...)
+		leader := leaderOf(t, group)
+		others := slices.DeleteFunc(slices.Clone(nodes), func(id peer.ID) bool { return id == leader })
+		follower := group[others[0]]
+		hang := make(chan struct{})
+		follower.store.set(func(s *memoryStore) { s.hang = hang })
+		for i := range 10 {
+			if _, err := group[leader].Propose(t.Context(), fmt.Append(nil, i)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond) // an append of its own, for as many as may be on their way
+		}
+		time.AfterFunc(100*time.Millisecond, func() {
+			follower.store.set(func(s *memoryStore) { s.hang = nil })
+			close(hang)
+		})
+		if err := follower.Close(); err != nil {
+			t.Fatal(err)
+		}
+		again := m.startReplica(0, follower.Self(), func(c *GroupConfig) { c.Store = follower.store })
+		began := time.Now()
+		until(t, time.Minute, "caught up", func() bool { n, _ := again.fsm.state(); return n == 10 })
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
 func TestEachChangeOfLeaderIsTold(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newMesh(t, 3, nil)

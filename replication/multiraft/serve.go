@@ -76,14 +76,20 @@ func (g *Group) onlyTime(m *message) bool {
 	return m.term < term || m.term == term && g.raft.State() == raft.Follower
 }
 
-// serve hands requests to Raft, one after the other, until none waits.
+// serve hands requests to Raft, one after the other, until none waits. Those for
+// which the replica has no time any more are answered all the same: whoever asked
+// may have another at once, and would wait for the answer first.
 func (g *Group) serve() {
 	got := make(chan raft.RPCResponse, 1)
 	for {
 		g.mu.Lock()
 		if len(g.inbox) == 0 || g.closed {
+			rest := g.inbox
 			g.inbox, g.serving = nil, false
 			g.mu.Unlock()
+			for _, in := range rest {
+				in.session.tell(g.answer(&in.m, statusNoGroup))
+			}
 			return
 		}
 		in := g.inbox[0]
@@ -93,6 +99,7 @@ func (g *Group) serve() {
 		select {
 		case g.requests <- raft.RPC{Command: g.command(in.session.peer.id, &in.m), RespChan: got}:
 		case <-g.closing:
+			in.session.tell(g.answer(&in.m, statusNoGroup))
 			continue
 		}
 		select {
@@ -106,6 +113,7 @@ func (g *Group) serve() {
 				g.asked(Replica{in.session.peer.id, in.m.from}, in.m.term)
 			}
 		case <-g.closing:
+			in.session.tell(g.answer(&in.m, statusNoGroup))
 		}
 	}
 }

@@ -50,7 +50,11 @@ func (g *Group) transferTo(ctx context.Context, r Replica) error {
 			return err
 		}
 	}
-	if err := (transport{g}).TimeoutNow("", r.addr(), nil, nil); err != nil {
+	within := transferWithin // for so long, nobody can propose
+	if end, ok := ctx.Deadline(); ok {
+		within = time.Until(end)
+	}
+	if err := (transport{g}).timeoutNow(r.addr(), within); err != nil {
 		return err
 	}
 	for g.leads(term) {

@@ -244,13 +244,21 @@ func (t transport) RequestPreVote(_ raft.ServerID, target raft.ServerAddress, a 
 }
 
 func (t transport) TimeoutNow(_ raft.ServerID, target raft.ServerAddress, _ *raft.TimeoutNowRequest, _ *raft.TimeoutNowResponse) error {
-	_, err := t.poll(target, message{kind: kindTimeoutNow})
+	return t.timeoutNow(target, answerWithin)
+}
+
+func (t transport) timeoutNow(target raft.ServerAddress, within time.Duration) error {
+	_, err := t.pollWithin(target, message{kind: kindTimeoutNow}, within)
 	return err
 }
 
 // poll sends a request that concerns an election, if this replica is fit to
 // lead, and waits for the answer.
 func (t transport) poll(target raft.ServerAddress, m message) (*message, error) {
+	return t.pollWithin(target, m, answerWithin)
+}
+
+func (t transport) pollWithin(target raft.ServerAddress, m message, within time.Duration) (*message, error) {
 	to, err := parseReplica(string(target))
 	if err != nil {
 		return nil, err
@@ -263,7 +271,7 @@ func (t transport) poll(target raft.ServerAddress, m message) (*message, error) 
 	if s == nil {
 		return nil, t.about(to, errDetached)
 	}
-	answer, err := t.askAndWait(s, &m, answerWithin)
+	answer, err := t.askAndWait(s, &m, within)
 	return answer, t.about(to, err)
 }
 
