@@ -104,7 +104,9 @@ func (h *Host) install(from peer.ID, m *message, data io.Reader) message {
 	if !g.meant(from, m.from, m.to) {
 		return g.answer(m, statusEpoch)
 	}
-	data, err := g.prepare(Replica{from, m.from}, io.LimitReader(data, int64(m.size)))
+	ctx, over := g.installs()
+	defer over()
+	data, err := g.prepare(ctx, Replica{from, m.from}, io.LimitReader(data, int64(m.size)))
 	if err != nil {
 		a := g.answer(m, statusFailed)
 		a.text = []byte(err.Error())
@@ -130,9 +132,34 @@ func (h *Host) install(from peer.ID, m *message, data io.Reader) message {
 	}
 }
 
+// installs waits until no other snapshot is prepared or restored, which it has
+// given up: the leader that sent that one is none any more, or has sent it again.
+func (g *Group) installs() (ctx context.Context, over func()) {
+	ctx, cancel := context.WithCancel(g.ctx)
+	g.mu.Lock()
+	before := g.installing
+	done := make(chan struct{})
+	g.installing = &install{cancel, done}
+	g.mu.Unlock()
+	if before != nil {
+		before.cancel()
+		<-before.done
+	}
+	return ctx, func() {
+		cancel()
+		close(done)
+	}
+}
+
+// install is a snapshot that is being prepared and restored.
+type install struct {
+	cancel context.CancelFunc
+	done   chan struct{}
+}
+
 // prepare reads a snapshot and has the state machine prepare for it, if it wants
 // to: Raft's main goroutine must not wait for that.
-func (g *Group) prepare(from Replica, data io.Reader) (io.Reader, error) {
+func (g *Group) prepare(ctx context.Context, from Replica, data io.Reader) (io.Reader, error) {
 	if g.cfg.Prepare == nil {
 		return data, nil
 	}
@@ -140,7 +167,10 @@ func (g *Group) prepare(from Replica, data io.Reader) (io.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := g.cfg.Prepare(g.ctx, from, b); err != nil {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if err := g.cfg.Prepare(ctx, from, b); err != nil {
 		return nil, err
 	}
 	return bytes.NewReader(b), nil

@@ -43,7 +43,8 @@ type GroupConfig struct {
 	// Prepare is called with a leader's snapshot before it is restored, and may
 	// take long: what it fetches is there by then. An error refuses the snapshot,
 	// and the leader sends it again later. It must heed ctx, and must not use the
-	// FSM's state: entries may still be applied meanwhile. Nil if there is nothing
+	// FSM's state: entries may still be applied meanwhile. It is called for one
+	// snapshot at a time; one that comes ends the one before. Nil if there is nothing
 	// to prepare.
 	Prepare func(ctx context.Context, from Replica, snapshot []byte) error
 	// Bootstrap is the group's first configuration, all of them voters and this
@@ -100,8 +101,10 @@ type Group struct {
 	pending   int     // proposals and changes without an outcome
 	proposals int     // of them
 	settled   chan struct{}
-	queue     []*Proposal
-	awaiting  bool
+	// installing is the last snapshot that a leader has sent, perhaps over.
+	installing *install
+	queue      []*Proposal
+	awaiting   bool
 	failover
 }
 

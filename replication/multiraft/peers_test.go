@@ -1,9 +1,13 @@
 package multiraft
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -266,6 +270,50 @@ func TestALogThatBeginsAfterItsSnapshotIsRefused(t *testing.T) {
 		_, err := m.hosts[nodeName(0)].Start(GroupConfig{ID: groupID(0), Epoch: 1, Store: r.store, Snapshots: r.snaps, FSM: r.fsm})
 		if err == nil || !strings.Contains(err.Error(), "begins at entry 6") {
 			t.Errorf("got %v", err)
+		}
+	})
+}
+
+// A leader may send a snapshot while another, that leads no more, has one on its
+// way: both would fetch the same files to the same place.
+func TestOneSnapshotIsPreparedAtATime(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, nil)
+		defer m.close()
+		var at, most, ended atomic.Int64
+		r := m.startReplica(0, Replica{nodeName(0), 1}, func(c *GroupConfig) {
+			c.Prepare = func(ctx context.Context, _ Replica, _ []byte) error {
+				most.Store(max(most.Load(), at.Add(1)))
+				defer at.Add(-1)
+				select {
+				case <-ctx.Done():
+					time.Sleep(time.Second) // what it had begun
+					ended.Add(1)
+				case <-time.After(time.Minute):
+				}
+				return errors.New("nothing comes of it")
+			}
+		})
+		var wg sync.WaitGroup
+		for i := 1; i < 3; i++ {
+			a, b := net.Pipe()
+			wg.Go(func() { m.hosts[nodeName(0)].ServeBulk(nodeName(i), b) })
+			wg.Go(func() {
+				defer a.Close()
+				msg := message{kind: kindInstall, group: r.ID(), from: 1, to: 1, term: 1, text: raft.EncodeConfiguration(raft.Configuration{})}
+				if err := writeBulk(a, preface(useBulk), &msg); err != nil {
+					t.Error(err)
+				}
+				var answer message
+				if err := readBulk(a, &answer); err != nil {
+					t.Error(err)
+				}
+			})
+			time.Sleep(time.Second)
+		}
+		wg.Wait()
+		if most.Load() != 1 || ended.Load() != 1 {
+			t.Errorf("%d snapshots were prepared at a time, %d gave way", most.Load(), ended.Load())
 		}
 	})
 }
