@@ -22,6 +22,11 @@ func (p *Partition) prepare(ctx context.Context, from multiraft.Replica, snapsho
 	if err != nil {
 		return err
 	}
+	done, err := p.stage(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	for _, k := range s.logs {
 		missing, err := segment.Missing(p.config(k.id, k.birth), k.manifest)
 		if err != nil {
@@ -41,6 +46,17 @@ func (p *Partition) prepare(ctx context.Context, from multiraft.Replica, snapsho
 		}
 	}
 	return nil
+}
+
+// stage waits until nobody else fetches files: a snapshot and a repair may need
+// the same, and there is one place for them.
+func (p *Partition) stage(ctx context.Context) (done func(), err error) {
+	select {
+	case p.staging <- struct{}{}:
+		return func() { <-p.staging }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // fetch fetches a file into the log's staging place. What the log's own file has
@@ -93,6 +109,11 @@ func (p *Partition) Repair(ctx context.Context, log LogID, file segment.FileInfo
 	if err != nil {
 		return err
 	}
+	done, err := p.stage(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	k := kept{id: log, birth: l.born()}
 	err = fmt.Errorf("partition: log %s: repair: nobody else has the file", log)
 	for _, source := range from {

@@ -1,9 +1,12 @@
 package partition
 
 import (
+	"context"
+	"errors"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/skeinmesh/skein/store/segment"
 )
@@ -59,4 +62,35 @@ func TestWhatASnapshotNeedsIsOnTheDiskBeforeItIsKept(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A snapshot and a repair may need the same file, which is fetched to one place.
+func TestFilesAreFetchedForOneAtATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 1)
+		_, p := c.leader()
+		if _, err := p.Append(t.Context(), records(orders, 0, 10)); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.Group().Snapshot(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		_, data := p.snaps.Latest()
+		done, err := p.stage(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if err := p.prepare(ctx, p.Group().Self(), data); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a snapshot was prepared meanwhile: %v", err)
+		}
+		if err := p.Repair(ctx, orders, segment.FileInfo{}, nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a file was repaired meanwhile: %v", err)
+		}
+		done()
+		if err := p.prepare(t.Context(), p.Group().Self(), data); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -65,7 +65,8 @@ type Partition struct {
 	// unwritten are the logs with records that no file has yet.
 	unwritten []*Log
 
-	due atomic.Bool // a snapshot has been asked for
+	due     atomic.Bool   // a snapshot has been asked for
+	staging chan struct{} // holds a token while files are fetched
 
 	mu     sync.RWMutex // guards the fields below
 	logs   map[LogID]*Log
@@ -78,7 +79,7 @@ func Open(cfg Config) (_ *Partition, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	p := &Partition{cfg: cfg, log: cfg.Log, logs: map[LogID]*Log{}}
+	p := &Partition{cfg: cfg, log: cfg.Log, logs: map[LogID]*Log{}, staging: make(chan struct{}, 1)}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.queue.init()
 	defer func() {
