@@ -196,3 +196,29 @@ func TestASlowReaderOfAnotherRegionHoldsUpNobody(t *testing.T) {
 		slow.inOrder(t, map[string]int{"/eu": events})
 	})
 }
+
+// A region that is reached only through another one is read all the same, by way of
+// its relay, from any node.
+func TestAStreamIsReadThroughARegionInBetween(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := simmesh.New(t, simmesh.Config{Regions: []int{1, 1, 3}, Apart: [][2]string{{"r0", "r2"}}})
+		orders(t, m.Nodes[1], node.StreamDefinition{})
+		m.Until(time.Minute, "the stream is kept everywhere", func() bool {
+			v, err := m.Nodes[4].Stream(t.Context(), "", "orders")
+			return err == nil && len(v.Logs) == 3
+		})
+		keep(t, m.Nodes[0], "/far", 0, 20)
+		for i, n := range m.Nodes {
+			if got := len(readAll(t, n, "")); got != 20 {
+				t.Errorf("node %d reads %d events, want 20", i, got)
+			}
+		}
+		asked := uint64(0)
+		for _, n := range m.Nodes[2:] {
+			asked += n.Stats().Streams.Relay.Asked
+		}
+		if asked != 1 {
+			t.Errorf("%d questions were asked for one block that three nodes of a region read", asked)
+		}
+	})
+}
