@@ -8,18 +8,11 @@ import (
 	"github.com/skeinmesh/skein/routing/filter"
 )
 
-// parseFilter makes one filter of the parameters: type is a pattern, source
-// and subject are exact, filter is a CESQL expression, filters is the JSON of
-// the Subscriptions API. All that are given must hold; none wants everything.
-// Each is parsed on its own first, so that a problem names its parameter and
-// the parser's position is one in it.
-func parseFilter(values url.Values) (filter.Filter, error) {
-	_, f, err := filterOf(values)
-	return f, err
-}
-
-// filterOf is parseFilter that also returns the filter's JSON; none if it wants
-// everything.
+// filterOf makes one filter of the parameters, and its JSON, which is none if it wants
+// everything: type is a pattern, source and subject are exact, filter is a CESQL
+// expression, filters is the JSON of the Subscriptions API. All that are given must
+// hold; none wants everything. Each is parsed on its own first, so that a problem names
+// its parameter and the parser's position is one in it.
 func filterOf(values url.Values) (text []byte, f filter.Filter, err error) {
 	var all []json.RawMessage
 	for _, name := range filterParameters {
