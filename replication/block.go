@@ -73,7 +73,7 @@ func (r *Member) Select(ctx context.Context, q Read, keep func(data []byte) bool
 		}
 		q.From, q.Offset, q.Wait = FromOffset, b.Next, max(0, time.Until(until))
 		switch {
-		case keep == nil, looked >= selectScan, ctx.Err() != nil:
+		case size >= q.Bytes, looked >= selectScan, ctx.Err() != nil:
 			return b, nil
 		case b.Next >= b.End && (len(b.List) > 0 || q.Wait == 0):
 			return b, nil

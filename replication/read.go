@@ -59,8 +59,8 @@ type Stored struct {
 const (
 	readBytes = 256 << 10
 	maxRead   = 1 << 20
-	readLeast = 16 << 10
-	readEach  = 4 << 10 // of each record, if all are not more than that
+	readLeast = 32 << 10
+	readEach  = 16 << 10 // for each record, if there are few; Select asks again for what is larger
 	maxWait   = 30 * time.Second
 	// behindWait is how long a replica that is asked for more than it has waits for
 	// it, and who asks for it, before another one is asked.
