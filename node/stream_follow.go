@@ -108,7 +108,7 @@ func (r *StreamReader) note(f *fetched) {
 		case r.q.Partial:
 			l.left = true
 		default:
-			r.err = &MissingError{Stream: r.stream.Name, Regions: r.lost(), Err: f.lost}
+			r.err = &MissingError{Stream: r.stream.Name, Regions: r.Missing(), Err: f.lost}
 			return
 		}
 	default:

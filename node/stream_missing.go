@@ -32,10 +32,7 @@ func (e *MissingError) Unwrap() []error {
 }
 
 // Missing are the regions that are out of reach now, sorted.
-func (r *StreamReader) Missing() []string { return r.lost() }
-
-// lost is Missing.
-func (r *StreamReader) lost() []string {
+func (r *StreamReader) Missing() []string {
 	set := maps.Clone(r.absent)
 	for _, l := range r.logs {
 		if l.lost != nil {
@@ -47,7 +44,7 @@ func (r *StreamReader) lost() []string {
 
 // missed has Next tell of regions that are missing, if they are others than before.
 func (r *StreamReader) missed() {
-	now := r.lost()
+	now := r.Missing()
 	if slices.Equal(now, r.missing) {
 		return
 	}

@@ -50,9 +50,9 @@ func (r *StreamReader) open(ctx context.Context) error {
 	}
 	if err := errors.Join(errs...); err != nil {
 		if !r.q.Follow && !r.q.Partial || r.start.kind == atOffset {
-			return &MissingError{Stream: r.stream.Name, Regions: r.lost(), Err: err}
+			return &MissingError{Stream: r.stream.Name, Regions: r.Missing(), Err: err}
 		}
-		r.missing = r.lost()
+		r.missing = r.Missing()
 		r.tell = &MissingError{Stream: r.stream.Name, Regions: r.missing, Err: err}
 	}
 	if err := r.seek(starts); err != nil {
