@@ -116,7 +116,7 @@ func (r *StreamReader) note(f *fetched) {
 		l.lost = nil
 		r.fill(l, f)
 		if f.trimmed != nil {
-			r.tell = f.trimmed
+			r.tell = append(r.tell, f.trimmed)
 		}
 		if !back {
 			return

@@ -53,5 +53,5 @@ func (r *StreamReader) missed() {
 	for _, l := range r.logs {
 		e.Err = errors.Join(e.Err, l.lost)
 	}
-	r.tell = e
+	r.tell = append(r.tell, e)
 }

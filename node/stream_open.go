@@ -53,7 +53,7 @@ func (r *StreamReader) open(ctx context.Context) error {
 			return &MissingError{Stream: r.stream.Name, Regions: r.Missing(), Err: err}
 		}
 		r.missing = r.Missing()
-		r.tell = &MissingError{Stream: r.stream.Name, Regions: r.missing, Err: err}
+		r.tell = []error{&MissingError{Stream: r.stream.Name, Regions: r.missing, Err: err}}
 	}
 	if err := r.seek(starts); err != nil {
 		return err

@@ -97,7 +97,7 @@ func (r *StreamReader) over(l *logReader) bool {
 
 // drain notes what has come while nobody asked for the next event.
 func (r *StreamReader) drain() {
-	for r.tell == nil {
+	for len(r.tell) == 0 {
 		select {
 		case f := <-r.came:
 			r.note(&f)

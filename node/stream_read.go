@@ -66,7 +66,7 @@ type StreamReader struct {
 	at      *logReader      // whose records were handed out last
 	absent  map[string]bool // regions of which not even the logs are known
 	missing []string        // regions that Next has told of
-	tell    error           // what Next has to tell before the next event
+	tell    []error         // what Next has to tell before the next event
 	err     error           // what ended it
 
 	ctx    context.Context
@@ -158,7 +158,7 @@ func (r *StreamReader) Close() {
 // Ready reports whether Next has an event without waiting.
 func (r *StreamReader) Ready() bool {
 	l, _ := r.pick(time.Now())
-	return l != nil && r.tell == nil && r.err == nil
+	return l != nil && len(r.tell) == 0 && r.err == nil
 }
 
 // Next returns the next event. The error is io.EOF at the end of a reader that does
@@ -168,13 +168,14 @@ func (r *StreamReader) Ready() bool {
 // read; or ctx's.
 func (r *StreamReader) Next(ctx context.Context) (StreamEvent, error) {
 	for r.err == nil {
-		if told := r.tell; told != nil {
-			r.tell = nil
+		if len(r.tell) > 0 {
+			told := r.tell[0]
+			r.tell = r.tell[1:]
 			return StreamEvent{}, told
 		}
 		l, wait := r.pick(time.Now())
 		switch {
-		case r.tell != nil: // it came just now
+		case len(r.tell) > 0: // it came just now
 			continue
 		case l != nil:
 			return r.hand(l)

@@ -276,3 +276,40 @@ func TestARegionThatIsLostInTheMiddleIsTold(t *testing.T) {
 		}
 	})
 }
+
+// What retention takes while a region is out of reach is told when it is back, beside
+// that it is.
+func TestWhatIsTrimmedWhileARegionIsMissingIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := twoRegions(t, 1, 1)
+		keep(t, m.Nodes[1], "/us", 0, 5)
+		r, err := m.Nodes[0].ReadStream(t.Context(), node.StreamRead{Name: "orders", Follow: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		var w witnessed
+		if err := w.readFor(t, r, 10*time.Second); err != nil || len(w.list) != 5 {
+			t.Fatalf("%d events, %v", len(w.list), err)
+		}
+		m.CutRegions("r0", "r1")
+		keep(t, m.Nodes[1], "/us", 5, 15)
+		if err := w.readFor(t, r, 20*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Nodes[1].TrimStream(t.Context(), "", "orders", node.StreamTrim{Region: "r1", Partition: w.list[0].Position.Partition, Before: 12}); err != nil {
+			t.Fatal(err)
+		}
+		m.HealRegions("r0", "r1")
+		var trimmed *node.TrimmedError
+		if err := w.readFor(t, r, 30*time.Second); !errors.As(err, &trimmed) || trimmed.Offset != 5 || trimmed.Start != 12 {
+			t.Fatalf("it is told %v", err)
+		}
+		if err := w.readFor(t, r, 10*time.Second); err != nil || len(w.list) != 8 || w.list[5].Position.Offset != 12 {
+			t.Errorf("after it come %d events, %v", len(w.list)-5, err)
+		}
+		if want := [][]string{{"r1"}, {}}; !slices.EqualFunc(w.missing, want, slices.Equal) {
+			t.Errorf("missing are %v", w.missing)
+		}
+	})
+}
