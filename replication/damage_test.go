@@ -51,6 +51,7 @@ func harms() (list []harm) {
 			last  bool
 		}{
 			{"the journal", []string{"/journal/"}, false},
+			{"the journal's end", []string{"/journal/"}, true},
 			{"a full file of a log", []string{".seg"}, false},
 			{"the newest file of a log", []string{".seg"}, true},
 			{"an index", []string{".idx"}, false},

@@ -30,8 +30,9 @@
 //
 // # What is damaged, full, or fails
 //
-// A scrubber reads again what the logs have on the disk, and replaces a damaged
-// file by another replica's; what cannot be replaced costs the replica its place.
+// A scrubber reads again what is on the disk. A damaged file of a log is replaced by
+// another replica's, an index and a snapshot are written again; what cannot be
+// replaced, and an entry in the journal, costs the replica its place.
 // Reading goes on at another replica meanwhile. A node whose disk fills up leads
 // nothing from 92 % on, if others can, and refuses with store.ErrFull; it does not
 // vote from 97 % on. A sync that fails ends the use of the disk until the node is

@@ -19,8 +19,8 @@ const (
 	repairWithin     = 10 * time.Minute
 )
 
-// scrub is the goroutine that reads again what the logs have on the disk, round
-// after round, and repairs what is damaged. It begins a round early when a reader
+// scrub is the goroutine that reads again what is on the disk, the logs, the
+// snapshots and the journal's entries, round after round, and repairs what is damaged. It begins a round early when a reader
 // has met damage.
 func (r *Member) scrub() {
 	pause := time.NewTimer(scrubEvery)
@@ -65,6 +65,12 @@ func (r *Member) scrubAll() bool {
 		})
 		if err != nil {
 			return false // the region is left
+		}
+	}
+	for _, g := range r.host.Groups() {
+		if err := g.Scrub(r.ctx, r.cfg.ScrubRate); err != nil && r.ctx.Err() == nil {
+			r.log.Error("what a group has on the disk cannot be read again", "group", g.ID(), "err", err)
+			well = well && errors.Is(err, store.ErrCorrupt) // the replica has failed, and is made anew
 		}
 	}
 	return well

@@ -185,16 +185,10 @@ func (k *sink) Close() error {
 	}
 	k.over = true
 	k.meta.Size = int64(len(k.data))
-	meta, err := json.Marshal(k.meta)
+	b, err := formatSnapshot(&k.meta, k.data)
 	if err != nil {
 		return fmt.Errorf("multiraft: snapshot: %w", err)
 	}
-	b := append(make([]byte, 0, snapshotHead+len(meta)+len(k.data)), snapshotMagic...)
-	b = append(b, snapshotVersion, 0, 0, 0)
-	b = append(b, 0, 0, 0, 0) // the sum, below
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(meta)))
-	b = append(append(b, meta...), k.data...)
-	binary.LittleEndian.PutUint32(b[8:], checksum(b))
 	s := k.of
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -206,4 +200,41 @@ func (k *sink) Close() error {
 	}
 	s.meta, s.data = &k.meta, k.data
 	return nil
+}
+
+func formatSnapshot(meta *raft.SnapshotMeta, data []byte) ([]byte, error) {
+	head, err := json.Marshal(meta)
+	if err != nil {
+		return nil, err
+	}
+	b := append(make([]byte, 0, snapshotHead+len(head)+len(data)), snapshotMagic...)
+	b = append(b, snapshotVersion, 0, 0, 0)
+	b = append(b, 0, 0, 0, 0) // the sum, below
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(head)))
+	b = append(append(b, head...), data...)
+	binary.LittleEndian.PutUint32(b[8:], checksum(b))
+	return b, nil
+}
+
+// Scrub compares the snapshot on the disk with what was put there, which is still in
+// memory, and puts it there again if it is not the same: then found says what was
+// wrong. The error says why that could not be done.
+func (s *Snapshots) Scrub() (found, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.meta == nil {
+		return nil, nil
+	}
+	want, err := formatSnapshot(s.meta, s.data)
+	if err != nil {
+		return nil, fmt.Errorf("multiraft: snapshot: %w", err)
+	}
+	b, err := readFile(s.fs, s.path)
+	if err == nil && bytes.Equal(b, want) {
+		return nil, nil
+	}
+	if err == nil {
+		err = &store.CorruptError{File: s.path, What: "it is not what was written"}
+	}
+	return err, store.Replace(s.fs, s.path, want)
 }

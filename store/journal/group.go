@@ -98,35 +98,50 @@ func (g *Group) IsMonotonic() bool { return true }
 // Get reads an entry: from memory if it was written not long ago. What it reads
 // from the disk is checked; if it is damaged the group has lost it.
 func (g *Group) Get(index uint64, e *store.Entry) error {
+	record, err := g.read(index, false)
+	if err != nil {
+		return err
+	}
+	h, _ := readHead(record, g.journal.salt)
+	h.entry(record[headSize:], e)
+	return nil
+}
+
+// Check reads an entry from the disk, and returns how many bytes it has there. The
+// error is that of Get.
+func (g *Group) Check(index uint64) (bytes int, err error) {
+	record, err := g.read(index, true)
+	return len(record), err
+}
+
+func (g *Group) read(index uint64, fromDisk bool) ([]byte, error) {
 	g.mu.RLock()
 	at, kept := g.place(index)
 	err := g.err
 	g.mu.RUnlock()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !kept {
-		return fmt.Errorf("journal: group %s: entry %d: %w", g.id, index, store.ErrNotFound)
+		return nil, fmt.Errorf("journal: group %s: entry %d: %w", g.id, index, store.ErrNotFound)
 	}
-	record, lost, err := g.journal.read(g.id, index, at)
+	record, lost, err := g.journal.read(g.id, index, at, fromDisk)
 	switch {
 	case lost != nil:
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if now, _ := g.place(index); now != at {
 			// It was deleted meanwhile, and its bytes are nobody's.
-			return fmt.Errorf("journal: group %s: entry %d: %w", g.id, index, store.ErrNotFound)
+			return nil, fmt.Errorf("journal: group %s: entry %d: %w", g.id, index, store.ErrNotFound)
 		}
 		if g.err == nil {
 			g.err = lost
 		}
-		return lost
+		return nil, lost
 	case err != nil:
-		return fmt.Errorf("journal: group %s: entry %d: %w", g.id, index, err)
+		return nil, fmt.Errorf("journal: group %s: entry %d: %w", g.id, index, err)
 	}
-	h, _ := readHead(record, g.journal.salt)
-	h.entry(record[headSize:], e)
-	return nil
+	return record, nil
 }
 
 // Append adds entries, as store.Log says. They are encoded on the caller's

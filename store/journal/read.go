@@ -10,9 +10,10 @@ import (
 
 // read reads the record of an entry and checks it. What the disk gave back and
 // should not have is told as lost; what kept it from giving anything, as err.
-func (j *Journal) read(id ID, index uint64, at place) (record []byte, lost *store.CorruptError, err error) {
+// With fromDisk, what was written not long ago is not read from memory.
+func (j *Journal) read(id ID, index uint64, at place, fromDisk bool) (record []byte, lost *store.CorruptError, err error) {
 	record = make([]byte, headSize+padded(int64(at.size)-headSize))
-	if j.tail.read(at.segment, int64(at.at), record) {
+	if !fromDisk && j.tail.read(at.segment, int64(at.at), record) {
 		j.cacheReads.Add(1)
 		return record, nil, nil
 	}
