@@ -1,6 +1,10 @@
 package multiraft
 
 import (
+	"bytes"
+	"errors"
+	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -27,4 +31,73 @@ func TestBoltKeepsWhatAReplicaMust(t *testing.T) {
 		t.Cleanup(func() { open.Close() })
 		return reopen(), reopen
 	})
+}
+
+// No bit of a file that has a meaning can change, and no end of it be gone, without
+// being noticed when it is opened; and no damage ends the process.
+func TestADamagedBoltFileIsNoticed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "replica.bolt")
+	b, err := OpenBolt(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := storetest.Entries(1, 40, 2)
+	for i := range want {
+		want[i].Data = append(want[i].Data, bytes.Repeat([]byte("and more "), 30)...)
+		if err := b.Append(want[i : i+1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(b.SetValues(store.Uint64Value("term", 7), store.Value{Key: "vote", Data: []byte("n1")}), b.Close()); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same := func(b *Bolt) bool {
+		for i := range want {
+			var e store.Entry
+			if b.Get(want[i].Index, &e) != nil || !bytes.Equal(e.Data, want[i].Data) || e.Term != want[i].Term || e.Kind != want[i].Kind {
+				return false
+			}
+		}
+		term, err := store.Uint64(b, "term")
+		vote, voteErr := b.Value("vote")
+		last, lastErr := b.LastIndex()
+		return err == nil && term == 7 && voteErr == nil && string(vote) == "n1" && lastErr == nil && last == want[len(want)-1].Index
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	noticed, harmless := 0, 0
+	for n := range 400 {
+		hurt := bytes.Clone(whole)
+		if n%4 == 0 {
+			hurt = hurt[:rng.IntN(len(hurt))]
+		} else {
+			at := rng.IntN(len(hurt))
+			hurt[at] ^= 1 << rng.IntN(8)
+		}
+		if err := os.WriteFile(path, hurt, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b, err := OpenBolt(path)
+		if err != nil {
+			if !errors.Is(err, store.ErrCorrupt) {
+				t.Errorf("%d: %v", n, err)
+			}
+			noticed++
+			continue
+		}
+		if !same(b) { // else it was in a page that nothing refers to
+			t.Errorf("%d: the damage was not noticed", n)
+		}
+		harmless++
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("%d noticed, %d where nothing is kept", noticed, harmless)
+	if noticed == 0 {
+		t.Error("nothing was noticed")
+	}
 }
