@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/skeinmesh/skein/replication"
 	"github.com/skeinmesh/skein/routing/flow"
 	"github.com/skeinmesh/skein/transport"
 	"github.com/skeinmesh/skein/transport/peer"
@@ -58,9 +59,21 @@ type Config struct {
 	// Overflow says what becomes of events for which there is no room, where
 	// their publisher does not say. Default DropOldest.
 	Overflow Overflow
+	// LogStore is where what streams keep is logged first: LogJournal, the default,
+	// or LogBolt. A data directory is opened with the one that it was made with.
+	LogStore LogStore
 	// Log gets state changes; nothing per event. Default: discarded.
 	Log *slog.Logger
 }
+
+// LogStore says where groups of replicas keep their logs; see replication.LogStore.
+type LogStore = replication.LogStore
+
+// The log stores there are.
+const (
+	LogJournal = replication.Journal
+	LogBolt    = replication.Bolt
+)
 
 // Timers of a node. They are constants: profiles before knobs.
 const (
@@ -103,6 +116,11 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if _, err := ParseOverflow(string(c.Overflow)); err != nil {
 		errs = append(errs, err)
+	}
+	if store, err := replication.ParseLogStore(string(c.LogStore)); err != nil {
+		errs = append(errs, err)
+	} else {
+		c.LogStore = store
 	}
 	switch c.Gateway {
 	case peer.GatewayAuto, peer.GatewayAlways, peer.GatewayNever:

@@ -70,7 +70,7 @@ func (s *streams) open() error {
 	found := n.state.Founder && !n.state.Begun
 	m, err := replication.Open(replication.Config{
 		Self: n.self, Mesh: n.state.Mesh, Net: (*region)(n), Dir: n.state.path("streams"),
-		Found: found, Changed: s.changed, SendAway: n.sendAway, Log: n.log,
+		Found: found, LogStore: n.cfg.LogStore, Changed: s.changed, SendAway: n.sendAway, Log: n.log,
 	})
 	if err != nil {
 		return fmt.Errorf("node: %w", err)

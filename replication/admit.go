@@ -332,7 +332,7 @@ func (r *Member) forgetMetadata() {
 	for _, e := range epochs {
 		if e < r.meta.group.Self().Epoch {
 			id := journalID(r.meta.group.ID(), e)
-			err = errors.Join(err, r.journal.Group(id).Forget(),
+			err = errors.Join(err, r.logs.Replica(id).Forget(),
 				store.RemoveAll(r.cfg.FS, filepath.Join(r.metaDir(), strconv.FormatUint(e, 10))))
 		}
 	}

@@ -101,7 +101,7 @@ func (r *Member) Health() error {
 	if err := r.broken(); err != nil {
 		return err
 	}
-	if d := r.journal.Pending(); d > hung {
+	if d := r.logs.Pending(); d > hung {
 		return fmt.Errorf("replication: the disk has not answered for %v", d.Round(time.Second))
 	}
 	if r.disk.over.Load() >= withholdAt {
@@ -113,7 +113,7 @@ func (r *Member) Health() error {
 // broken is why the disk is not used any more, or nil. After a sync that failed
 // nobody knows what is on it; another would succeed without having written.
 func (r *Member) broken() error {
-	if err := r.journal.Err(); err != nil {
+	if err := r.logs.Err(); err != nil {
 		return err
 	}
 	r.mu.Lock()

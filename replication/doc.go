@@ -70,6 +70,10 @@
 // new once a quorum has it on disk. While that region has no quorum, or is out of
 // reach, only the founding of a new region waits; those that exist go on.
 //
+// Groups keep their logs, terms and votes in one journal for all of them, or each in a
+// file of raft-boltdb of its own (Config.LogStore), which a directory is made with for
+// good.
+//
 // Goroutines of a Member: one that registers the node and looks whether it still
 // is of the region; one that steers (see steer); the scrubber; one that watches
 // how full the disk is; one for each outbox with something in it; those of the

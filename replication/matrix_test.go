@@ -116,7 +116,7 @@ func TestTheScrubberFindsADamagedEntry(t *testing.T) {
 				if kind == "partition" {
 					p, err := m.local(l.parts[0])
 					w.check(err)
-					group, log = p.Group(), m.journal.Group(journalID(p.Group().ID(), p.Group().Self().Epoch))
+					group, log = p.Group(), m.logs.Replica(journalID(p.Group().ID(), p.Group().Self().Epoch))
 				}
 				last, err := log.LastIndex()
 				w.check(err)

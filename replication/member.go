@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -38,8 +37,11 @@ type Config struct {
 	Mesh string
 	Net  Network
 
-	FS  store.FS // default: the operating system's
+	FS  store.FS // default: the operating system's; Bolt has no other
 	Dir string   // the node's own, made if it is not there
+	// LogStore is where groups keep their logs. Default Journal. A directory is
+	// opened with the one that it was made with.
+	LogStore LogStore
 	// Found says that this node founded the region and has not begun its metadata
 	// yet, as far as is noted outside Dir: it alone begins them, once. A founder
 	// whose Dir is gone must not found again, but join as others do.
@@ -77,7 +79,7 @@ const (
 type Member struct {
 	cfg      Config
 	log      *slog.Logger
-	journal  *journal.Journal
+	logs     logs
 	files    *segment.Files
 	away     *away.Outbox  // nil without SendAway
 	opened   chan struct{} // closed when Open is through
@@ -154,11 +156,7 @@ func Open(cfg Config) (_ *Member, err error) {
 	if err := cfg.FS.MkdirAll(cfg.Dir); err != nil {
 		return nil, err
 	}
-	r.journal, err = journal.Open(journal.Config{
-		FS: cfg.FS, Dir: filepath.Join(cfg.Dir, "journal"), Mesh: cfg.Mesh, Node: string(cfg.Self.ID),
-		SegmentBytes: cfg.JournalBytes, HoldSegments: heldSegments, OnHeldBack: r.heldBack,
-	})
-	if err != nil {
+	if err := r.openLogs(); err != nil {
 		return nil, err
 	}
 	r.files = segment.NewFiles(cfg.FS, openFiles)
@@ -218,8 +216,8 @@ func (r *Member) close() error {
 	if r.host != nil {
 		errs = append(errs, r.host.Close())
 	}
-	if r.journal != nil {
-		errs = append(errs, r.journal.Close())
+	if r.logs != nil {
+		errs = append(errs, r.logs.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/partition"
 	"github.com/skeinmesh/skein/replication/placement"
+	"github.com/skeinmesh/skein/store"
 	"github.com/skeinmesh/skein/store/storetest"
 	"github.com/skeinmesh/skein/transport/peer"
 )
@@ -37,15 +38,20 @@ type townNode struct {
 	found  bool
 	disk   *storetest.Disk
 	log    tail
+	dir    string  // on the real disk, of one that keeps its logs in raft-boltdb; else empty
 	member *Member // nil while the node is down
 }
 
-func newTown(t *testing.T, n int) *town {
+func newTown(t *testing.T, n int) *town { return newTownOf(t, n, func(*townNode) {}) }
+
+// newTownOf makes a town of nodes that are changed before they start.
+func newTownOf(t *testing.T, n int, change func(*townNode)) *town {
 	w := &town{t: t, rng: rand.New(rand.NewPCG(1, 2))}
 	for i := range n {
 		w.nodes = append(w.nodes, &townNode{town: w, disk: storetest.NewDisk(), found: i == 0, self: peer.Peer{
 			ID: peer.ID(fmt.Sprintf("node-%d", i)), Name: fmt.Sprintf("n%d", i), Region: "eu",
 		}})
+		change(w.nodes[i])
 	}
 	for i := range n {
 		w.start(i)
@@ -76,11 +82,15 @@ func (w *town) start(i int) {
 }
 
 func (n *townNode) config() Config {
-	return Config{
+	cfg := Config{
 		Self: n.self, Mesh: "m", Net: n, FS: n.disk, Dir: "streams", Found: n.found,
 		SegmentBytes: 64 << 10, JournalBytes: 1 << 20,
 		Log: n.log.logger().With("node", n.self.Name, "boot", n.self.Boot),
 	}
+	if n.dir != "" {
+		cfg.FS, cfg.Dir, cfg.LogStore = store.OS{}, n.dir, Bolt
+	}
+	return cfg
 }
 
 // link links two nodes if they run and reach each other. w.mu is held.

@@ -16,7 +16,6 @@ import (
 	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/multiraft"
 	"github.com/skeinmesh/skein/store"
-	"github.com/skeinmesh/skein/store/journal"
 )
 
 // metadata is this node's replica of the region's metadata group. Every node of
@@ -95,7 +94,7 @@ func (r *Member) metaEpochs() (epochs []uint64, err error) {
 // it had begun and has lost something since.
 func startMetadata(r *Member, epoch uint64, first []multiraft.Replica) (m *metadata, err error) {
 	id := metaGroup(r.cfg.Mesh, r.cfg.Self.Region)
-	group := r.journal.Group(journalID(id, epoch))
+	group := r.logs.Replica(journalID(id, epoch))
 	dir := filepath.Join(r.metaDir(), strconv.FormatUint(epoch, 10))
 	if err := beginMetadata(r.cfg.FS, dir, group); err != nil {
 		return nil, fmt.Errorf("metadata of region %s: %w", r.cfg.Self.Region, err)
@@ -140,7 +139,7 @@ func startMetadata(r *Member, epoch uint64, first []multiraft.Replica) (m *metad
 // beginMetadata notes in the journal, and then by a directory, that a replica has
 // begun: one that the directory tells of and the journal does not know has lost
 // its memory.
-func beginMetadata(fs store.FS, dir string, group *journal.Group) error {
+func beginMetadata(fs store.FS, dir string, group replicaLog) error {
 	if err := group.Err(); err != nil {
 		return err
 	}

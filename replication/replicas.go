@@ -90,7 +90,7 @@ func (r *Member) keep(p *meta.Partition, rep *meta.Replica) error {
 		}
 		return nil
 	}
-	group := r.journal.Group(journalID(id, rep.Epoch))
+	group := r.logs.Replica(journalID(id, rep.Epoch))
 	if damage == nil {
 		damage = group.Err()
 	}
@@ -117,7 +117,7 @@ func (r *Member) keep(p *meta.Partition, rep *meta.Replica) error {
 	return r.start(p, rep, group)
 }
 
-func (r *Member) start(p *meta.Partition, rep *meta.Replica, group *journal.Group) error {
+func (r *Member) start(p *meta.Partition, rep *meta.Replica, group replicaLog) error {
 	id := multiraft.GroupID(p.ID)
 	var first []multiraft.Replica
 	last, err := group.LastIndex()
@@ -129,7 +129,7 @@ func (r *Member) start(p *meta.Partition, rep *meta.Replica, group *journal.Grou
 			first = initial(p)
 		}
 	}
-	n := &replica{number: p.Number, id: rep.ReplicaID, journal: group.ID()}
+	n := &replica{number: p.Number, id: rep.ReplicaID, journal: journalID(id, rep.Epoch)}
 	n.part, err = partition.Open(partition.Config{
 		Host: r.host, ID: id, Epoch: rep.Epoch, Bootstrap: first, Store: group,
 		FS: r.cfg.FS, Dir: r.replicaDir(p.Number, rep.Epoch), Files: r.files, FileBytes: r.cfg.SegmentBytes,
@@ -264,7 +264,7 @@ func (r *Member) giveUp(id multiraft.GroupID, rep *replica) {
 // erase deletes what a replica kept that the region has taken off its list.
 func (r *Member) erase(p *meta.Partition, rep *replica, at int) {
 	err := errors.Join(
-		r.journal.Group(rep.journal).Forget(),
+		r.logs.Replica(rep.journal).Forget(),
 		store.RemoveAll(r.cfg.FS, r.replicaDir(rep.number, rep.id.Epoch)),
 	)
 	if err != nil {

@@ -18,16 +18,17 @@ import (
 
 // Report is what VerifyDir found in a Member's directory.
 type Report struct {
-	Mesh       string `json:"mesh"`
-	Node       string `json:"node"`   // whose it is
-	Closed     bool   `json:"closed"` // it was closed, and not left by a crash
-	Segments   int    `json:"segments"`
-	Entries    uint64 `json:"entries"` // in the journal
-	Groups     int    `json:"groups"`
-	Partitions int    `json:"partitions"`
-	Logs       int    `json:"logs"`
-	Records    int64  `json:"records"` // in the logs
-	Bytes      int64  `json:"bytes"`   // of the logs
+	Mesh       string   `json:"mesh"`
+	Node       string   `json:"node"` // whose it is
+	LogStore   LogStore `json:"logStore"`
+	Closed     bool     `json:"closed"`   // it was closed, and not left by a crash; of a journal
+	Segments   int      `json:"segments"` // files of the log store
+	Entries    uint64   `json:"entries"`  // in the log store
+	Groups     int      `json:"groups"`
+	Partitions int      `json:"partitions"`
+	Logs       int      `json:"logs"`
+	Records    int64    `json:"records"` // in the logs
+	Bytes      int64    `json:"bytes"`   // of the logs
 	// Notes is what a crash explains, and the node mends when it starts.
 	Notes []string `json:"notes,omitempty"`
 	// Damage is what is wrong and where. The node gives up replicas that need what
@@ -63,21 +64,16 @@ func VerifyDir(fs store.FS, dir string) (r Report, err error) {
 	if fs == nil {
 		fs = store.OS{}
 	}
-	j, err := journal.Verify(fs, filepath.Join(dir, "journal"))
-	if err != nil {
+	if r.LogStore, err = madeWith(fs, dir); err != nil {
 		return r, fmt.Errorf("replication: %w", err)
 	}
-	r = Report{
-		Mesh: j.Mesh, Node: j.Node, Closed: j.Closed, Segments: j.Segments, Entries: j.Entries, Groups: j.Groups,
+	if r.LogStore == Bolt {
+		err = verifyBolt(&r, filepath.Join(dir, string(Bolt)), io.Discard)
+	} else {
+		err = verifyJournal(&r, fs, filepath.Join(dir, string(Journal)))
 	}
-	if j.Torn != nil {
-		r.Notes = append(r.Notes, j.Torn.String())
-	}
-	for _, f := range j.Findings {
-		r.Damage = append(r.Damage, f.String())
-	}
-	for _, c := range j.Corrupt {
-		r.Damage = append(r.Damage, c.Error())
+	if err != nil {
+		return r, err
 	}
 	r.damaged(verifyMeta(fs, filepath.Join(dir, "meta")))
 	replicas, err := replicaDirs(fs, dir)
@@ -102,6 +98,24 @@ func VerifyDir(fs store.FS, dir string) (r Report, err error) {
 		return r, fmt.Errorf("replication: %w: %w", store.ErrNewer, errors.Join(r.newer...))
 	}
 	return r, nil
+}
+
+func verifyJournal(r *Report, fs store.FS, dir string) error {
+	j, err := journal.Verify(fs, dir)
+	if err != nil {
+		return fmt.Errorf("replication: %w", err)
+	}
+	r.Mesh, r.Node, r.Closed, r.Segments, r.Entries, r.Groups = j.Mesh, j.Node, j.Closed, j.Segments, j.Entries, j.Groups
+	if j.Torn != nil {
+		r.Notes = append(r.Notes, j.Torn.String())
+	}
+	for _, f := range j.Findings {
+		r.Damage = append(r.Damage, f.String())
+	}
+	for _, c := range j.Corrupt {
+		r.Damage = append(r.Damage, c.Error())
+	}
+	return nil
 }
 
 // verifyMeta checks the snapshots of the region's metadata: of each replica that
@@ -155,7 +169,13 @@ func DumpDir(fs store.FS, dir string, w io.Writer, fn func(Dumped) error) error 
 	if fs == nil {
 		fs = store.OS{}
 	}
-	if _, err := journal.Dump(fs, filepath.Join(dir, "journal"), w); err != nil {
+	kind, err := madeWith(fs, dir)
+	if err == nil && kind == Bolt {
+		err = verifyBolt(&Report{}, filepath.Join(dir, string(Bolt)), w)
+	} else if err == nil {
+		_, err = journal.Dump(fs, filepath.Join(dir, string(Journal)), w)
+	}
+	if err != nil {
 		return fmt.Errorf("replication: %w", err)
 	}
 	replicas, err := replicaDirs(fs, dir)

@@ -36,6 +36,7 @@ var wallClock = map[string]string{
 	"replication/meta/meta.go":         "the region's clock, before any command",
 	"replication/meta/region.go":       "shown to people",
 	"replication/meta/snapshot.go":     "the region's clock",
+	"replication/multiraft/bolt.go":    "when an entry was appended, which nothing depends on",
 	"replication/multiraft/group.go":   "rounded for the log",
 	"replication/multiraft/log.go":     "when an entry was appended, which nothing depends on",
 	"replication/multiraft/wire.go":    "when an entry was appended, which nothing depends on",

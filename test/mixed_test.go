@@ -45,6 +45,7 @@ func TestMixedVersions(t *testing.T) {
 		u.regions = append(u.regions, region)
 	}
 	u.check("old")
+	u.c.doubted = true
 	for stage, i := range []int{1, 3, 2, 0} { // the founder of the mesh is the last
 		u.under(stage, func() {
 			u.close(m.Nodes[i])

@@ -37,6 +37,7 @@ type serveFlags struct {
 	overflow              string
 	buffer                int
 	bufferTime            time.Duration
+	logStore              string
 	leave                 time.Duration
 	withStdin             bool
 }
@@ -104,6 +105,7 @@ the mesh key. A founding node without --key-file makes one in its data directory
 	f.StringVar(&s.overflow, "overflow", string(node.DropOldest), "what becomes of events for which there is no room: drop_oldest, drop_newest or block, unless their publisher says")
 	f.IntVar(&s.buffer, "region-buffer", 64<<20, "`bytes` of events kept for each other region until it has acknowledged them")
 	f.DurationVar(&s.bufferTime, "region-buffer-time", 10*time.Minute, "`time` that they are kept, at most 1h")
+	f.StringVar(&s.logStore, "log-store", string(node.LogJournal), "where what streams keep is logged: journal, one for all, or bolt, a file of raft-boltdb for each replica; for the life of the data directory")
 	f.DurationVar(&s.leave, "leave-timeout", 10*time.Second, "`time` that leaving may take")
 	s.log.add(cmd, "info")
 	f.BoolVar(&s.withStdin, "with-stdin", false, "also stop when standard input ends")
@@ -191,7 +193,7 @@ func (s *serveFlags) open(ctx context.Context, log *slog.Logger) (b *broker, err
 	cfg := node.Config{
 		Name: s.name, Region: s.region, DataDir: s.dataDir, Conn: conn, Advertise: advertise,
 		HTTP: s.http.hostPort(port), Seeds: s.seeds, KeyFile: s.keyFile, Log: log,
-		Gateway: gatewayOf(s.gateway), LinkCosts: s.linkCosts, Overflow: node.Overflow(s.overflow), RegionBuffer: s.buffer, TTL: s.bufferTime,
+		Gateway: gatewayOf(s.gateway), LinkCosts: s.linkCosts, Overflow: node.Overflow(s.overflow), RegionBuffer: s.buffer, TTL: s.bufferTime, LogStore: node.LogStore(s.logStore),
 	}
 	if s.pki != (transport.PKI{}) {
 		cfg.TLS = &s.pki

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -32,7 +33,7 @@ import (
 type Bolt struct {
 	path string
 	db   *raftboltdb.BoltStore
-	busy atomic.Int64 // since when a write goes on, in Unix nanoseconds; 0 for none
+	busy atomic.Pointer[time.Time] // since when a write goes on; nil for none
 
 	mu     sync.Mutex // guards the field below
 	failed error
@@ -47,7 +48,11 @@ func boltOptions() *bbolt.Options {
 // OpenBolt opens a replica's file, or makes it. A file that is open elsewhere is
 // waited for. The error is store.ErrCorrupt if the file is damaged.
 func OpenBolt(path string) (*Bolt, error) {
-	if _, err := CheckBolt(path, nil); err != nil && !errors.Is(err, os.ErrNotExist) {
+	_, err := CheckBolt(path, nil)
+	if errors.Is(err, os.ErrNotExist) {
+		err = makeBolt(path)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("multiraft: open %s: %w", path, err)
 	}
 	db, err := raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: boltOptions()})
@@ -55,6 +60,25 @@ func OpenBolt(path string) (*Bolt, error) {
 		return nil, fmt.Errorf("multiraft: open %s: %w", path, err)
 	}
 	return &Bolt{path: path, db: db}, nil
+}
+
+// makeBolt makes an empty file, which is there as a whole after a crash, or not.
+func makeBolt(path string) error {
+	fresh := path + ".new"
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	db, err := raftboltdb.New(raftboltdb.Options{Path: fresh, BoltOptions: boltOptions()})
+	if err == nil {
+		err = db.Close()
+	}
+	if err == nil {
+		err = os.Rename(fresh, path)
+	}
+	if err != nil {
+		return err
+	}
+	return store.OS{}.SyncDir(filepath.Dir(path))
 }
 
 // Close closes the file.
@@ -69,8 +93,8 @@ func (b *Bolt) Err() error {
 
 // Pending is how long a write has been waiting for the disk.
 func (b *Bolt) Pending() time.Duration {
-	if since := b.busy.Load(); since != 0 {
-		return time.Duration(time.Now().UnixNano() - since)
+	if since := b.busy.Load(); since != nil {
+		return time.Since(*since)
 	}
 	return 0
 }
@@ -180,8 +204,9 @@ func (b *Bolt) write(do func() error) (err error) {
 	if err := b.Err(); err != nil {
 		return err
 	}
-	b.busy.Store(time.Now().UnixNano())
-	defer b.busy.Store(0)
+	now := time.Now()
+	b.busy.Store(&now)
+	defer b.busy.Store(nil)
 	func() {
 		defer b.guard(&err)()
 		err = do()
