@@ -33,6 +33,8 @@ type Book struct {
 type page struct {
 	Peer peer.Peer `json:"peer"`
 	Seen time.Time `json:"seen"`
+	// Start names the peer's start that Peer.Boot counts; see Book.Start.
+	Start string `json:"start,omitempty"`
 }
 
 // bookFile is the file.
@@ -88,12 +90,39 @@ func OpenBook(dir string) (*Book, error) {
 	return b, nil
 }
 
-// See notes that a peer was seen alive.
+// See notes that a peer was seen alive. The number of its latest start that is known
+// does not go back.
 func (b *Book) See(p peer.Peer, at time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	start := b.pages[p.ID].Start
+	if known := b.pages[p.ID].Peer.Boot; p.Boot < known {
+		p.Boot = known
+	} else if p.Boot > known {
+		start = ""
+	}
 	b.changed = b.changed || b.pages[p.ID].Peer != p
-	b.pages[p.ID] = page{p, at.UTC()}
+	b.pages[p.ID] = page{p, at.UTC(), start}
+}
+
+// Start notes which start of a known peer has its number: each has a name of its own.
+// It returns the latest number that is known, and whether this start is not the one
+// of it, or an earlier one: then the peer's disk was set back to an old image, or
+// copied.
+func (b *Book) Start(id peer.ID, boot uint64, name string) (latest uint64, setBack bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	page, known := b.pages[id]
+	switch {
+	case !known:
+		return boot, false
+	case boot < page.Peer.Boot, boot == page.Peer.Boot && page.Start != "" && page.Start != name:
+		return page.Peer.Boot, true
+	}
+	b.changed = b.changed || page.Start != name
+	page.Peer.Boot, page.Start = boot, name
+	b.pages[id] = page
+	return boot, false
 }
 
 // Changed reports whether other peers were seen or dropped than Save wrote.

@@ -97,3 +97,36 @@ func TestAMemberOfAnotherFormatIsRefused(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// The number of a peer's starts does not go back, over a restart of who keeps the
+// book either, and two starts of one number are not the same.
+func TestABookKnowsAPeerThatWasSetBack(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	b, err := OpenBook(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	see := func(boot uint64, name string, want bool) {
+		t.Helper()
+		b.See(peer.Peer{ID: "a", Addr: testAddr(1), Boot: boot}, now)
+		if latest, setBack := b.Start("a", boot, name); setBack != want || latest < boot {
+			t.Errorf("start %d (%s): %d, set back %v", boot, name, latest, setBack)
+		}
+	}
+	see(5, "five", false)
+	see(5, "five", false)
+	see(6, "six", false)
+	if err := b.Save(now); err != nil {
+		t.Fatal(err)
+	}
+	if b, err = OpenBook(dir); err != nil {
+		t.Fatal(err)
+	}
+	see(6, "another six", true)
+	see(5, "five", true)
+	see(6, "six", false)
+	see(7, "seven", false)
+	if _, setBack := b.Start("b", 1, "one"); setBack {
+		t.Error("one that is not known was set back")
+	}
+}

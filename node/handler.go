@@ -24,6 +24,7 @@ const (
 	kindReplication                             // call to a node of the region: a question of its replication.Member
 	kindAbroad                                  // call to a region, from node to node: a question about its streams
 	kindKnows                                   // call: streamMark → nothing, once the node knows the stream
+	kindStart                                   // call to another region: start → latest
 )
 
 // handler receives what peers send; transport calls it.
@@ -41,6 +42,8 @@ func (h *handler) LinkUp(p peer.Peer) {
 	n.spread.linkUp(p)
 	if p.Region == n.self.Region {
 		n.streams.linkUp(p.ID)
+	} else {
+		n.tellStart(p)
 	}
 }
 
@@ -98,6 +101,8 @@ func (h *handler) HandleCall(ctx context.Context, from peer.Peer, kind wire.Kind
 		return n.answerHolds(ctx, body)
 	case kindReplication:
 		return n.streams.answer(ctx, from.ID, body)
+	case kindStart:
+		return n.answerStart(from, body)
 	case kindAbroad:
 		return n.answerAbroad(ctx, body)
 	case kindKnows:

@@ -27,6 +27,7 @@ type Node struct {
 	self     peer.Peer
 	identity *transport.Identity
 	founded  bool
+	start    string // names this start; see tellStart
 
 	net     *transport.Endpoint
 	table   *routing.Table
@@ -75,7 +76,7 @@ func Open(ctx context.Context, cfg Config) (n *Node, err error) {
 		}
 		return nil, err
 	}
-	n = &Node{cfg: cfg, log: cfg.Log}
+	n = &Node{cfg: cfg, log: cfg.Log, start: randomHex(8)}
 	n.queues = queue.NewPool()
 	n.rates.Store(&map[peer.ID]traffic{})
 	n.count.gaps.log.Interval = gapLogEvery

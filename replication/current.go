@@ -2,8 +2,11 @@ package replication
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/replication/multiraft"
 )
 
 // Current reports whether this node has heard from its region since it started:
@@ -26,6 +29,28 @@ func (r *Member) CatchUp(ctx context.Context) error {
 }
 
 const catchUpPause = retryPause / 5
+
+// SetBack says that somebody outside the region knows a later start of this node, or
+// another one of this number: its disk was set back to an old image, or copied. Where
+// others vote on the region's metadata, too, they have what this one has forgotten,
+// and it takes part in nothing. Where it is the only one, what it has is all that
+// there is: it goes on, and what was acknowledged since the image is lost, which is
+// logged as an error.
+func (r *Member) SetBack(latest uint64, witness string) {
+	err := meta.FromCode("clone", fmt.Sprintf("this is start %d of the node, and %s knows another start %d: its disk was set back to an old image, or copied", r.cfg.Self.Boot, witness, latest))
+	others := slices.ContainsFunc(r.meta.group.Members(), func(m multiraft.Member) bool { return m.Voter && m.Node != r.cfg.Self.ID })
+	r.mu.Lock()
+	first := !r.setBack && r.fenced == nil
+	r.setBack = true
+	r.mu.Unlock()
+	switch {
+	case !first:
+	case others:
+		r.begin(func() { r.fence(err) })
+	default:
+		r.log.Error("what this region had acknowledged since is lost, and offsets are given out a second time: readers elsewhere may have gone past them", "err", err)
+	}
+}
 
 // registration tells the region of this start.
 func (r *Member) registration() *meta.RegisterNode {

@@ -22,8 +22,11 @@
 // that starts votes for nobody until a quorum of the metadata's other voters say
 // that they know of no later start of it, and opens replicas of partitions once
 // the region knows of this start. One that is found out takes part in nothing
-// (Fenced). What cannot be found out: an image of a node while nobody who knows of
-// a later start can be reached, in a region whose metadata has that one voter.
+// (Fenced). Where a node is the only voter, other regions tell it (SetBack): it goes
+// on, since nobody else has what it kept, and says what that means. What nobody can
+// find out: an image of the last start that anybody knows of, since the next start is
+// then a new one, whatever was done after the image was taken; and any image in a mesh
+// of one node, or while nobody who knows better can be reached.
 //
 // A region is founded once, by Config.Found; should two nodes of it have founded
 // it, whoever has decided less is fenced when they meet.

@@ -113,6 +113,7 @@ type Member struct {
 	foreign  map[meta.ID]meta.Stream   // of other regions
 	closed   bool
 	fenced   error // why the node takes part in nothing
+	setBack  bool  // the disk is known to be an old image
 	failure  error // of the disk
 	// condemned are replicas that are damaged and must not be opened again.
 	condemned map[journal.ID]error

@@ -1,8 +1,12 @@
 package test
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,4 +90,56 @@ func TestOfTwoCandidatesOneFoundsARegion(t *testing.T) {
 			return err == nil && keepsStreams(t, m.Nodes[6], "two")
 		})
 	})
+}
+
+// A node that is its region's only one, and is started from an old image of its
+// disk, is told so by another region, goes on with what it has, and says so.
+func TestARegionOfOneHearsThatItsDiskWasSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		logged := &lines{}
+		m := simmesh.New(t, simmesh.Config{Regions: []int{1, 1}, Log: slog.New(slog.NewTextHandler(logged, nil))})
+		m.Until(time.Minute, "region r1 keeps streams", func() bool { return keepsStreams(t, m.Nodes[1], "before") })
+		image := t.TempDir()
+		dir := m.Dir(1)
+		m.Crash(1)
+		if err := os.CopyFS(image, os.DirFS(dir)); err != nil {
+			t.Fatal(err)
+		}
+		m.Start(1) // the start that the image does not know
+		m.WaitReady(1)
+		time.Sleep(10 * time.Second) // simulated: until it is known
+		m.Crash(1)
+		time.Sleep(2 * time.Minute) // simulated: until it is given up
+		if err := errors.Join(os.RemoveAll(dir), os.CopyFS(dir, os.DirFS(image))); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(logged.String(), "old image") {
+			t.Fatal("it is said before it is so")
+		}
+		m.Start(1)
+		m.Until(time.Minute, "both say so", func() bool {
+			text := logged.String()
+			return strings.Contains(text, "a node runs from an old image of its disk") && strings.Contains(text, "this region had acknowledged since is lost")
+		})
+		m.WaitReady(1)
+		m.Until(time.Minute, "it goes on", func() bool { return keepsStreams(t, m.Nodes[1], "after") })
+	})
+}
+
+// lines is a log that can be looked at while it is written.
+type lines struct {
+	mu  sync.Mutex // guards the field below
+	buf strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }

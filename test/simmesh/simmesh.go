@@ -128,6 +128,9 @@ func (m *Mesh) Start(i int) {
 	m.Nodes[i] = n
 }
 
+// Dir is a node's data directory.
+func (m *Mesh) Dir(i int) string { return m.specs[i].dir }
+
 // WaitReady waits, in simulated time, until a node is ready; a minute at most.
 func (m *Mesh) WaitReady(i int) {
 	m.t.Helper()
