@@ -17,7 +17,7 @@ import (
 // left; what a region keeps of a stream is there all the same, while none of its nodes
 // runs, and a reader must be told that it is missing.
 const (
-	regionsFile = "regions.json"
+	regionsFile = "seen.json" // regions.json was the register of regions of an older version
 	// regionForgotten is after how long a region is forgotten of which nobody was seen.
 	regionForgotten = 30 * 24 * time.Hour
 )

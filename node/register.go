@@ -155,7 +155,7 @@ func (n *Node) tryBeginRegister(before []meta.Region) error {
 	if err := member.BeginRegister(ctx, n.self.ID, before); err != nil {
 		return err
 	}
-	older := n.state.Register.ID != ""
+	older := n.state.Register.ID != "" || before != nil
 	n.state.Registers, n.state.Register = true, peer.Peer{Region: n.self.Region}
 	if err := n.state.save(); err != nil {
 		return err

@@ -23,6 +23,7 @@ import (
 //	node.json   the fields below
 //	mesh.key    the mesh key, if this node founded the mesh without one
 //	peers.json  peers seen, to find the mesh again
+//	seen.json   regions seen, so that those that are away are known to be missing
 //	streams.notes  the streams that the node knows, so that it keeps their events from its start on
 //	streams/    the node's part of what its region keeps; see package replication
 type state struct {
