@@ -47,7 +47,8 @@ func TestWhatIsWrittenSurvivesPowerLoss(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		d := disk(t)
 		b := open(t, d)
-		sure, maybe := map[string]string{}, map[string]string{}
+		sure := map[string]string{}
+		var maybe map[string]string // with the write that failed
 		d.CrashAfter(20+rng.IntN(400), rng)
 		for i := 0; ; i++ {
 			notes := make([]Note, 1+rng.IntN(4))

@@ -34,8 +34,8 @@ func (n *network) endpoint(addr *net.UDPAddr, region string) *simnet.SimConn {
 	n.rt.mu.Unlock()
 	link := &simnet.SimulatedLink{LatencyFunc: n.rt.latency, UploadPacket: n.rt}
 	conn := simnet.NewBlockingSimConn(addr, link)
+	link.Start() // before others can send to it
 	n.rt.AddNode(addr, link)
-	link.Start()
 	n.links = append(n.links, link)
 	return conn
 }
