@@ -119,10 +119,6 @@ func (p *pipeline) AppendEntries(a *raft.AppendEntriesRequest, resp *raft.Append
 			return nil, p.about(p.to, err)
 		}
 		fl.slot = true
-		if err := p.session.awaitRoom(answerWithin, p.closing); err != nil {
-			p.end(err)
-			return nil, p.about(p.to, err)
-		}
 		var err error
 		if fl.message, err = p.send(a); err != nil {
 			p.end(err)
@@ -156,29 +152,43 @@ func (p *pipeline) cover(a *raft.AppendEntriesRequest) uint64 {
 	return p.early[0].message
 }
 
-// send sends of an append what was not sent ahead, and returns its last message.
+// send sends of an append what was not sent ahead, part by part as there is room, and
+// returns its last message.
 func (p *pipeline) send(a *raft.AppendEntriesRequest) (message uint64, err error) {
-	p.sending.Lock()
-	defer p.sending.Unlock()
-	if message = p.cover(a); message != 0 { // meanwhile
-		return message, nil
-	}
-	if n := len(a.Entries); n > 0 && a.Term == p.term && a.Entries[0].Index <= p.last {
-		rest := *a
-		from := int(p.last + 1 - a.Entries[0].Index)
-		rest.PrevLogEntry, rest.PrevLogTerm, rest.Entries = p.last, p.lastTerm, a.Entries[from:]
-		a = &rest
-	}
-	for _, part := range split(a) {
-		if err := p.transmit(part); err != nil {
+	for whole := false; !whole; {
+		if err := p.session.awaitRoom(answerWithin, p.closing); err != nil {
+			return 0, err
+		}
+		if message, whole, err = p.sendPart(a); err != nil {
 			return 0, err
 		}
 	}
-	return p.sent, nil
+	return message, nil
+}
+
+// sendPart sends the next part of an append, and reports whether that was the last.
+func (p *pipeline) sendPart(a *raft.AppendEntriesRequest) (message uint64, whole bool, err error) {
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	if message = p.cover(a); message != 0 { // meanwhile
+		return message, true, nil
+	}
+	if n := len(a.Entries); n > 0 && a.Term == p.term && a.Entries[0].Index <= p.last {
+		rest := *a
+		from := min(int(p.last+1-a.Entries[0].Index), n)
+		rest.PrevLogEntry, rest.PrevLogTerm, rest.Entries = p.last, p.lastTerm, a.Entries[from:]
+		a = &rest
+	}
+	parts := split(a)
+	if err := p.transmit(parts[0]); err != nil {
+		return 0, false, err
+	}
+	return p.sent, len(parts) == 1, nil
 }
 
 // ahead sends entries, which the leader is about to write, unless something stands in
-// the way: then Raft sends them later.
+// the way: then Raft sends them, or the rest of them, later. It reports whether any
+// are on their way.
 func (p *pipeline) ahead(term uint64, entries []*raft.Log, commit uint64) bool {
 	if p.failed() != nil || p.fit() != nil || !p.session.hasRoom() {
 		return false
@@ -191,10 +201,13 @@ func (p *pipeline) ahead(term uint64, entries []*raft.Log, commit uint64) bool {
 	a := &raft.AppendEntriesRequest{
 		Term: term, PrevLogEntry: p.last, PrevLogTerm: p.lastTerm, LeaderCommitIndex: commit, Entries: entries,
 	}
-	for _, part := range split(a) {
+	for i, part := range split(a) {
+		if i > 0 && !p.session.hasRoom() {
+			break // Raft has the rest sent when there is
+		}
 		if err := p.transmit(part); err != nil {
 			p.end(err)
-			return false
+			return i > 0
 		}
 	}
 	p.early = append(p.early, upTo{p.last, p.sent})
