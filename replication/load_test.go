@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"sync"
 	"testing"
@@ -10,6 +11,14 @@ import (
 	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/partition"
 )
+
+func event(log meta.ID, n int) partition.Record {
+	var key partition.Key
+	binary.LittleEndian.PutUint64(key[:], uint64(n)+1)
+	return partition.Record{
+		Log: partition.LogID(log), Window: partition.Window{Age: time.Hour, Events: 100_000}, Key: key, Data: fmt.Appendf(nil, "event %d", n),
+	}
+}
 
 // load is some publishers that append to a stream through nodes at random, and
 // what they know of it.

@@ -2,7 +2,6 @@ package replication
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -274,14 +273,6 @@ func (w *town) stream(name string, partitions int) meta.Stream {
 	})
 	s, _ := m.Meta().Stream(id)
 	return s
-}
-
-func event(log meta.ID, n int) partition.Record {
-	var key partition.Key
-	binary.LittleEndian.PutUint64(key[:], uint64(n)+1)
-	return partition.Record{
-		Log: partition.LogID(log), Window: partition.Window{Age: time.Hour, Events: 100_000}, Key: key, Data: fmt.Appendf(nil, "event %d", n),
-	}
 }
 
 func (w *town) read(m *Member, number uint32, log meta.ID) (list []string) {
