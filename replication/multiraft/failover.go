@@ -28,7 +28,7 @@ type failover struct {
 	lostTerm uint64                // and its term
 	from     time.Time             // when it was silent for long enough to be forgotten here
 	stood    map[Replica]logLength // how long the other replicas' logs are, of those that look, too
-	forgot   map[Replica]bool      // who has forgotten it and asked for votes
+	forgot   map[Replica]time.Time // when they asked for votes that have forgotten it, or knew none
 	needs    int                   // of them, before this one stands; 0 if that is not for it to wait for
 	timer    *time.Timer           // ends the wait for standings, then makes it stand
 	calm     *time.Timer           // makes timeouts long again
@@ -69,6 +69,7 @@ func (g *Group) search(lost Replica, after time.Duration) {
 		return
 	}
 	g.look(term)
+	g.forgotten() // what was long ago is gone
 	g.lost, g.weighed, g.needs = lost, false, 0
 	g.from = time.Now().Add(after)
 	if silent.After(g.from) { // Raft would look, find that it is not, and look again far too late
@@ -99,11 +100,12 @@ func (g *Group) length() logLength {
 // leader of this term.
 func (g *Group) standing(from Replica, m *message) {
 	g.mu.Lock()
-	if m.term != g.raft.CurrentTerm() {
+	term := g.raft.CurrentTerm()
+	if m.term > term {
 		g.mu.Unlock()
 		return
 	}
-	g.look(m.term)
+	g.look(term)
 	g.stood[from] = logLength{m.lastTerm, m.last}
 	searching := g.lost != (Replica{})
 	g.mu.Unlock()
@@ -117,25 +119,45 @@ func (g *Group) standing(from Replica, m *message) {
 func (g *Group) look(term uint64) {
 	if g.lostTerm != term || g.stood == nil {
 		g.lost, g.lostTerm = Replica{}, term
-		g.stood, g.forgot = map[Replica]logLength{}, map[Replica]bool{}
+		g.stood, g.forgot = map[Replica]logLength{}, map[Replica]time.Time{}
 	}
 }
 
-// asked notes that another replica has asked for votes in a term and did not get
-// this one's: it has forgotten the leader of the term before. If it was the last for
-// which this one waits, this one stands, whose votes it no longer splits.
-func (g *Group) asked(from Replica, term uint64) {
-	if g.raft.CurrentTerm()+1 != term {
+// asked notes that another replica has asked for votes and did not get this one's: it
+// knows no leader, and how long its log is. If it was the last for which this one
+// waits, this one stands, whose votes it no longer splits.
+func (g *Group) asked(from Replica, m *message) {
+	term := g.raft.CurrentTerm()
+	if m.term > term+1 {
 		return
 	}
 	g.mu.Lock()
-	g.look(term - 1)
-	g.forgot[from] = true
-	ready := g.needs > 0 && len(g.forgot) >= g.needs
+	g.look(term)
+	g.forgot[from] = time.Now()
+	g.stood[from] = logLength{m.lastTerm, m.last}
+	searching := g.lost != (Replica{})
+	ready := g.needs > 0 && g.forgotten() >= g.needs
 	g.mu.Unlock()
-	if ready {
+	switch {
+	case ready:
 		g.hurry()
+	case searching:
+		g.weigh()
 	}
+}
+
+// forgotten is how many others have asked for votes and may not have found a leader
+// since: they ask again in less than that. The caller holds mu.
+func (g *Group) forgotten() (n int) {
+	for r, at := range g.forgot {
+		if time.Since(at) <= 3*g.host.cfg.FastTimeout {
+			n++
+		} else {
+			delete(g.forgot, r)
+			delete(g.stood, r)
+		}
+	}
+	return n
 }
 
 // weigh looks whether all others that may vote have told how they stand.
@@ -169,7 +191,7 @@ func (g *Group) stand() {
 	case place == quorum-1:
 		g.mu.Lock()
 		g.needs = quorum - 1
-		ready := len(g.forgot) >= g.needs
+		ready := g.forgotten() >= g.needs
 		g.mu.Unlock()
 		if ready {
 			g.hurry()

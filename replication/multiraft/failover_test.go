@@ -99,6 +99,39 @@ func killLeader(t *testing.T, nodes int, told time.Duration) {
 	}
 }
 
+// A replica that knew no leader says nothing when one is lost: that it asked for
+// votes before says enough.
+func TestAKilledLeaderIsReplacedThoughTheOtherVoterKnewNone(t *testing.T) {
+	var took []time.Duration
+	for i := range 15 {
+		inBubble(t, func(t *testing.T) {
+			m := newMesh(t, 3, nil)
+			defer m.close()
+			group := m.startGroup(0, m.nodes()...)
+			leader := leaderOf(t, group)
+			others := slices.DeleteFunc(m.nodes(), func(id peer.ID) bool { return id == leader })
+			lonely := group[others[1]]
+			if err := lonely.Close(); err != nil {
+				t.Fatal(err)
+			}
+			m.wires[pair(leader, others[1])].cut.Store(true)
+			m.startReplica(0, lonely.Self(), func(c *GroupConfig) { c.Store = lonely.store })
+			time.Sleep(3*time.Second + time.Duration(i)*300*time.Millisecond)
+			gone := m.kill(leader)
+			killed := time.Now()
+			go gone.Close()
+			time.Sleep(1200 * time.Millisecond)
+			m.down(leader)
+			until(t, time.Minute, "led again", func() bool { return group[others[0]].IsLeader() })
+			took = append(took, time.Since(killed))
+		})
+	}
+	slices.Sort(took)
+	if p50, last := took[len(took)/2], took[len(took)-1]; p50 > 1300*time.Millisecond || last > 2*time.Second {
+		t.Errorf("told after 1.2 s: p50 %v, last %v", p50, last)
+	}
+}
+
 func TestAFalseVerdictDeposesNobody(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		m := newMesh(t, 3, nil)

@@ -110,7 +110,7 @@ func (g *Group) serve() {
 			}
 			in.session.tell(answer)
 			if in.m.kind == kindPreVote && answer.flags&flagYes == 0 {
-				g.asked(Replica{in.session.peer.id, in.m.from}, in.m.term)
+				g.asked(Replica{in.session.peer.id, in.m.from}, &in.m)
 			}
 		case <-g.closing:
 			in.session.tell(g.answer(&in.m, statusNoGroup))
