@@ -25,7 +25,6 @@ type flood struct {
 // pour appends events numbered from first on, each without waiting for those before,
 // until stop is closed.
 func (f *flood) pour(w *town, node, first int, number uint32, log meta.ID, stop chan struct{}) {
-	f.acked = map[int]int64{}
 	var flying sync.WaitGroup
 	defer flying.Wait()
 	for n := first; ; n++ {
@@ -86,7 +85,7 @@ func floodAndStrike(t *testing.T, seed uint64) {
 	w.mu.Lock()
 	w.rough = true
 	w.mu.Unlock()
-	floods := []*flood{{}, {}, {}}
+	floods := []*flood{{acked: map[int]int64{}}, {acked: map[int]int64{}}, {acked: map[int]int64{}}}
 	stop := make(chan struct{})
 	var wg sync.WaitGroup
 	for i, f := range floods {

@@ -3,6 +3,7 @@ package multiraft
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,6 +38,11 @@ func TestFollowersWriteWhileTheLeaderDoes(t *testing.T) {
 			before, _ := leader.store.LastIndex()
 			hang := make(chan struct{})
 			leader.store.set(func(s *memoryStore) { s.hang = hang })
+			release := sync.OnceFunc(func() {
+				leader.store.set(func(s *memoryStore) { s.hang = nil })
+				close(hang)
+			})
+			defer release() // else the group cannot be closed
 			data := fmt.Append(nil, "entry ", i)
 			p, err := leader.Propose(t.Context(), data)
 			if err != nil {
@@ -55,8 +61,7 @@ func TestFollowersWriteWhileTheLeaderDoes(t *testing.T) {
 				t.Fatal("the entry was committed before the leader had it")
 			default:
 			}
-			leader.store.set(func(s *memoryStore) { s.hang = nil })
-			close(hang)
+			release()
 			<-p.Done()
 			if _, _, err := p.Outcome(); err != nil || !leader.fsm.has(data) {
 				t.Fatalf("once the leader has it: %v", err)
