@@ -28,6 +28,9 @@ func (r *Member) askLeader(ctx context.Context, number uint32, leader peer.ID, q
 	q := &leaderAsked{leader, end}
 	r.asking.add(number, q)
 	defer r.asking.remove(number, q)
+	if now := r.leaderOf(number); now != "" && now != leader && now != r.cfg.Self.ID {
+		end() // it became known before the question was there to be ended
+	}
 	return r.askWhole(ctx, leader, question)
 }
 

@@ -247,7 +247,7 @@ func (o *outbox) rest() bool {
 // returns those that failed, all of what is after the first of them and was to be
 // sent again, and whether any was kept.
 func (o *outbox) pass(again []*batch) (failed []*batch, kept bool) {
-	if o.lane == nil || o.lane.broken {
+	if o.lane == nil || o.lane.broken || o.lane.stale() {
 		o.made++
 		o.lane = o.r.newLane(o.number, o.made)
 	}
@@ -328,6 +328,16 @@ func (r *Member) newLane(number uint32, made uint64) *lane {
 	}
 	l.plain, l.slots = r.wayTo(l.leader)
 	return l
+}
+
+// stale reports whether another leader is known than the one that the lane leads to,
+// or it is here now.
+func (l *lane) stale() bool {
+	if l.local != nil {
+		return !l.local.Group().IsLeader()
+	}
+	now := l.r.leaderOf(l.number)
+	return now != "" && now != l.leader
 }
 
 // most is how many batches may be on their way: one until it is known that this is
