@@ -79,6 +79,7 @@
 //
 // Goroutines of a Member: one that registers the node and looks whether it still
 // is of the region; one that steers (see steer); the scrubber; one that watches
-// how full the disk is; one for each outbox with something in it; those of the
+// how full the disk is; one for each outbox with something in it, and one for each
+// batch of it that is on its way to another node; those of the
 // journal, the host, the outbox and the partitions. Close waits for all of them.
 package replication

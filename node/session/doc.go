@@ -14,9 +14,11 @@
 // the oldest events and says so with a gap; others do not notice.
 //
 // Streams. Where the broker is a Keeper with streams, publishing waits for
-// replicas and their disks. So the frames that come meanwhile are read, up to a
-// bound, and published together when those before are kept: what of them is not
-// kept fails together, too. A client that reads a stream has a goroutine that moves
+// replicas and their disks. So frames are published as they come, up to a bound,
+// without waiting for those before, and end, and are acknowledged, in their order: a
+// goroutine does that while there are any. Those that come when no more may be under
+// way, or while another region is asked, are then published together: what of them
+// is not kept fails together, too. A client that reads a stream has a goroutine that moves
 // its events to the outbox, a frame ahead at most, while it has credit.
 //
 // Everything is bounded: sessions, subscriptions of a session, frames, the

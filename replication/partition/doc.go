@@ -6,8 +6,10 @@
 //
 // The leader's replica puts what callers append at the same time into one Raft
 // entry, at most 256 records or 128 KiB (a larger record has an entry of its own),
-// and keeps two entries on their way: under load entries fill by themselves, and
-// without load nobody waits for company. An entry is committed when a quorum of
+// and keeps four entries on their way: under load entries fill by themselves, and
+// without load nobody waits for company. They are of one term, and when one fails,
+// what waits behind it is refused: so callers that append in a term (AppendAsync)
+// have what they append kept in order, and nothing without what was before it. An entry is committed when a quorum of
 // the replicas has it on disk, each in its journal; only then is it applied, which
 // gives its records their offsets, and only then do callers hear of it.
 //
@@ -27,8 +29,8 @@
 //
 // # What is on the disk, and when
 //
-// Apply writes to the segments of the logs and does not sync: the journal has the
-// entries. A snapshot syncs the logs that have changed, keeps the manifests of all,
+// Apply writes to the segments of the logs, once for all entries that Raft hands
+// over together, and does not sync: the journal has the entries. A snapshot syncs the logs that have changed, keeps the manifests of all,
 // and lets Raft drop the entries before it. After a start each log is brought back
 // to its manifest, and Raft applies what came after. Trimmed files are removed
 // when a snapshot is on the disk that has no need of them.
