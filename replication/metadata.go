@@ -140,15 +140,22 @@ func startMetadata(r *Member, epoch uint64, first []multiraft.Replica) (m *metad
 // begun: one that the directory tells of and the journal does not know has lost
 // its memory.
 func beginMetadata(fs store.FS, dir string, group replicaLog) error {
-	if err := group.Err(); err != nil {
+	names, err := fs.List(filepath.Dir(dir))
+	if err != nil {
 		return err
 	}
-	_, err := group.Value(begun)
-	there, listErr := fs.List(filepath.Dir(dir))
+	there := slices.Contains(names, filepath.Base(dir))
+	if err := group.Err(); err != nil {
+		if there {
+			return err
+		}
+		if err := group.Forget(); err != nil { // it is new: the journal cannot know
+			return err
+		}
+	}
+	_, err = group.Value(begun)
 	switch {
-	case listErr != nil:
-		return listErr
-	case errors.Is(err, store.ErrNotFound) && slices.Contains(there, filepath.Base(dir)):
+	case errors.Is(err, store.ErrNotFound) && there:
 		return fmt.Errorf("the journal does not know the replica of %s: %w", dir, store.ErrCorrupt)
 	case errors.Is(err, store.ErrNotFound):
 		err = group.SetValues(store.Value{Key: begun, Data: []byte{1}})

@@ -93,6 +93,12 @@ func (r *Member) keep(p *meta.Partition, rep *meta.Replica) error {
 	group := r.logs.Replica(journalID(id, rep.Epoch))
 	if damage == nil {
 		damage = group.Err()
+		if damage != nil && !rep.Bootstrapped { // so nothing is lost of it: the journal cannot know
+			if err := group.Forget(); err != nil {
+				return err
+			}
+			damage = nil
+		}
 	}
 	if damage != nil {
 		return r.lost(p, rep, damage)
