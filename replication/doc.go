@@ -49,11 +49,11 @@
 //
 // An outbox for each partition carries records to its leader, and tries again while
 // there is none. Several batches are on their way at once, and are kept in their
-// order all the same: each has its turn in a lane, and the leader lets it in when
+// order all the same: each has its turn in a sequence, and the leader lets it in when
 // those before it are in. One that is refused, or whose outcome is lost, ends the
-// lane: the leader lets none in that come after it, and the outbox waits for the
+// sequence: the leader lets none in that come after it, and the outbox waits for the
 // outcomes of all, and sends those that are not known to be kept again, in order, in
-// a new lane, perhaps to another leader. A lane is of one term of its leader, and so
+// a new sequence, perhaps to another leader. A sequence is of one term of its leader, and so
 // are the entries that are made of its batches (multiraft.Group.ProposeIn), of which
 // Raft then commits none without those before it. What an attempt has kept without
 // anybody hearing of it, the next finds by the records' keys; without a window of

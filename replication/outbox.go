@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/skeinmesh/skein/replication/multiraft"
 	"github.com/skeinmesh/skein/replication/partition"
 	"github.com/skeinmesh/skein/store"
-	"github.com/skeinmesh/skein/transport/peer"
 )
 
 const (
@@ -26,7 +24,7 @@ const (
 )
 
 // outbox carries records to the leader of one partition, wherever it is: in order,
-// several batches at once. See the package about lanes.
+// several batches at once. See the package about sequences.
 type outbox struct {
 	r       *Member
 	number  uint32
@@ -37,8 +35,8 @@ type outbox struct {
 	bytes   int
 	running bool // run is
 
-	lane *lane // run's alone; nil before the first
-	made uint64
+	sequence *sequence // run's alone; nil before the first
+	made     uint64
 }
 
 // appendCall is an AppendAsync on its way.
@@ -243,15 +241,15 @@ func (o *outbox) rest() bool {
 	return !o.running
 }
 
-// pass sends batches in a lane, in order, until one fails or there are no more. It
+// pass sends batches in a sequence, in order, until one fails or there are no more. It
 // returns those that failed, all of what is after the first of them and was to be
 // sent again, and whether any was kept.
 func (o *outbox) pass(again []*batch) (failed []*batch, kept bool) {
-	if o.lane == nil || o.lane.broken || o.lane.stale() {
+	if o.sequence == nil || o.sequence.broken || o.sequence.stale() {
 		o.made++
-		o.lane = o.r.newLane(o.number, o.made)
+		o.sequence = o.r.newSequence(o.number, o.made)
 	}
-	l := o.lane
+	l := o.sequence
 	var way []*batch
 	for {
 		for len(way) < l.most() {
@@ -300,161 +298,4 @@ func (o *outbox) pass(again []*batch) (failed []*batch, kept bool) {
 		}
 	}
 	return append(failed, again...), kept
-}
-
-// lane is a way to the leader of a partition, as far as is known: batches are sent in
-// it that are kept in order, and none after one that is not.
-type lane struct {
-	r      *Member
-	number uint32
-	local  *partition.Partition // the leader is here
-	term   uint64               // in which it leads, once there was a batch
-	leader peer.ID              // it is there; empty if nobody is known
-	slots  chan struct{}        // of the leader's node, see appendsToNode
-	turn   turn                 // of the next batch
-	plain  bool                 // the leader does not know turns
-	proven bool                 // a batch was kept
-	broken bool
-}
-
-func (r *Member) newLane(number uint32, made uint64) *lane {
-	l := &lane{r: r, number: number, turn: turn{sender: r.instance, lane: made}}
-	if p, err := r.local(number); err == nil && p.Group().IsLeader() {
-		l.local = p
-		return l
-	}
-	if l.leader = r.leaderOf(number); l.leader == "" || l.leader == r.cfg.Self.ID {
-		l.leader = r.anyReplica(number)
-	}
-	l.plain, l.slots = r.wayTo(l.leader)
-	return l
-}
-
-// stale reports whether another leader is known than the one that the lane leads to,
-// or it is here now.
-func (l *lane) stale() bool {
-	if l.local != nil {
-		return !l.local.Group().IsLeader()
-	}
-	now := l.r.leaderOf(l.number)
-	return now != "" && now != l.leader
-}
-
-// most is how many batches may be on their way: one until it is known that this is
-// the way.
-func (l *lane) most() int {
-	if l.plain || !l.proven {
-		return 1
-	}
-	return appendsAtOnce
-}
-
-// send sends a batch, whose settled is closed when there is an outcome.
-func (l *lane) send(b *batch) {
-	settled := make(chan struct{})
-	ctx, stop := context.WithCancel(b.ctx)
-	b.settled, b.stop, b.results, b.err = settled, stop, nil, nil
-	var once sync.Once
-	end := func(results []partition.Appended, err error) {
-		once.Do(func() {
-			b.results, b.err = results, err
-			close(settled)
-		})
-		stop()
-	}
-	if l.local != nil {
-		if err := l.r.room(); err != nil {
-			end(nil, err)
-			return
-		}
-		term, err := l.local.AppendAsync(l.term, b.records, end)
-		if err != nil {
-			end(nil, err)
-			return
-		}
-		l.term = term
-		context.AfterFunc(ctx, func() { // its disk may hang
-			end(nil, fmt.Errorf("%w: %w", multiraft.ErrUnknown, context.Cause(ctx)))
-		})
-		return
-	}
-	if l.leader == "" {
-		end(nil, ErrNoLeader)
-		return
-	}
-	select {
-	case l.slots <- struct{}{}:
-	case <-ctx.Done():
-		end(nil, fmt.Errorf("%w: %w", ErrNoLeader, context.Cause(ctx)))
-		return
-	}
-	t := l.turn
-	l.turn.number++
-	begun := l.r.begin(func() {
-		defer func() { <-l.slots }()
-		var answer []byte
-		var err error
-		if l.plain {
-			answer, err = l.r.askLeader(ctx, l.number, l.leader, encodeAppend([]byte{askAppend}, l.number, b.records))
-		} else {
-			answer, err = l.r.askLeader(ctx, l.number, l.leader, encodeAppend(t.append([]byte{askTurn}), l.number, b.records))
-		}
-		if err != nil {
-			end(nil, err)
-			return
-		}
-		end(decodeAppended(answer, len(b.records)))
-	})
-	if !begun {
-		<-l.slots
-		end(nil, partition.ErrClosed)
-	}
-}
-
-// prove notes that a batch was kept: all up to the next are.
-func (l *lane) prove() {
-	l.turn.since++
-	if !l.proven && l.local == nil {
-		l.r.noteLeader(l.number, l.leader)
-	}
-	l.proven = true
-}
-
-// learn notes what the error that broke a lane says about the way. It reports whether
-// somebody at its other end has said so.
-func (l *lane) learn(err error) bool {
-	if l.local != nil {
-		return !errors.Is(err, context.DeadlineExceeded)
-	}
-	var from *asked
-	if !errors.As(err, &from) {
-		l.r.noteLeader(l.number, "")
-		return false
-	}
-	l.r.noteLeader(l.number, from.Leader)
-	if older(err) {
-		l.r.noteOlder(l.leader)
-		l.r.noteLeader(l.number, l.leader)
-	}
-	return true
-}
-
-// older reports whether an error says that the one asked does not know the question:
-// it is of a version before there were turns, and takes one batch at a time.
-func older(err error) bool {
-	var from *asked
-	return errors.As(err, &from) && from.Code == "" && strings.HasPrefix(from.Text, unknownQuestion)
-}
-
-// nothingKept reports whether an error says that no record was kept.
-func nothingKept(err error) bool {
-	if older(err) {
-		return true
-	}
-	for _, is := range []error{multiraft.ErrNotLeader, multiraft.ErrUnwell, partition.ErrBusy, partition.ErrClosed, ErrNoLeader, ErrElsewhere, store.ErrFull, errTurn} {
-		if errors.Is(err, is) && !errors.Is(err, multiraft.ErrUnknown) {
-			return true
-		}
-	}
-	return false
 }

@@ -18,15 +18,15 @@ var errTurn = errors.New("replication: a batch before this one was not kept")
 
 // turn is a batch's place among those that a node sends for a partition.
 type turn struct {
-	sender meta.ID // a start of the node
-	lane   uint64  // counts how often it began anew
-	number uint64  // of the batch in its lane, from 0
-	since  uint64  // all batches before this one are kept
+	sender   meta.ID // a start of the node
+	sequence uint64  // counts how often it began anew
+	number   uint64  // of the batch in its sequence, from 0
+	since    uint64  // all batches before this one are kept
 }
 
 func (t turn) append(b []byte) []byte {
 	b = append(b, t.sender[:]...)
-	b = binary.AppendUvarint(b, t.lane)
+	b = binary.AppendUvarint(b, t.sequence)
 	b = binary.AppendUvarint(b, t.number)
 	return binary.AppendUvarint(b, t.since)
 }
@@ -34,7 +34,7 @@ func (t turn) append(b []byte) []byte {
 func readTurn(b []byte) (t turn, rest []byte, err error) {
 	f := fields.Reader{Rest: b}
 	f.Fill(t.sender[:])
-	t.lane, t.number, t.since = f.Number(1<<63), f.Number(1<<63), f.Number(1<<63)
+	t.sequence, t.number, t.since = f.Number(1<<63), f.Number(1<<63), f.Number(1<<63)
 	if f.Bad {
 		return turn{}, nil, errors.New("replication: a malformed question")
 	}
@@ -50,19 +50,19 @@ type asker struct {
 // turns lets the batches of each asker in by their numbers, however they come. The
 // zero value is ready.
 type turns struct {
-	mu    sync.Mutex // guards the map
-	lanes map[asker]*passage
+	mu        sync.Mutex // guards the map
+	sequences map[asker]*passage
 }
 
-// passage is where an asker's newest lane has got to.
+// passage is where an asker's newest sequence has got to.
 type passage struct {
-	mu      sync.Mutex // guards the fields below; held while a batch is appended
-	sender  meta.ID
-	lane    uint64
-	next    uint64 // number of the batch whose turn it is
-	term    uint64 // of its batches, once there was one
-	broken  bool   // one was not kept: none after it may be
-	stirred chan struct{}
+	mu       sync.Mutex // guards the fields below; held while a batch is appended
+	sender   meta.ID
+	sequence uint64
+	next     uint64 // number of the batch whose turn it is
+	term     uint64 // of its batches, once there was one
+	broken   bool   // one was not kept: none after it may be
+	stirred  chan struct{}
 }
 
 // take calls do when the turn has come. do appends the batch in a term, or in any if
@@ -70,19 +70,19 @@ type passage struct {
 // ended. The error is do's, or errTurn: then do was not called and never will be.
 func (s *turns) take(ctx context.Context, a asker, t turn, do func(term uint64, over func(error)) (uint64, error)) error {
 	s.mu.Lock()
-	if s.lanes == nil {
-		s.lanes = map[asker]*passage{}
+	if s.sequences == nil {
+		s.sequences = map[asker]*passage{}
 	}
-	p := s.lanes[a]
+	p := s.sequences[a]
 	if p == nil {
-		p = &passage{sender: t.sender, lane: t.lane, stirred: make(chan struct{})}
-		s.lanes[a] = p
+		p = &passage{sender: t.sender, sequence: t.sequence, stirred: make(chan struct{})}
+		s.sequences[a] = p
 	}
 	s.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.sender != t.sender || p.lane < t.lane {
-		p.sender, p.lane, p.next, p.term, p.broken = t.sender, t.lane, 0, 0, false
+	if p.sender != t.sender || p.sequence < t.sequence {
+		p.sender, p.sequence, p.next, p.term, p.broken = t.sender, t.sequence, 0, 0, false
 		p.stir()
 	}
 	// What is not known here that was kept, another start of this node has let in,
@@ -120,8 +120,8 @@ func (s *turns) take(ctx context.Context, a asker, t turn, do func(term uint64, 
 	return nil
 }
 
-// is reports whether a turn is of the newest lane.
-func (p *passage) is(t turn) bool { return p.sender == t.sender && p.lane == t.lane }
+// is reports whether a turn is of the newest sequence.
+func (p *passage) is(t turn) bool { return p.sender == t.sender && p.sequence == t.sequence }
 
 // fail notes that a batch is not kept. The lock is held.
 func (p *passage) fail(t turn) {
