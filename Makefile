@@ -18,9 +18,9 @@ NESTED := $(wildcard test/bench/go.mod)
 build: ## the binary, as ./skein
 	$(GO) build -trimpath -o skein ./cmd/skein
 
-test: ## all that ends within ten minutes on two cores
-	$(GO) test -timeout 9m ./...
-	$(GO) test -race -short -timeout 9m $(RACE)
+test: ## all that ends within some minutes on two cores
+	$(GO) test -timeout 15m ./...
+	$(GO) test -race -short -timeout 15m $(RACE)
 
 lint: ## formatting, vet, staticcheck
 	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "not formatted:"; echo "$$out"; exit 1; }

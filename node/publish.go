@@ -40,7 +40,8 @@ func (n *Node) PublishKept(ctx context.Context, namespace string, evs []event.Ev
 // PublishWith is PublishKept that also says how safe events shall be before it
 // returns. Of those that are only Routed then, it tells the partitions.
 func (n *Node) PublishWith(ctx context.Context, namespace string, evs []event.Event, how PublishOptions) ([]Position, error) {
-	if n.table.Keeps() {
+	keeps := n.table.Keeps()
+	if keeps {
 		// It may be over, and the memory used again, before the last try is.
 		own := make([]event.Event, len(evs))
 		for i := range evs {
@@ -48,7 +49,7 @@ func (n *Node) PublishWith(ctx context.Context, namespace string, evs []event.Ev
 		}
 		evs = own
 	}
-	k, err := n.Begin(ctx, namespace, evs, how)
+	k, err := n.begin(ctx, namespace, evs, how, keeps)
 	if err != nil {
 		return nil, err
 	}
@@ -56,11 +57,16 @@ func (n *Node) PublishWith(ctx context.Context, namespace string, evs []event.Ev
 }
 
 // Begin begins what PublishWith does, and keeps the events until ctx ends or the
-// publish does, or for good if they are only to be Routed: their bytes must not change. It does not wait for streams, so that
-// many publishes may be under way; streams of this region keep the events in the
-// order of the calls, whatever becomes of those before. End must be called for each,
-// in that order.
+// publish does, or for good if they are only to be Routed: their bytes must not
+// change. It does not wait for streams, so that many publishes may be under way;
+// streams of this region keep the events in the order of the calls, whatever becomes
+// of those before. End must be called for each, in that order.
 func (n *Node) Begin(ctx context.Context, namespace string, evs []event.Event, how PublishOptions) (*Keeping, error) {
+	return n.begin(ctx, namespace, evs, how, n.table.Keeps())
+}
+
+// begin is Begin; streams keep the events if keeps says that there are any.
+func (n *Node) begin(ctx context.Context, namespace string, evs []event.Event, how PublishOptions, keeps bool) (*Keeping, error) {
 	if err := n.Ready(); err != nil {
 		return nil, err
 	}
@@ -74,7 +80,7 @@ func (n *Node) Begin(ctx context.Context, namespace string, evs []event.Event, h
 		}
 	}
 	k := &Keeping{n: n, ctx: ctx, ns: ns, evs: evs, how: how}
-	if n.table.Keeps() {
+	if keeps {
 		if err := k.capture(); err != nil {
 			return nil, err
 		}

@@ -252,7 +252,7 @@ func (o *outbox) pass(again []*batch) (failed []*batch, kept bool) {
 	l := o.sequence
 	var way []*batch
 	for {
-		for len(way) < l.most() {
+		for len(way) < l.most() && (len(way) == 0 || !l.full()) { // the first must not wait for the next
 			var b *batch
 			if len(again) > 0 {
 				b, again = again[0], again[1:]

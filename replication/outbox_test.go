@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,6 +50,47 @@ func TestAnAppendGetsItsOwnOutcome(t *testing.T) {
 			if want := fmt.Sprint([]partition.Appended{{Offset: int64(2*i - 1)}, {Offset: int64(2 * i)}}); fmt.Sprint(got[i].results) != want {
 				t.Errorf("call %d: %v %v, want %s", i, got[i].results, got[i].err, want)
 			}
+		}
+	})
+}
+
+// What is refused while another batch is on its way holds up what comes after it.
+func TestABatchIsNotKeptBeforeOneThatWasRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 1)
+		s := w.stream("orders", 1)
+		m := w.nodes[0].running()
+		a, _ := m.Meta().Assignment(s.UUID)
+		if _, err := m.Append(t.Context(), a.Partitions[0], []partition.Record{event(s.UUID, 0)}); err != nil {
+			t.Fatal(err)
+		}
+		release := w.nodes[0].disk.Hang()
+		offsets := make([]int64, 4)
+		var kept sync.WaitGroup
+		put := func(n int) {
+			kept.Add(1)
+			err := m.AppendAsync(t.Context(), a.Partitions[0], []partition.Record{event(s.UUID, n)}, func(r []partition.Appended, err error) {
+				defer kept.Done()
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				offsets[n] = r[0].Offset
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(5 * time.Millisecond) // simulated
+		}
+		put(1)
+		m.disk.over.Store(refuseAt)
+		put(2)
+		m.disk.over.Store(0)
+		put(3)
+		release()
+		kept.Wait()
+		if !slices.Equal(offsets, []int64{0, 1, 2, 3}) {
+			t.Errorf("four events are kept at %v", offsets)
 		}
 	})
 }

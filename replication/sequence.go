@@ -26,6 +26,7 @@ type sequence struct {
 	plain  bool                 // the leader does not know turns
 	proven bool                 // a batch was kept
 	broken bool
+	closed bool // a batch was not sent: none after it may be
 }
 
 func (r *Member) newSequence(number uint32, made uint64) *sequence {
@@ -60,6 +61,12 @@ func (s *sequence) most() int {
 	return appendsAtOnce
 }
 
+// full reports whether another batch would have to wait for a place at the leader's
+// node.
+func (s *sequence) full() bool {
+	return s.local == nil && s.leader != "" && len(s.slots) == cap(s.slots)
+}
+
 // send sends a batch, whose settled is closed when there is an outcome.
 func (s *sequence) send(b *batch) {
 	settled := make(chan struct{})
@@ -73,14 +80,26 @@ func (s *sequence) send(b *batch) {
 		})
 		stop()
 	}
+	refuse := func(err error) {
+		s.closed = true
+		end(nil, err)
+	}
+	if s.closed {
+		refuse(errTurn)
+		return
+	}
+	if ctx.Err() != nil {
+		refuse(fmt.Errorf("%w: %w", ErrNoLeader, context.Cause(ctx)))
+		return
+	}
 	if s.local != nil {
 		if err := s.r.room(); err != nil {
-			end(nil, err)
+			refuse(err)
 			return
 		}
 		term, err := s.local.AppendAsync(s.term, b.records, end)
 		if err != nil {
-			end(nil, err)
+			refuse(err)
 			return
 		}
 		s.term = term
@@ -90,13 +109,13 @@ func (s *sequence) send(b *batch) {
 		return
 	}
 	if s.leader == "" {
-		end(nil, ErrNoLeader)
+		refuse(ErrNoLeader)
 		return
 	}
 	select {
 	case s.slots <- struct{}{}:
 	case <-ctx.Done():
-		end(nil, fmt.Errorf("%w: %w", ErrNoLeader, context.Cause(ctx)))
+		refuse(fmt.Errorf("%w: %w", ErrNoLeader, context.Cause(ctx)))
 		return
 	}
 	t := s.turn
@@ -118,7 +137,7 @@ func (s *sequence) send(b *batch) {
 	})
 	if !begun {
 		<-s.slots
-		end(nil, partition.ErrClosed)
+		refuse(partition.ErrClosed)
 	}
 }
 

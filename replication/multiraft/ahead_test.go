@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/skeinmesh/skein/store"
 )
 
@@ -133,5 +135,52 @@ func TestAnEntryIsOfItsTermOrRefused(t *testing.T) {
 				t.Errorf("%s has the entry of another term", name)
 			}
 		}
+	})
+}
+
+// What Raft takes for stored although the disk was full ends the replica: a
+// configuration, by which it works at once.
+func TestAConfigurationThatIsNotStoredEndsTheReplica(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, nil)
+		defer m.close()
+		leader, followers := warm(t, m)
+		leader.store.set(func(s *memoryStore) { s.err = store.ErrFull })
+		if err := leader.RemoveServer(t.Context(), followers[0].self); err == nil {
+			t.Error("the leader says that a member is removed, and stores nothing")
+		}
+		leader.store.set(func(s *memoryStore) { s.err = nil })
+		until(t, time.Minute, "the replica ends", func() bool { return leader.failure() != nil })
+	})
+}
+
+// Entries that others were to take the place of are gone when those could not be
+// stored: Raft would go on as if they were there.
+func TestEntriesThatNoneCouldReplaceEndTheReplica(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, nil)
+		defer m.close()
+		_, followers := warm(t, m)
+		r := followers[0]
+		m.isolate(r.self.Node)
+		last, err := r.logs.LastIndex()
+		if err != nil {
+			t.Fatal(err)
+		}
+		entry := []*raft.Log{{Index: last, Term: 9, Data: []byte("other")}}
+		full := func(err error) { r.store.set(func(s *memoryStore) { s.err = err }) }
+		full(store.ErrFull)
+		if err := r.logs.StoreLogs([]*raft.Log{{Index: last + 1, Term: 9}}); err == nil || r.failure() != nil {
+			t.Errorf("a full disk alone ends the replica: %v, %v", err, r.failure())
+		}
+		full(nil)
+		if err := r.logs.DeleteRange(last, last); err != nil {
+			t.Fatal(err)
+		}
+		full(store.ErrFull)
+		if err := r.logs.StoreLogs(entry); err == nil || r.failure() == nil {
+			t.Errorf("the replica goes on: %v", err)
+		}
+		full(nil)
 	})
 }

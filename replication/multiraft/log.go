@@ -3,6 +3,7 @@ package multiraft
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,8 @@ type logStore struct {
 
 	stable sync.Mutex        // guards the fields below
 	values map[string][]byte // as stored, or about to be
+
+	cut atomic.Bool // entries at the end were deleted, and none stored since
 }
 
 var (
@@ -96,6 +99,11 @@ func (l *logStore) StoreLog(e *raft.Log) error { return l.StoreLogs([]*raft.Log{
 
 // StoreLogs returns when the entries are on the disk. It stores none if one is of
 // another term than its proposer wants.
+//
+// A full disk leaves the log as it was, and Raft goes on; but not if it takes for
+// stored what is not: it works by a configuration whether or not that was stored, and
+// does not know that its last entries are gone when it could not store others in
+// their place. Then the replica ends, and begins again from what is on its disk.
 func (l *logStore) StoreLogs(logs []*raft.Log) error {
 	if err := l.group.failure(); err != nil {
 		return err
@@ -116,14 +124,17 @@ func (l *logStore) StoreLogs(logs []*raft.Log) error {
 		if ahead {
 			err = fmt.Errorf("%w: %w", ErrUnknown, err) // the others may keep them
 		}
-		if !errors.Is(err, store.ErrFull) { // which leaves the log as it was
+		if !errors.Is(err, store.ErrFull) || l.cut.Load() || slices.ContainsFunc(logs, isConfiguration) {
 			l.group.fail(err)
 		}
 		return err
 	}
+	l.cut.Store(false)
 	l.remember(logs)
 	return nil
 }
+
+func isConfiguration(e *raft.Log) bool { return e.Type == raft.LogConfiguration }
 
 func (l *logStore) remember(logs []*raft.Log) {
 	l.mu.Lock()
@@ -150,6 +161,9 @@ func (l *logStore) DeleteRange(low, high uint64) error {
 	l.mu.Lock()
 	l.cache, l.bytes = nil, 0
 	l.mu.Unlock()
+	if last, err := l.store.LastIndex(); err == nil && high >= last {
+		l.cut.Store(true)
+	}
 	l.busy.begin()
 	err := l.store.DeleteRange(low, high)
 	l.busy.end()

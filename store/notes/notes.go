@@ -240,6 +240,9 @@ func (b *Book) rewrite() error {
 		data = n.appendTo(data)
 	}
 	if err := store.Replace(b.fs, b.path, data); err != nil {
+		if !store.IsFull(err) && b.file != nil {
+			return b.fail(err) // b.file may have no name any more
+		}
 		return err
 	}
 	file, err := b.fs.Open(b.path, false)
