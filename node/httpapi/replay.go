@@ -47,15 +47,21 @@ var _ streamReader = (*node.StreamReader)(nil)
 type replay struct {
 	reader  streamReader
 	cursors []string // after each item of the last Next
+	err     error    // what came behind those items: the next Next returns it
 }
 
 // Close implements source.
 func (p *replay) Close() { p.reader.Close() }
 
 // Next implements source. It waits for one event and takes those that have come
-// with it.
+// with it. What it has taken it returns, also if an error comes behind it: the reader
+// does not hand it out again.
 func (p *replay) Next(ctx context.Context, items []queue.Item) (int, error) {
 	p.cursors = p.cursors[:0]
+	if err := p.err; err != nil {
+		p.err = nil
+		return 0, err
+	}
 	n := 0
 	for n == 0 || n < len(items) && p.reader.Ready() {
 		ev, err := p.reader.Next(ctx)
@@ -67,8 +73,13 @@ func (p *replay) Next(ctx context.Context, items []queue.Item) (int, error) {
 		case errors.As(err, &lost):
 			now := time.Now()
 			items[n] = queue.Item{Gap: &queue.Gap{Cause: missing, Origin: strings.Join(lost.Regions, ", "), From: now, To: now}}
+		case err != nil && n == 0:
+			return 0, err
 		case err != nil:
-			return n, err
+			if ctx.Err() == nil { // the next Next has a context of its own
+				p.err = err
+			}
+			return n, nil
 		default:
 			items[n] = queue.Item{Event: ev.Event}
 		}

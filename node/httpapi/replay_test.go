@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 	"github.com/coder/websocket"
 
 	"github.com/skeinmesh/skein/node"
+	"github.com/skeinmesh/skein/routing/queue"
 	"github.com/skeinmesh/skein/transport/event"
 )
 
@@ -85,6 +87,21 @@ func TestServerSentEventsSayWhichRegionsAreMissing(t *testing.T) {
 		if strings.Join(got, " ") != want {
 			t.Errorf("with gaps %d it says %v, want %s", gaps, got, want)
 		}
+	}
+}
+
+// A reader hands an event out once: what came before an error is written, and then
+// the error is told.
+func TestEventsBeforeAnErrorAreWritten(t *testing.T) {
+	w := httptest.NewRecorder()
+	s := &eventStream{w: w, rc: http.NewResponseController(w)}
+	broken := errors.New("broken")
+	err := s.pump(t.Context(), &replay{reader: &script{t: t, steps: []any{"1", "2", broken, "3"}}}, make([]queue.Item, 10), &counters{})
+	if err != broken {
+		t.Errorf("it ends with %v, want %v", err, broken)
+	}
+	if got := w.Body.String(); !strings.Contains(got, "id: eu/0:1\n") || !strings.Contains(got, "id: eu/0:2\n") || strings.Contains(got, "id: eu/0:3\n") {
+		t.Errorf("before the error it wrote %q, want events 1 and 2", got)
 	}
 }
 
