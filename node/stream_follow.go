@@ -163,14 +163,17 @@ func (r *StreamReader) watch(known, absent map[string]bool) {
 			if err != nil {
 				continue // it is asked again
 			}
-			f := fetched{region: region}
+			f, then := fetched{region: region}, seenNewer
+			if absent[region] {
+				then = seenUnasked
+			}
 			for _, e := range ends {
 				l := r.log(region, e)
 				if known[l.name()] {
 					continue
 				}
 				known[l.name()] = true
-				r.start.place(l, e, r.began, absent[region])
+				r.start.place(l, e, r.began, then)
 				f.logs = append(f.logs, l)
 			}
 			if len(f.logs) == 0 && !absent[region] {

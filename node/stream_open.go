@@ -79,7 +79,7 @@ func (r *StreamReader) seek(starts []int64) error {
 		return r.start.ambiguous(r)
 	}
 	for i, l := range r.logs {
-		r.start.place(l, logEnd{Start: starts[i], Next: l.end}, r.began, false)
+		r.start.place(l, logEnd{Start: starts[i], Next: l.end}, r.began, seenThen)
 		if l.next >= 0 && l.next < starts[i] && !r.q.GoOn {
 			return r.passed(l, l.next, starts[i])
 		}

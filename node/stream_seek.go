@@ -83,21 +83,46 @@ func (s *starting) regions() (list []string) {
 	return list
 }
 
-// place sets a log where it is to be read from; late if its region could not be
-// asked when reading began. Logs that a cursor does not name are read from the
-// beginning: they are newer than it.
-func (s *starting) place(l *logReader, e logEnd, began time.Time, late bool) {
+// Whether a log was there when reading began.
+type seen uint8
+
+const (
+	seenThen    seen = iota
+	seenNewer        // it was not: all of it has come since
+	seenUnasked      // nobody knows: its region was out of reach
+)
+
+// clockMargin is how far the clock of a region's leader may be behind this node's
+// without a reader missing what it keeps: rather something too old than a loss.
+const clockMargin = 5 * time.Second
+
+// latestAbsent is the time from which a region is read that was out of reach when
+// reading began with the latest.
+func latestAbsent(began time.Time) int64 { return began.Add(-clockMargin).UnixNano() }
+
+// place sets a log where it is to be read from. Logs that are newer than the reader,
+// and those that a cursor does not name, which are newer than it, are read from the
+// beginning, unless a time says otherwise.
+func (s *starting) place(l *logReader, e logEnd, began time.Time, then seen) {
 	switch s.kind {
 	case atEarliest:
 		l.at(e.Start)
 	case atLatest:
-		if l.at(e.Next); late {
-			l.from(began.UnixNano())
+		switch then {
+		case seenThen:
+			l.at(e.Next)
+		case seenNewer:
+			l.at(e.Start)
+		case seenUnasked:
+			l.from(latestAbsent(began))
 		}
 	case atTime:
 		l.from(s.at)
 	case atOffset:
 		l.at(s.at)
+		if then != seenThen { // the offset was of the one log that there was
+			l.at(e.Start)
+		}
 	case atCursor:
 		region, _, _ := strings.Cut(l.name(), "/")
 		to, named := s.named[l.name()]
@@ -158,7 +183,7 @@ func (s *starting) absent(region string, began time.Time) (parts []string) {
 	case atEarliest:
 		return []string{fmt.Sprintf("%s:@%d", region, math.MinInt64)}
 	case atLatest:
-		return []string{fmt.Sprintf("%s:@%d", region, began.UnixNano())}
+		return []string{fmt.Sprintf("%s:@%d", region, latestAbsent(began))}
 	case atTime:
 		return []string{fmt.Sprintf("%s:@%d", region, s.at)}
 	}

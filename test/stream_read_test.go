@@ -170,3 +170,35 @@ func TestADeletedStreamComesBack(t *testing.T) {
 		}
 	})
 }
+
+// A log that begins to keep the stream while it is followed is read from its
+// beginning, wherever reading began: all of it has come since.
+func TestAReaderHasAllOfALogThatIsNewerThanIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := simmesh.New(t, simmesh.Config{Regions: []int{1}})
+		orders(t, m.Nodes[0], node.StreamDefinition{})
+		keep(t, m.Nodes[0], "/eu", 0, 3)
+		read := map[string]*node.StreamReader{}
+		for _, from := range []string{"latest", "3"} {
+			r, err := m.Nodes[0].ReadStream(t.Context(), node.StreamRead{Name: "orders", From: from, Follow: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			read[from] = r
+		}
+		us := m.Add("r1")
+		m.WaitReady(us)
+		keep(t, m.Nodes[us], "/us", 0, 3)
+		for from, r := range read {
+			var w witnessed
+			if err := w.readFor(t, r, time.Minute); err != nil {
+				t.Fatal(err)
+			}
+			if len(w.list) != 3 {
+				t.Errorf("from %s it reads %d events", from, len(w.list))
+			}
+			w.inOrder(t, map[string]int{"/us": 3})
+		}
+	})
+}
