@@ -168,7 +168,7 @@ func (r *StreamReader) watch(known, absent map[string]bool) {
 				then = seenUnasked
 			}
 			for _, e := range ends {
-				l := r.log(region, e)
+				l := r.log(region, e, len(known))
 				if known[l.name()] {
 					continue
 				}

@@ -43,7 +43,7 @@ func (r *StreamReader) open(ctx context.Context) error {
 			continue
 		}
 		for _, e := range found[i] {
-			l := r.log(region, e)
+			l := r.log(region, e, len(r.logs))
 			r.logs = append(r.logs, l)
 			starts = append(starts, e.Start)
 		}
@@ -61,13 +61,13 @@ func (r *StreamReader) open(ctx context.Context) error {
 	return r.limit()
 }
 
-// log is a log that is read from its beginning.
-func (r *StreamReader) log(region string, e logEnd) *logReader {
+// log is a log that is read from its beginning, beside others.
+func (r *StreamReader) log(region string, e logEnd, others int) *logReader {
 	l := &logReader{region: region, end: e.Next, more: make(chan struct{}, 1)}
 	l.more <- struct{}{}
 	l.ask = replication.Read{
 		Partition: e.Partition, Log: r.stream.UUID,
-		Bytes: max(blockLeast, min(replication.BlockBytes, readerBytes/(2*max(1, len(r.logs))))),
+		Bytes: max(blockLeast, min(replication.BlockBytes, readerBytes/(2*max(1, others)))),
 	}
 	l.at(e.Start)
 	return l
