@@ -27,6 +27,9 @@ func (n *Node) learnStreams(start time.Time) {
 	own, cancel := context.WithDeadline(n.ctx, start.Add(learnGrace))
 	defer cancel()
 	m := s.member.Load()
+	if m == nil { // the node is being closed
+		return
+	}
 	err := m.CatchUp(own)
 	for {
 		if unheard := s.unheard(n.otherRegions()); len(unheard) == 0 || time.Since(start) > syncGrace {
@@ -36,7 +39,10 @@ func (n *Node) learnStreams(start time.Time) {
 			return
 		}
 	}
-	s.settled(own) // what was heard is routed from here on
+	// What was heard is routed from here on. Catching up may have used up its time.
+	settling, cancel := context.WithTimeout(n.ctx, learnGrace)
+	defer cancel()
+	s.settled(settling)
 	doubted := s.unheard(n.otherRegions())
 	if err != nil {
 		doubted = append(doubted, n.self.Region)
