@@ -42,6 +42,7 @@ type place struct {
 	relayed
 	from replication.From
 	at   int64
+	end  int64   // nothing is waited for from there on, unless it is 0
 	by   peer.ID // the relay; empty: this node
 }
 
@@ -94,7 +95,7 @@ func (r *relays) close() error {
 // block is a block of what another region keeps, by way of the relay, or of this node
 // if another takes it for that. Its records are shared: nobody may change them.
 func (r *relays) block(ctx context.Context, region string, q *blockAsk, relay bool) (replication.Block, error) {
-	at := place{relayed: relayed{region, q.Log, q.Partition, q.Filter}, from: q.From, at: q.Offset}
+	at := place{relayed: relayed{region, q.Log, q.Partition, q.Filter}, from: q.From, at: q.Offset, end: q.Until}
 	if q.From == replication.FromTime {
 		at.at = q.Time
 	}

@@ -37,6 +37,9 @@ const (
 func (r *StreamReader) fetch(l *logReader) {
 	ask := blockAsk{Read: l.ask, Filter: r.filter}
 	ask.Wait = readWait
+	if !r.q.Follow {
+		ask.Until = l.end
+	}
 	var failing time.Time
 	told := false
 	for pause := fetchPause; r.ctx.Err() == nil; {

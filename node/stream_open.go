@@ -80,6 +80,9 @@ func (r *StreamReader) seek(starts []int64) error {
 	}
 	for i, l := range r.logs {
 		r.start.place(l, logEnd{Start: starts[i], Next: l.end}, r.began, seenThen)
+		if l.next < 0 && l.end == 0 && !r.q.Follow {
+			l.at(0) // there is nothing of any time
+		}
 		if l.next >= 0 && l.next < starts[i] && !r.q.GoOn {
 			return r.passed(l, l.next, starts[i])
 		}

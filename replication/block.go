@@ -38,7 +38,7 @@ const (
 
 // Select reads as Read does, and leaves out records that keep, if there is one, does
 // not want. While there is nothing that it wants it looks on, and waits, for as long
-// as the question says; then the block has no records.
+// as the question says and up to where it ends; then the block has no records.
 func (r *Member) Select(ctx context.Context, q Read, keep func(data []byte) bool) (Block, error) {
 	until := time.Now().Add(min(q.Wait, maxWait))
 	if q.Bytes <= 0 {
@@ -74,6 +74,8 @@ func (r *Member) Select(ctx context.Context, q Read, keep func(data []byte) bool
 		q.From, q.Offset, q.Wait = FromOffset, b.Next, max(0, time.Until(until))
 		switch {
 		case size >= q.Bytes, looked >= selectScan, ctx.Err() != nil:
+			return b, nil
+		case q.over(b.Next):
 			return b, nil
 		case b.Next >= b.End && (len(b.List) > 0 || q.Wait == 0):
 			return b, nil

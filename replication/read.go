@@ -37,6 +37,7 @@ type Read struct {
 	Time      int64         `json:"time,omitempty"`  // nanoseconds since 1970
 	Bytes     int           `json:"bytes,omitempty"` // at most, about; one record at least. Default 256 KiB
 	Wait      time.Duration `json:"wait,omitempty"`  // for the first record, at most 30 s
+	Until     int64         `json:"until,omitempty"` // an offset from which on nothing is waited for; 0: none
 }
 
 // Records are some records of a log, the first at an offset.
@@ -55,6 +56,9 @@ type Stored struct {
 	Time int64 // nanoseconds since 1970, of the leader that took it
 	Data []byte
 }
+
+// over reports whether nothing is waited for that is at an offset.
+func (q *Read) over(offset int64) bool { return q.Until > 0 && offset >= q.Until }
 
 const (
 	readBytes = 256 << 10
@@ -197,7 +201,7 @@ func readLog(ctx context.Context, p *partition.Partition, q *Read) (Records, err
 			return Records{}, err
 		}
 	}
-	if q.Wait > 0 && at == l.Next() {
+	if q.Wait > 0 && at == l.Next() && !q.over(at) {
 		ctx, cancel := context.WithTimeout(ctx, q.Wait)
 		defer cancel()
 		if err := l.Wait(ctx, at); err != nil && !errors.Is(err, context.DeadlineExceeded) {

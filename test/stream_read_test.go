@@ -202,3 +202,36 @@ func TestAReaderHasAllOfALogThatIsNewerThanIt(t *testing.T) {
 		}
 	})
 }
+
+// Reading ends where the logs end, and waits for nothing there: also if nothing at
+// their end is wanted, or nothing at all.
+func TestReadingEndsWithoutWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := twoRegions(t, 1, 1, 1)
+		keep(t, m.Nodes[0], "/eu", 0, 5)
+		keep(t, m.Nodes[1], "/us", 0, 5) // and the third has nothing
+		time.Sleep(time.Second)
+		for what, q := range map[string]node.StreamRead{
+			"all":                         {},
+			"what is not at the end":      {Filter: []byte(`{"exact":{"id":"0"}}`)},
+			"nothing":                     {Filter: []byte(`{"exact":{"id":"none"}}`)},
+			"what is younger than it all": {From: time.Now().Format(time.RFC3339Nano)},
+		} {
+			q.Name = "orders"
+			began := time.Now()
+			r, err := m.Nodes[0].ReadStream(t.Context(), q)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var w witnessed
+			if err := w.readFor(t, r, time.Minute); err != io.EOF {
+				t.Errorf("%s: %v", what, err)
+			}
+			r.Close()
+			want := map[string]int{"all": 10, "what is not at the end": 2}[what]
+			if took := time.Since(began); len(w.list) != want || took > 2*time.Second {
+				t.Errorf("%s: %d events, want %d, after %v", what, len(w.list), want, took) // simulated
+			}
+		}
+	})
+}
