@@ -87,14 +87,9 @@ type Keeping struct {
 	done  chan struct{}  // closed when none is left; nil if there were none
 }
 
-// Done is closed when End need not wait for streams. It is nil if no stream wants
-// any of the events, or they are only to be Routed.
-func (k *Keeping) Done() <-chan struct{} {
-	if k.hurried() {
-		return nil
-	}
-	return k.done
-}
+// Settled is closed when streams have kept the events or have failed to, also where
+// End does not wait for it. It is nil if no stream wants any of them.
+func (k *Keeping) Settled() <-chan struct{} { return k.done }
 
 // hurried reports whether nobody waits until the events are kept.
 func (k *Keeping) hurried() bool { return k.how.Durability == Routed && !k.far }

@@ -18,7 +18,9 @@
 // without waiting for those before, and end, and are acknowledged, in their order: a
 // goroutine does that while there are any. Those that come when no more may be under
 // way, or while another region is asked, are then published together: what of them
-// is not kept fails together, too. A client that reads a stream has a goroutine that moves
+// is not kept fails together, too. What is only to be routed is acknowledged before it
+// is kept, but is under way until it is, so that such a publisher becomes as slow as
+// the streams instead of being refused. A client that reads a stream has a goroutine that moves
 // its events to the outbox, a frame ahead at most, while it has credit.
 //
 // Everything is bounded: sessions, subscriptions of a session, frames, the

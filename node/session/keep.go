@@ -27,6 +27,9 @@ type Keeping interface {
 	// End waits for streams and routes the events. It is called in the order in
 	// which publishes began.
 	End() ([]node.Position, error)
+	// Settled is closed when streams are done with the events, which may be long after
+	// the End of what is only to be routed. It is nil if there is nothing to wait for.
+	Settled() <-chan struct{}
 }
 
 // Begin is the node's.
@@ -60,11 +63,13 @@ func (b broker) ReadStream(ctx context.Context, q node.StreamRead) (StreamReader
 // as their frames come, many at once. When no more may begin, frames wait, and then
 // are published together.
 type late struct {
-	mu     sync.Mutex // guards the fields below; held while a publish begins
-	frames []lateFrame
-	begun  []lateBatch // oldest first
-	bytes  int         // of all
-	ending bool        // endLate runs
+	mu      sync.Mutex // guards the fields below; held while a publish begins
+	frames  []lateFrame
+	begun   []lateBatch // oldest first
+	behind  []lateBatch // acknowledged, while streams are not done with them; oldest first
+	bytes   int         // of all
+	ending  bool        // endLate runs
+	settles bool        // settleLate runs
 
 	room chan struct{} // there may be room for frames
 }
@@ -101,10 +106,6 @@ func (x *session) postpone(f lateFrame) error {
 		if l.bytes == 0 || l.bytes+f.bytes <= lateMost {
 			l.frames, l.bytes = append(l.frames, f), l.bytes+f.bytes
 			x.beginLate()
-			if !l.ending && len(l.begun) > 0 {
-				l.ending = true
-				x.wg.Go(x.endLate)
-			}
 			l.mu.Unlock()
 			return nil
 		}
@@ -124,15 +125,20 @@ func (l *late) idle() bool {
 	return len(l.begun)+len(l.frames) == 0
 }
 
-// beginLate begins to publish frames that wait, as far as may be. late.mu is held.
+// beginLate begins to publish frames that wait, as far as may be, and sees that what
+// has begun ends. late.mu is held.
 func (x *session) beginLate() {
 	l := &x.late
-	for len(l.frames) > 0 && len(l.begun) < lateBegun && !l.far() {
+	for len(l.frames) > 0 && len(l.begun)+len(l.behind) < lateBegun && !l.far() {
 		b := lateBatch{lateFrame: l.join()}
 		if len(b.evs) > 0 {
 			b.keeping, b.err = x.server.keeper.Begin(x.ctx, b.namespace, b.evs, node.PublishOptions{Overflow: x.overflow, Durability: x.durability})
 		}
 		l.begun = append(l.begun, b)
+	}
+	if !l.ending && len(l.begun) > 0 {
+		l.ending = true
+		x.wg.Go(x.endLate)
 	}
 }
 
@@ -180,14 +186,69 @@ func (x *session) endLate() {
 		}
 		rest := copy(l.begun, l.begun[1:])
 		clear(l.begun[rest:])
-		l.begun, l.bytes = l.begun[:rest], l.bytes-b.bytes
+		l.begun = l.begun[:rest]
+		if b.settled() {
+			x.forgetLate(&b)
+			continue
+		}
+		// A publisher that does not wait for streams is acknowledged already, but must
+		// not be faster than they are for long.
+		b.evs, b.numbers = nil, nil
+		l.behind = append(l.behind, b)
 		x.beginLate()
-		select {
-		case l.room <- struct{}{}:
-		default:
+		if !l.settles {
+			l.settles = true
+			x.wg.Go(x.settleLate)
 		}
 	}
 	l.ending = false
+}
+
+// settled reports whether streams are done with the events.
+func (b *lateBatch) settled() bool {
+	if b.keeping == nil || b.keeping.Settled() == nil {
+		return true
+	}
+	select {
+	case <-b.keeping.Settled():
+		return true
+	default:
+		return false
+	}
+}
+
+// forgetLate makes the room of a publish that is over that of others. late.mu is held.
+func (x *session) forgetLate(b *lateBatch) {
+	x.late.bytes -= b.bytes
+	x.beginLate()
+	select {
+	case x.late.room <- struct{}{}:
+	default:
+	}
+}
+
+// settleLate waits until streams are done with what is acknowledged, oldest first.
+func (x *session) settleLate() {
+	l := &x.late
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.behind) > 0 {
+		b := l.behind[0]
+		l.mu.Unlock()
+		select {
+		case <-b.keeping.Settled():
+		case <-x.ctx.Done():
+		}
+		l.mu.Lock()
+		if x.ctx.Err() != nil {
+			return // settles stays: nothing more begins
+		}
+		rest := copy(l.behind, l.behind[1:])
+		clear(l.behind[rest:])
+		l.behind = l.behind[:rest]
+		x.forgetLate(&b)
+	}
+	l.settles = false
 }
 
 // publishKept ends a publish and tells the client how that went. It reports false if

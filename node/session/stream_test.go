@@ -20,8 +20,9 @@ import (
 // shelf is a hub that keeps all in one stream of one log, in memory.
 type shelf struct {
 	*hub
-	round chan struct{} // not nil: the end of a publish takes a value from it first
-	far   bool
+	round  chan struct{} // not nil: the end of a publish takes a value from it first
+	far    bool
+	shelve chan struct{} // not nil: what is published is settled when it is closed
 
 	mu     sync.Mutex // guards the fields below
 	list   []event.Event
@@ -55,6 +56,8 @@ type shelving struct {
 }
 
 func (k *shelving) Far() bool { return k.far }
+
+func (k *shelving) Settled() <-chan struct{} { return k.shelve }
 
 func (k *shelving) End() (list []node.Position, err error) {
 	s, ctx, ns, evs, o := k.shelf, k.ctx, k.ns, k.evs, k.o
@@ -509,6 +512,40 @@ func TestPublishersLearnWhatIsNotKeptYet(t *testing.T) {
 	if _, err := client.Dial(t.Context(), addr, client.WithDurability("sure")); err == nil {
 		t.Error("an unknown durability is taken")
 	}
+}
+
+// Who does not wait for streams becomes as slow as they are, instead of having ever
+// more on its way to them.
+func TestWhoOnlyRoutesIsNotFasterThanStreamsForLong(t *testing.T) {
+	s := newShelf()
+	s.shelve = make(chan struct{})
+	c := dial(t, open(t, s, "127.0.0.1:0").addr, client.WithDurability(client.Routed))
+	const most = 64
+	for i := range most { // each is acknowledged although nothing is kept
+		if err := c.Publish(t.Context(), newEvent(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, err := c.PublishAsync(t.Context(), newEvent(most))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.Stream("all").Read(t.Context(), client.Earliest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close() // the node reads one frame after the other: it has that event
+	s.mu.Lock()
+	begun := s.begun
+	s.mu.Unlock()
+	if begun != most {
+		t.Errorf("%d publishes are on their way to streams that keep nothing, want %d", begun, most)
+	}
+	close(s.shelve)
+	if err := one.Wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+	fill(t, c, most+1, 3*most)
 }
 
 // Publishes begin while those before are being kept, and end in their order.
