@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -230,8 +231,12 @@ func (r *Reader) reading(cursor, end string) {
 	if r.ask.Until == "" {
 		r.ask.Until = end
 	}
-	if len(r.without) > 0 { // of an earlier connection; the node says what is missing now
-		r.frames = append(r.frames, frame{missing: new([]string)})
+	// Missing was told of an earlier connection; the node says what is missing now. But
+	// a read that ends leaves out to its end what has no end.
+	still := slices.DeleteFunc(slices.Clone(r.without), func(region string) bool { return !r.leavesOut(region) })
+	if len(still) < len(r.without) {
+		r.frames = append(r.frames, frame{missing: &still})
+		r.signal()
 	}
 	for part := range strings.SplitSeq(cursor, ",") {
 		if log, at, ok := strings.Cut(part, ":"); ok && r.cursor[log] == nil {
@@ -245,11 +250,22 @@ func (r *Reader) reading(cursor, end string) {
 	}
 }
 
+// leavesOut reports whether a region is not read although it can be, since it was
+// missing when the read's end was decided. r.mu is held.
+func (r *Reader) leavesOut(region string) bool {
+	return r.ask.Until != "" && !strings.HasPrefix(r.ask.Until, region+"/") && !strings.Contains(r.ask.Until, ","+region+"/")
+}
+
 // put adds a frame. It does not block: credit bounds what comes.
 func (r *Reader) put(f frame) {
 	r.mu.Lock()
 	r.frames = append(r.frames, f)
 	r.mu.Unlock()
+	r.signal()
+}
+
+// signal has Next look whether there is something.
+func (r *Reader) signal() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
@@ -295,8 +311,10 @@ func (r *Reader) Next(ctx context.Context) (KeptEvent, error) {
 		if ok || err != nil {
 			return ev, err
 		}
-		if regions := r.told(); regions != nil {
-			r.onMissing(*regions)
+		if regions, known := r.told(); regions != nil {
+			if !known {
+				r.onMissing(*regions)
+			}
 			continue
 		}
 		select {

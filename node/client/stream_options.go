@@ -64,7 +64,8 @@ func Partial() ReadOption { return func(r *Reader) { r.ask.Partial = true } }
 
 // OnMissing is called from Next, in their place among the events, with the regions
 // that cannot be read now, each time they are others; with none once all are read
-// again. Default: it is logged.
+// again. A read that does not follow leaves out to its end what was missing when it
+// began. Default: it is logged.
 func OnMissing(f func(regions []string)) ReadOption { return func(r *Reader) { r.onMissing = f } }
 
 // MissingError ends a read that needs all regions: some are out of reach.
@@ -87,16 +88,18 @@ func (r *Reader) tell(regions []string) {
 	r.put(frame{missing: &regions})
 }
 
-// told takes what is to be told before the next event.
-func (r *Reader) told() *[]string {
+// told takes what is to be told before the next event, and reports whether that is
+// known already.
+func (r *Reader) told() (regions *[]string, known bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.rest) > 0 || len(r.frames) == 0 || r.frames[0].missing == nil {
-		return nil
+		return nil, false
 	}
-	regions := r.frames[0].missing
+	regions = r.frames[0].missing
+	known = slices.Equal(*regions, r.without)
 	r.frames, r.without = dropFirst(r.frames, 1), *regions
-	return regions
+	return regions, known
 }
 
 // waiting reports whether something has come that is not handed out.

@@ -333,6 +333,39 @@ func TestAReadEndsWhereItWasToEnd(t *testing.T) {
 	}
 }
 
+// A read in parts that does not follow leaves a region out to its end: that it is back
+// over another connection does not mean that it is read.
+func TestWhatAReadLeavesOutStaysMissing(t *testing.T) {
+	s := newShelf()
+	p := open(t, s, "127.0.0.1:0")
+	c := dial(t, p.addr, client.WithReconnect(20*time.Millisecond))
+	fill(t, c, 0, 1000)
+	s.lose("us")
+	var told [][]string
+	r, err := c.Stream("all").Read(t.Context(), client.Earliest, client.Partial(), client.WithReadBuffer(1),
+		client.OnMissing(func(regions []string) { told = append(told, regions) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	expect(t, r, 0, 10)
+	p.stop()
+	s.lose()
+	open(t, s, p.addr)
+	expect(t, r, 10, 1000)
+	if _, err := r.Next(t.Context()); !errors.Is(err, io.EOF) {
+		t.Errorf("at the end: %v", err)
+	}
+	if want := [][]string{{"us"}}; !reflect.DeepEqual(told, want) {
+		t.Errorf("missing are %v, want %v", told, want)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.asked) < 2 || s.asked[len(s.asked)-1].Until == "" {
+		t.Errorf("it was asked as %+v", s.asked)
+	}
+}
+
 // What a reader asks for arrives at the node.
 func TestWhatAReaderAsksForArrives(t *testing.T) {
 	s := newShelf()
