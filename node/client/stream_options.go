@@ -109,11 +109,12 @@ func (r *Reader) waiting() bool {
 	return len(r.frames) > 0 || len(r.rest) > 0
 }
 
-// short is why a read ends that needs the regions of which the last frame tells.
+// short is why a read ends that needs the regions of which the last frame tells, or
+// told, if Next was faster than the end.
 func (r *Reader) short() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e := &MissingError{Stream: r.ask.Name}
+	e := &MissingError{Stream: r.ask.Name, Regions: r.without}
 	if n := len(r.frames); n > 0 && r.frames[n-1].missing != nil {
 		e.Regions = *r.frames[n-1].missing
 		r.frames = r.frames[:n-1]
