@@ -8,6 +8,7 @@ import (
 
 	"github.com/skeinmesh/skein/replication"
 	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/transport"
 	"github.com/skeinmesh/skein/transport/peer"
 )
 
@@ -59,7 +60,7 @@ func (n *Node) askAbroad(ctx context.Context, to, kind string, question, answer 
 		return err
 	}
 	b, err := n.passAbroad(ctx, to, q)
-	if errors.Is(err, ErrUnreachable) {
+	if errors.Is(err, ErrUnreachable) || errors.Is(err, ErrBusy) {
 		return err // nobody was asked
 	}
 	if err != nil {
@@ -84,8 +85,18 @@ func (n *Node) passAbroad(ctx context.Context, region string, q []byte) ([]byte,
 	if next == "" {
 		return nil, fmt.Errorf("%w: no way leads to region %.80q now", ErrUnreachable, region)
 	}
-	return n.net.Call(ctx, next, kindAbroad, q)
+	answer, err := n.net.Call(ctx, next, kindAbroad, q)
+	if errors.Is(err, transport.ErrBusy) { // it did not look at the question
+		err = &busyError{err}
+	}
+	return answer, err
 }
+
+// busyError is an ErrBusy in the words of its cause: it is not of appends.
+type busyError struct{ cause error }
+
+func (e *busyError) Error() string   { return e.cause.Error() }
+func (e *busyError) Unwrap() []error { return []error{ErrBusy, e.cause} }
 
 func (n *Node) answerAbroad(ctx context.Context, body []byte) ([]byte, error) {
 	var q abroad
@@ -104,7 +115,7 @@ func (n *Node) answerAbroad(ctx context.Context, body []byte) ([]byte, error) {
 			return nil, err
 		}
 		answer, err := n.passAbroad(ctx, q.Region, b)
-		if errors.Is(err, ErrUnreachable) {
+		if errors.Is(err, ErrUnreachable) || errors.Is(err, ErrBusy) {
 			return json.Marshal(refusalAbroad(err))
 		}
 		return answer, err

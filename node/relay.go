@@ -55,6 +55,7 @@ type relays struct {
 	known  map[relayed][]*remembering
 	oldest []*remembering // of all, in the order in which they came
 	stats  RelayStats     // Bytes: of what is remembered
+	rooms  map[peer.ID]*callRoom
 	closed bool
 	wg     sync.WaitGroup // flights
 }
@@ -77,7 +78,7 @@ type remembering struct {
 }
 
 func newRelays(n *Node) *relays {
-	return &relays{n: n, asked: map[place]*flight{}, known: map[relayed][]*remembering{}}
+	return &relays{n: n, asked: map[place]*flight{}, known: map[relayed][]*remembering{}, rooms: map[peer.ID]*callRoom{}}
 }
 
 // close ends all questions and waits until none is left.
@@ -147,9 +148,9 @@ func (r *relays) ask(at place, q blockAsk) *flight {
 	r.asked[at] = f
 	r.wg.Go(func() {
 		defer cancel()
-		b, err := r.n.blockAbroad(ctx, at.region, at.by, &q)
+		b, err := r.put(ctx, at.region, at.by, q)
 		if at.by != "" && errors.Is(err, ErrUnreachable) { // for the relay, that is
-			b, err = r.n.blockAbroad(ctx, at.region, "", &q)
+			b, err = r.put(ctx, at.region, "", q)
 		}
 		r.mu.Lock()
 		r.forgetFlight(at, f)

@@ -19,8 +19,8 @@ import (
 
 const (
 	// maxCallsPerLink bounds the calls of one peer that are answered at once;
-	// one more is refused. Each log of another region that is followed takes one for
-	// as long as it waits for something to come.
+	// one more is refused. Questions that wait for something to come take one each for
+	// as long: who asks them leaves room for others.
 	maxCallsPerLink = 1024
 	// maxVisits bounds the calls and layer streams from outside of links.
 	maxVisits = 256
@@ -29,6 +29,8 @@ const (
 	callWait = 30 * time.Second
 
 	maxFailure = 1 << 10 // bytes of words about a failed call
+
+	tooManyCalls = "too many calls at once" // of a call that no handler has seen
 )
 
 // CallError is what the other node's handler answered instead of a reply.
@@ -38,6 +40,9 @@ type CallError struct {
 }
 
 func (e *CallError) Error() string { return fmt.Sprintf("node %s: %s", e.Peer.Short(), e.Text) }
+
+// Is makes the refusal of one call too many an ErrBusy: nothing was done.
+func (e *CallError) Is(target error) bool { return target == ErrBusy && e.Text == tooManyCalls }
 
 // Call asks a linked peer and waits for its answer. What the handler there
 // returns as an error comes back as a *CallError.
@@ -146,7 +151,7 @@ func (s *session) answerCalls(wg *sync.WaitGroup) {
 			})
 		default:
 			stream.SetWriteDeadline(time.Now().Add(time.Second))
-			stream.Write(wire.AppendFrame(nil, wire.Failure, []byte("too many calls at once")))
+			stream.Write(wire.AppendFrame(nil, wire.Failure, []byte(tooManyCalls)))
 			s.link.e.closeStream(stream)
 		}
 	}
