@@ -409,3 +409,36 @@ func (l *logStore) GetLogApart(index uint64) {
 	}()
 	<-done
 }
+
+// A candidate that was told to stand notes a leader of its term without following
+// it. When that leader dies, the other voter, whose log is the longer one, needs this
+// one's vote.
+func TestACandidateForgetsALeaderThatIsGone(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, nil)
+		defer m.close()
+		group := m.startGroup(0, m.nodes()...)
+		leader := leaderOf(t, group)
+		others := slices.DeleteFunc(m.nodes(), func(id peer.ID) bool { return id == leader })
+		short, long := group[others[0]], group[others[1]]
+		m.wires[pair(leader, others[0])].cut.Store(true)
+		if _, _, err := group[leader].Apply(t.Context(), []byte("not for all")); err != nil {
+			t.Fatal(err)
+		}
+		term := short.raft.CurrentTerm()
+		gone := m.kill(leader)
+		go gone.Close()
+		short.Campaign()
+		until(t, time.Second, "it stands", func() bool { return short.raft.CurrentTerm() > term })
+		got := make(chan raft.RPCResponse, 1)
+		short.requests <- raft.RPC{
+			Command:  short.command(leader, &message{kind: kindHeartbeat, from: 1, term: short.raft.CurrentTerm()}),
+			RespChan: got,
+		}
+		<-got
+		if !short.misled() {
+			t.Skipf("Raft follows the leader, as it should: %v", short.raft.State())
+		}
+		until(t, time.Minute, "led by who can lead", long.IsLeader)
+	})
+}

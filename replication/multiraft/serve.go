@@ -96,6 +96,9 @@ func (g *Group) serve() {
 		g.inbox[0] = inbound{}
 		g.inbox = g.inbox[1:]
 		g.mu.Unlock()
+		if in.m.kind == kindPreVote && g.misled() {
+			g.Campaign()
+		}
 		select {
 		case g.requests <- raft.RPC{Command: g.command(in.session.peer.id, &in.m), RespChan: got}:
 		case <-g.closing:
@@ -116,6 +119,17 @@ func (g *Group) serve() {
 			in.session.tell(g.answer(&in.m, statusNoGroup))
 		}
 	}
+}
+
+// misled reports whether this replica is a candidate and yet takes somebody for the
+// leader. Raft lets one that was told to stand become so when it hears an append of
+// its term: it notes the leader and goes on standing. If that leader dies before its
+// next append, the candidate refuses everybody a pre-vote, for the sake of a leader
+// that nobody has; and if its own log is the shorter one, nobody is elected ever
+// again. To be told once more to stand makes it forget.
+func (g *Group) misled() bool {
+	_, id := g.raft.LeaderWithID()
+	return id != "" && g.raft.State() == raft.Candidate
 }
 
 // command is a request as Raft has it. Who sent it is not read from the request:
