@@ -68,8 +68,9 @@ type Config struct {
 }
 
 const (
-	openFiles       = 1024 // of logs
-	heldSegments    = 4    // of the journal, from which on groups are told to let go
+	openFiles       = 1024            // of logs
+	heldSegments    = 4               // of the journal, from which on groups are told to let go
+	releaseWithin   = 5 * time.Second // of each group, to let go
 	controlEvery    = 500 * time.Millisecond
 	defaultReplicas = 3
 )
@@ -223,8 +224,8 @@ func (r *Member) close() error {
 	return errors.Join(errs...)
 }
 
-// heldBack has groups keep a snapshot whose entries hold the journal's oldest file
-// back.
+// heldBack has groups keep a snapshot, and let go of the log before it, whose entries
+// hold the journal's oldest file back.
 func (r *Member) heldBack(groups []journal.ID) {
 	select {
 	case <-r.opened: // the journal is there before the groups are
@@ -241,8 +242,11 @@ func (r *Member) heldBack(groups []journal.ID) {
 		if !held[journalID(g.ID(), self.Epoch)] {
 			continue
 		}
-		if err := g.Snapshot(r.ctx); err != nil && r.ctx.Err() == nil {
-			r.log.Warn("a group holds the journal back and cannot keep a snapshot", "group", g.ID(), "err", err)
+		ctx, cancel := context.WithTimeout(r.ctx, releaseWithin)
+		err := g.Release(ctx)
+		cancel()
+		if err != nil && r.ctx.Err() == nil {
+			r.log.Warn("a group holds the journal back", "group", g.ID(), "err", err)
 		}
 	}
 }

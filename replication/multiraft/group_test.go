@@ -167,3 +167,49 @@ func TestEachChangeOfLeaderIsTold(t *testing.T) {
 		})
 	})
 }
+
+// A snapshot can take the place of the whole log, even of what a leader began its
+// term with, on every replica; then leadership can still be handed over, and a
+// replica that comes back empty gets all.
+func TestAnIdleGroupLetsGoOfItsWholeLog(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 3, nil)
+		defer m.close()
+		group := m.startGroup(0, m.nodes()...)
+		first := leaderOf(t, group)
+		for i := range 10 {
+			if _, _, err := group[first].Apply(t.Context(), fmt.Append(nil, i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		to := slices.DeleteFunc(m.nodes(), func(id peer.ID) bool { return id == first })
+		for _, next := range []peer.ID{to[0], to[1]} {
+			if err := group[leaderOf(t, group)].TransferLeadership(t.Context(), Replica{next, 1}); err != nil {
+				t.Fatal(err)
+			}
+			until(t, time.Minute, "led by "+string(next), func() bool { return leaderOf(t, group) == next })
+			until(t, time.Minute, "no entry left", func() bool {
+				left := 0
+				for _, r := range group {
+					if err := r.Release(t.Context()); err != nil {
+						t.Log(err)
+					}
+					left += len(r.store.list)
+				}
+				return left == 0
+			})
+		}
+		again := group[first]
+		if err := again.Close(); err != nil {
+			t.Fatal(err)
+		}
+		again = m.startReplica(0, again.Self(), func(c *GroupConfig) { c.Store, c.Snapshots = again.store, again.snaps })
+		if again.length().term == 0 {
+			t.Error("it does not know the term of its last entry, by which it is weighed when the leader is lost")
+		}
+		if _, _, err := group[to[1]].Apply(t.Context(), []byte("after")); err != nil {
+			t.Fatal(err)
+		}
+		until(t, time.Minute, "all applied", func() bool { n, _ := again.fsm.state(); return n == 11 })
+	})
+}

@@ -86,10 +86,17 @@ func (l *logStore) GetLog(index uint64, out *raft.Log) error {
 	return nil
 }
 
-// termOf is the term of an entry, or 0.
+// termOf is the term of an entry, or 0: one that is in the log, or the last one of
+// the snapshot, which may have taken its place.
 func (l *logStore) termOf(index uint64) uint64 {
+	if index == 0 {
+		return 0
+	}
+	if list, err := l.group.cfg.Snapshots.List(); err == nil && len(list) > 0 && list[0].Index == index {
+		return list[0].Term
+	}
 	var e raft.Log
-	if first, err := l.store.FirstIndex(); err != nil || index < first || index == 0 || l.GetLog(index, &e) != nil {
+	if first, err := l.store.FirstIndex(); err != nil || index < first || l.GetLog(index, &e) != nil {
 		return 0
 	}
 	return e.Term
@@ -169,6 +176,25 @@ func (l *logStore) DeleteRange(low, high uint64) error {
 	l.busy.end()
 	if err != nil {
 		err = fmt.Errorf("delete entries %d to %d: %w", low, high, err)
+		l.group.fail(err)
+	}
+	return err
+}
+
+// release deletes the entries up to an index, which a snapshot contains.
+func (l *logStore) release(upTo uint64) error {
+	if err := l.group.failure(); err != nil {
+		return err
+	}
+	first, err := l.store.FirstIndex()
+	if err != nil || first == 0 || first > upTo {
+		return err
+	}
+	l.busy.begin()
+	err = l.store.DeleteRange(first, upTo) // entries at the end may be gone: the snapshot tells Raft of them
+	l.busy.end()
+	if err != nil {
+		err = fmt.Errorf("delete entries %d to %d: %w", first, upTo, err)
 		l.group.fail(err)
 	}
 	return err
