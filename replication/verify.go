@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/skeinmesh/skein/replication/away"
 	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/multiraft"
 	"github.com/skeinmesh/skein/replication/partition"
@@ -29,6 +30,7 @@ type Report struct {
 	Logs       int      `json:"logs"`
 	Records    int64    `json:"records"` // in the logs
 	Bytes      int64    `json:"bytes"`   // of the logs
+	Waiting    int64    `json:"waiting"` // records in the outbox towards other regions
 	// Notes is what a crash explains, and the node mends when it starts.
 	Notes []string `json:"notes,omitempty"`
 	// Damage is what is wrong and where. The node gives up replicas that need what
@@ -55,9 +57,15 @@ func (r *Report) damaged(errs ...error) {
 	}
 }
 
+func (r *Report) explained(notes []error) {
+	for _, n := range notes {
+		r.Notes = append(r.Notes, n.Error())
+	}
+}
+
 // VerifyDir reads all that a Member keeps in a directory that no process has open:
-// the journal, the snapshots, and the logs with what the snapshots say of them. It
-// changes nothing. The error says why it could not be read, which may be that a
+// the journal, the snapshots, the logs with what the snapshots say of them, and what
+// waits for other regions. It changes nothing. The error says why it could not be read, which may be that a
 // later version wrote it (store.ErrNewer); what is wrong with it is in the report. A
 // nil fs is the operating system's.
 func VerifyDir(fs store.FS, dir string) (r Report, err error) {
@@ -89,11 +97,16 @@ func VerifyDir(fs store.FS, dir string) (r Report, err error) {
 		r.Logs += p.Logs
 		r.Records += p.Records
 		r.Bytes += p.Bytes
-		for _, n := range p.Notes {
-			r.Notes = append(r.Notes, n.Error())
-		}
+		r.explained(p.Notes)
 		r.damaged(p.Damage...)
 	}
+	box, err := away.Verify(fs, filepath.Join(dir, "outbox"))
+	if err != nil {
+		return r, fmt.Errorf("replication: %w", err)
+	}
+	r.Waiting = box.Waiting
+	r.explained(box.Notes)
+	r.damaged(box.Damage...)
 	if len(r.newer) > 0 {
 		return r, fmt.Errorf("replication: %w: %w", store.ErrNewer, errors.Join(r.newer...))
 	}

@@ -89,6 +89,9 @@ func (a *app) describeStore(r *replication.Report) {
 	a.out.printf("node %s of mesh %s\n", printable(r.Node), printable(r.Mesh))
 	a.out.printf("%s: %s, %s of %s\n", r.LogStore, plural(r.Segments, "file"), count(r.Entries)+" entries", plural(r.Groups, "group"))
 	a.out.printf("logs: %s in %s, %s, %s\n", plural(r.Logs, "log"), plural(r.Partitions, "partition"), plural(int(r.Records), "event"), size(uint64(r.Bytes)))
+	if r.Waiting > 0 {
+		a.out.printf("outbox: %s for other regions\n", plural(int(r.Waiting), "event"))
+	}
 	for _, n := range r.Notes {
 		a.out.printf("%s\n", a.out.paint(dim, "left by a crash: "+printable(n)))
 	}

@@ -9,7 +9,9 @@
 // has to go through it, or it would overtake.
 //
 // In a box's directory lie the files of a segment.Log, and "sent": how far it is
-// (sent.go). Without that, or if it is damaged, all that is still there is sent.
+// (sent.go). Without that, or if it is damaged, all that is still there is sent. There
+// is no other copy of what waits: what is damaged is lost, with what lies behind it in
+// the last file, and that is said.
 //
 // One goroutine sends for each box that is not empty; Close waits for them.
 package away
@@ -97,9 +99,9 @@ func Open(cfg Config) (*Outbox, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, name := range names {
-		var id ID
-		if b, err := hex.DecodeString(name); err != nil || copy(id[:], b) != len(id) {
-			continue // not ours
+		id, ours := parseID(name)
+		if !ours {
+			continue
 		}
 		b, err := o.open(id)
 		if err != nil {
@@ -108,6 +110,12 @@ func Open(cfg Config) (*Outbox, error) {
 		o.start(id, b)
 	}
 	return o, nil
+}
+
+// parseID reads the name of a box's directory.
+func parseID(name string) (id ID, ok bool) {
+	b, err := hex.DecodeString(name)
+	return id, err == nil && len(b) == len(id) && copy(id[:], b) == len(id)
 }
 
 // open opens a box. o.mu is held.
@@ -134,6 +142,10 @@ func (o *Outbox) open(id ID) (*box, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("away: %w", err)
+	}
+	if tail := b.log.Tail(); tail != nil {
+		o.cfg.Log.Error("the end of what waits for another region could not be read and is gone: if no crash was before this, events that were accepted are lost",
+			"to", id, "from", b.log.Next(), "err", tail)
 	}
 	b.log.Trim(sent)
 	b.sent = b.log.Start()

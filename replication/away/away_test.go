@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -240,6 +241,51 @@ func TestADamagedNoteLosesNothing(t *testing.T) {
 					}
 				}
 			}
+		}
+	})
+}
+
+// A bit flips in what waits: Verify says so, and the node does when it starts. What
+// lies before is sent all the same.
+func TestDamageOfWhatWaitsIsSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := storetest.NewDisk()
+		o := open(t, disk, &region{down: true}, 0)
+		if err := errors.Join(o.Put(home, records(0, 100)), o.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if found, err := Verify(disk, "outbox"); err != nil || found.Waiting != 100 || len(found.Damage)+len(found.Notes) > 0 {
+			t.Fatalf("nothing is damaged: %+v, %v", found, err)
+		}
+		log := "outbox/" + hex.EncodeToString(home[:]) + "/log"
+		names, err := disk.List(log)
+		if err != nil || len(names) == 0 {
+			t.Fatal(names, err)
+		}
+		file := log + "/" + names[0]
+		if err := disk.Flip(file, 4*int64(len(disk.Bytes(file)))); err != nil {
+			t.Fatal(err)
+		}
+		found, err := Verify(disk, "outbox")
+		if err != nil || len(found.Notes)+len(found.Damage) == 0 || found.Waiting >= 100 || found.Waiting == 0 {
+			t.Errorf("damage in the middle: %+v, %v", found, err)
+		}
+		var said bytes.Buffer
+		r := &region{}
+		o, err = Open(Config{
+			FS: disk, Dir: "outbox", Files: segment.NewFiles(disk, 8), Send: r.send,
+			Log: slog.New(slog.NewTextHandler(&said, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer o.Close()
+		time.Sleep(time.Second) // simulated
+		if !strings.Contains(said.String(), "are lost") {
+			t.Errorf("the node said %q", said.String())
+		}
+		if got := r.arrived(); !slices.Equal(got, wanted(int(found.Waiting))) {
+			t.Errorf("%d records arrived of %d: %v", len(got), found.Waiting, got)
 		}
 	})
 }

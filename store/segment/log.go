@@ -31,6 +31,7 @@ type Config struct {
 // opened again.
 type Log struct {
 	config Config
+	tail   error // see Tail
 
 	next atomic.Int64
 
@@ -64,6 +65,11 @@ type file struct {
 
 	handle *handle // guarded by Files.mu
 }
+
+// Tail is why the end of the last file was cut when the log was opened without a
+// manifest, and where: a crash leaves such ends of what was not synced, damage does of
+// anything. It is nil if nothing was cut.
+func (l *Log) Tail() error { return l.tail }
 
 // Start is the first offset that can be read.
 func (l *Log) Start() int64 {

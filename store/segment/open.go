@@ -17,8 +17,8 @@ import (
 //
 // Without a manifest the log is opened as it lies, which is for those who have
 // nothing else to go by: the last file is read through, and cut at the first
-// record that is damaged, since it cannot be known what had been synced of it.
-// The log then starts with its first file.
+// record that is damaged, since it cannot be known what had been synced of it; Tail
+// tells. The log then starts with its first file.
 func Open(c Config, m *Manifest) (*Log, error) {
 	if c.FileBytes == 0 {
 		c.FileBytes = DefaultFileBytes
@@ -80,10 +80,11 @@ func (l *Log) adopt(d *directory) error {
 			return fmt.Errorf("segment: open %s: %w", d.path,
 				damage(d.file(l.files[i-1].first, fileSuffix), l.files[i-1].info.Bytes, l.next.Load(), "the file ends before the next begins"))
 		}
-		f, err := d.read(first, i == len(firsts)-1)
+		f, tail, err := d.read(first, i == len(firsts)-1)
 		if err != nil {
 			return fmt.Errorf("segment: open %s: %w", d.path, err)
 		}
+		l.tail = tail
 		if i == 0 {
 			l.start = first
 		}
@@ -102,27 +103,28 @@ func (l *Log) adopt(d *directory) error {
 }
 
 // read learns what a file has, from its index or by going through it. The last
-// is cut where it is damaged.
-func (d *directory) read(first int64, last bool) (*file, error) {
+// is cut where it is damaged, and tail says why.
+func (d *directory) read(first int64, last bool) (f *file, tail, err error) {
 	lies, path := d.files[first], d.file(first, fileSuffix)
 	if lies.damage != nil {
-		return nil, lies.damage
+		return nil, nil, lies.damage
 	}
-	f := &file{first: first, limit: lies.header.limit, floor: lies.header.floor}
+	f = &file{first: first, limit: lies.header.limit, floor: lies.header.floor}
 	if info, _, err := readIndex(d.fs, d.file(first, indexSuffix), d.id); err == nil && !last && info.First == first && info.Bytes == lies.size {
 		f.info, f.synced = info, info
-		return f, nil
+		return f, nil, nil
 	}
-	err := withFile(d.fs, path, false, func(file store.File) error {
+	err = withFile(d.fs, path, false, func(file store.File) error {
 		s := scanner{file: file, name: path, end: lies.size, data: true, hash: true, index: &sparse{}, state: lies.header.begin()}
 		err := s.run()
 		f.info, f.index, f.whole = s.state, s.index.clone(), true
 		if !last || !errors.Is(err, store.ErrCorrupt) {
 			return err
 		}
+		tail = err
 		return file.Truncate(s.state.Bytes)
 	})
-	return f, err
+	return f, tail, err
 }
 
 // Remove removes a log that is not open, and its directory. A log of another
