@@ -3,14 +3,11 @@ package replication
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 
 	"github.com/skeinmesh/skein/replication/meta"
-	"github.com/skeinmesh/skein/replication/multiraft"
 	"github.com/skeinmesh/skein/replication/partition"
-	"github.com/skeinmesh/skein/store/segment"
 	"github.com/skeinmesh/skein/transport/peer"
 )
 
@@ -103,7 +100,7 @@ func (r *Member) answer(ctx context.Context, from peer.ID, kind byte, body []byt
 	case askRead:
 		return r.answerRead(ctx, body)
 	case askChunk:
-		return r.answerChunk(body)
+		return r.answerChunk(ctx, body)
 	case askStatus:
 		return r.answerStatus(body)
 	case askTrim:
@@ -129,39 +126,6 @@ func (r *Member) askPropose(ctx context.Context, to peer.ID, cmd []byte) (uint64
 		return 0, errors.New("replication: a malformed answer")
 	}
 	return index, nil
-}
-
-// chunk asks for a part of a file.
-type chunk struct {
-	Partition uint32           `json:"partition"`
-	Log       meta.ID          `json:"log"`
-	File      segment.FileInfo `json:"file"`
-	Position  int64            `json:"position"`
-}
-
-const chunkBytes = 512 << 10
-
-// fetch implements partition.Config.Fetch.
-func (r *Member) fetch(ctx context.Context, number uint32, from multiraft.Replica, log partition.LogID, file segment.FileInfo, position int64) ([]byte, error) {
-	q, err := json.Marshal(chunk{number, meta.ID(log), file, position})
-	if err != nil {
-		return nil, err
-	}
-	return r.ask(ctx, from.Node, askChunk, q)
-}
-
-func (r *Member) answerChunk(body []byte) ([]byte, error) {
-	var q chunk
-	if err := json.Unmarshal(body, &q); err != nil {
-		return nil, fmt.Errorf("replication: a malformed question: %w", err)
-	}
-	p, err := r.local(q.Partition)
-	if err != nil {
-		return nil, err
-	}
-	buf := make([]byte, chunkBytes)
-	n, err := p.Chunk(partition.LogID(q.Log), q.File, q.Position, buf)
-	return buf[:n], err
 }
 
 // local is this node's replica of a partition.

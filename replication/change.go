@@ -40,6 +40,11 @@ func (r *Member) advance(g *multiraft.Group, p *meta.Partition) {
 	switch p.Change.Phase {
 	case meta.Learn:
 		if !member(g, add) {
+			// What a snapshot has comes as files, at a pace (see FetchRate); what came
+			// after it as entries, at none.
+			if err := g.Snapshot(ctx); err != nil {
+				r.log.Debug("a new replica gets an older snapshot", "partition", p.Number, "err", err)
+			}
 			err = g.AddNonvoter(ctx, add)
 		}
 		done = err == nil && caughtUp(g, add)

@@ -59,6 +59,10 @@ type Config struct {
 	// ScrubRate is how many bytes a second are read to find out whether logs are
 	// still on the disk as they were written. Default 8 MiB.
 	ScrubRate int64
+	// FetchRate is how many bytes a second of logs' files are fetched from other nodes
+	// when replicas begin here, are far behind or are repaired, and how many this node
+	// gives to others. More are, if a log grows faster than that. Default 32 MiB.
+	FetchRate int64
 	// SendAway brings records that were PutAway to the region that keeps their
 	// stream; see away.Config.Send. Without it, nothing can be put away.
 	SendAway func(ctx context.Context, stream meta.ID, records []Away) error
@@ -95,6 +99,7 @@ type Member struct {
 	turn     atomic.Uint64 // whose it is to be asked
 	leads    leads
 	asking   asking
+	paces    paces
 
 	suspects chan struct{} // holds a token when somebody has read what is damaged
 	rounds   atomic.Uint64 // of the scrubber
@@ -138,6 +143,9 @@ func Open(cfg Config) (_ *Member, err error) {
 	if cfg.ScrubRate <= 0 {
 		cfg.ScrubRate = defaultScrubRate
 	}
+	if cfg.FetchRate <= 0 {
+		cfg.FetchRate = defaultFetchRate
+	}
 	if cfg.Changed == nil {
 		cfg.Changed = func() {}
 	}
@@ -145,6 +153,7 @@ func Open(cfg Config) (_ *Member, err error) {
 		cfg: cfg, log: cfg.Log, instance: newID(), wake: make(chan struct{}, 1),
 		replicas: map[multiraft.GroupID]*replica{}, outboxes: map[uint32]*outbox{}, leaders: map[uint32]peer.ID{}, older: map[peer.ID]bool{}, slots: map[peer.ID]chan struct{}{},
 		condemned: map[journal.ID]error{}, outdated: map[journal.ID]bool{}, suspects: make(chan struct{}, 1), opened: make(chan struct{}),
+		paces: newPaces(cfg.FetchRate),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	r.reach.seen = map[peer.ID]time.Time{}

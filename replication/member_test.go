@@ -39,6 +39,9 @@ type townNode struct {
 	log    tail
 	dir    string  // on the real disk, of one that keeps its logs in raft-boltdb; else empty
 	member *Member // nil while the node is down
+
+	fetchRate int64                         // as in Config
+	heard     func(question, answer []byte) // what the node asked and was answered; nil for nobody
 }
 
 func newTown(t *testing.T, n int) *town { return newTownOf(t, n, func(*townNode) {}) }
@@ -83,7 +86,7 @@ func (w *town) start(i int) {
 func (n *townNode) config() Config {
 	cfg := Config{
 		Self: n.self, Mesh: "m", Net: n, FS: n.disk, Dir: "streams", Found: n.found,
-		SegmentBytes: 64 << 10, JournalBytes: 1 << 20,
+		SegmentBytes: 64 << 10, JournalBytes: 1 << 20, FetchRate: n.fetchRate,
 		Log: n.log.logger().With("node", n.self.Name, "boot", n.self.Boot),
 	}
 	if n.dir != "" {
@@ -198,6 +201,9 @@ func (n *townNode) Ask(ctx context.Context, to peer.ID, question []byte) ([]byte
 	if m := n.reach(to); m == nil || !there {
 		return nil, errDown
 	} else if answer := m.Answer(ctx, n.self.ID, question); back && n.reach(to) != nil {
+		if n.heard != nil {
+			n.heard(question, answer)
+		}
 		return answer, nil
 	}
 	return nil, errDown // it does not come back

@@ -139,8 +139,8 @@ func (r *Member) start(p *meta.Partition, rep *meta.Replica, group replicaLog) e
 	n.part, err = partition.Open(partition.Config{
 		Host: r.host, ID: id, Epoch: rep.Epoch, Bootstrap: first, Store: group,
 		FS: r.cfg.FS, Dir: r.replicaDir(p.Number, rep.Epoch), Files: r.files, FileBytes: r.cfg.SegmentBytes,
-		Fetch: func(ctx context.Context, from multiraft.Replica, log partition.LogID, file segment.FileInfo, position int64) ([]byte, error) {
-			return r.fetch(ctx, p.Number, from, log, file, position)
+		Fetch: func(ctx context.Context, from multiraft.Replica, log partition.LogID, file segment.FileInfo, position int64, haste uint) ([]byte, error) {
+			return r.fetch(ctx, p.Number, from, log, file, position, haste)
 		},
 		OnLeader: func(leader multiraft.Replica, _ uint64) {
 			r.asking.led(p.Number, leader.Node)

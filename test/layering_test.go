@@ -143,7 +143,7 @@ var thirdParty = map[string]string{
 	"golang.org/x/net":  "transport gossip",
 	"golang.org/x/sys":  "transport store/journal cmd/skein test/wan/tun",
 	"golang.org/x/term": "cmd/skein",
-	"golang.org/x/time": "transport node node/httpapi node/delivery",
+	"golang.org/x/time": "transport node node/httpapi node/delivery replication",
 }
 
 // testThirdParty may appear in tests beyond thirdParty.

@@ -41,6 +41,7 @@ var _ multiraft.FSM = (*machine)(nil)
 // Apply implements multiraft.FSM.
 func (m *machine) Apply(entries []multiraft.Entry) []any {
 	p := (*Partition)(m)
+	p.haste.over()
 	results := make([]any, len(entries))
 	if err := p.Failed(); err != nil {
 		for i := range results {

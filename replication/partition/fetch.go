@@ -15,7 +15,8 @@ import (
 
 // prepare fetches what a leader's snapshot names and is not here, from that
 // leader, and leaves it beside the logs for Restore to put in place. What was
-// fetched by an attempt before is not fetched again. What is here was applied, and
+// fetched by an attempt before is not fetched again, of a file that was written on
+// since neither. What is here was applied, and
 // perhaps not synced: it is, since nothing brings it back once the snapshot is kept.
 func (p *Partition) prepare(ctx context.Context, from multiraft.Replica, snapshot []byte) error {
 	s, err := parseSnapshot(snapshot)
@@ -27,13 +28,14 @@ func (p *Partition) prepare(ctx context.Context, from multiraft.Replica, snapsho
 		return err
 	}
 	defer done()
+	haste := p.haste.next(s.bytes())
 	for _, k := range s.logs {
 		missing, err := segment.Missing(p.config(k.id, k.birth), k.manifest)
 		if err != nil {
 			return fmt.Errorf("partition: log %s: %w", k.id, err)
 		}
 		for _, file := range missing {
-			if err := p.fetch(ctx, from, k, file, true); err != nil {
+			if err := p.fetch(ctx, from, k, file, true, haste); err != nil {
 				return fmt.Errorf("partition: log %s: fetch from %s: %w", k.id, from, err)
 			}
 		}
@@ -61,7 +63,7 @@ func (p *Partition) stage(ctx context.Context) (done func(), err error) {
 
 // fetch fetches a file into the log's staging place. What the log's own file has
 // of it is taken from there if seed says so.
-func (p *Partition) fetch(ctx context.Context, from multiraft.Replica, k kept, file segment.FileInfo, seed bool) error {
+func (p *Partition) fetch(ctx context.Context, from multiraft.Replica, k kept, file segment.FileInfo, seed bool, haste uint) error {
 	staged, err := segment.Stage(p.config(k.id, k.birth), file)
 	if err != nil {
 		return err
@@ -73,12 +75,13 @@ func (p *Partition) fetch(ctx context.Context, from multiraft.Replica, k kept, f
 		}
 	}
 	for staged.Have() < file.Bytes {
-		chunk, err := p.cfg.Fetch(ctx, from, k.id, file, staged.Have())
+		chunk, err := p.cfg.Fetch(ctx, from, k.id, file, staged.Have(), haste)
 		if err == nil && len(chunk) == 0 {
 			err = io.ErrUnexpectedEOF
 		}
 		if err == nil {
 			_, err = staged.Write(chunk)
+			p.haste.note(len(chunk))
 		}
 		if err != nil {
 			return err
@@ -117,8 +120,8 @@ func (p *Partition) Repair(ctx context.Context, log LogID, file segment.FileInfo
 	k := kept{id: log, birth: l.born()}
 	err = fmt.Errorf("partition: log %s: repair: nobody else has the file", log)
 	for _, source := range from {
-		if err = p.fetch(ctx, source, k, file, true); errors.Is(err, store.ErrCorrupt) {
-			err = p.fetch(ctx, source, k, file, false) // the part that was taken from here was not well
+		if err = p.fetch(ctx, source, k, file, true, 0); errors.Is(err, store.ErrCorrupt) {
+			err = p.fetch(ctx, source, k, file, false, 0) // the part that was taken from here was not well
 		}
 		if err == nil {
 			return l.segment().Install(file)

@@ -94,3 +94,71 @@ func TestFilesAreFetchedForOneAtATime(t *testing.T) {
 		}
 	})
 }
+
+// A replica that is fetched at a pace comes to follow a log that grows faster.
+func TestAReplicaOvertakesALogThatGrowsFasterThanItsPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t, 3)
+		at, leader := c.leader()
+		late := (at + 1) % 3
+		c.crash(late, false)
+		c.pace = 30_000
+		// A snapshot each second leaves fewer entries than come in two.
+		const perSecond = 2 * trailing / 3
+		n := 0
+		grow := func() {
+			for range perSecond {
+				r := record(orders, n)
+				r.Data = append(r.Data, make([]byte, 200)...)
+				if _, err := leader.Append(t.Context(), []Record{r}); err != nil {
+					t.Fatal(err)
+				}
+				n++
+			}
+			if err := leader.Group().Snapshot(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 5 {
+			grow()
+		}
+		c.start(late)
+		began := time.Now()
+		for leader.Group().Stats().Commit > c.nodes[late].part.Group().Stats().Applied+trailing {
+			if time.Since(began) > 2*time.Minute {
+				t.Fatalf("after %v it has %d entries of %d", time.Since(began), c.nodes[late].part.Group().Stats().Applied, leader.Group().Stats().Commit)
+			}
+			grow()
+			time.Sleep(time.Second) // simulated
+		}
+	})
+}
+
+// The pace is doubled for what comes faster, and for nothing else: not because an
+// attempt was cut, however often.
+func TestThePaceIsDoubledOnlyForALogThatGrowsFaster(t *testing.T) {
+	var h haste
+	for _, step := range []struct {
+		why     string
+		bytes   int64
+		fetched int
+		want    uint
+	}{
+		{"the first snapshot", 1000, 100, 0},
+		{"it was cut", 1000, 0, 0},
+		{"it was cut at once", 1000, 500, 0},
+		{"little has come meanwhile", 1200, 400, 0},
+		{"as much has come as was fetched", 1600, 600, 1},
+		{"as much has come, again", 2200, 600, 2},
+		{"less has come", 2300, 600, 2},
+	} {
+		if got := h.next(step.bytes); got != step.want {
+			t.Errorf("%s: the pace is doubled %d times, want %d", step.why, got, step.want)
+		}
+		h.note(step.fetched)
+	}
+	h.over()
+	if got := h.next(5000); got != 0 {
+		t.Errorf("after it has followed, the pace is doubled %d times", got)
+	}
+}

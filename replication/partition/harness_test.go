@@ -28,6 +28,7 @@ type cluster struct {
 	group multiraft.GroupID
 	first []multiraft.Replica // the group's first configuration
 	bytes int64               // of segment files
+	pace  int                 // bytes a second that are fetched; 0 for any number
 
 	mu    sync.Mutex // guards nodes' fields
 	nodes []*testNode
@@ -126,13 +127,18 @@ func (c *cluster) tryStart(i int) error {
 	return nil
 }
 
-func (c *cluster) fetch(_ context.Context, from multiraft.Replica, log LogID, file segment.FileInfo, position int64) ([]byte, error) {
+func (c *cluster) fetch(_ context.Context, from multiraft.Replica, log LogID, file segment.FileInfo, position int64, haste uint) ([]byte, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, n := range c.nodes {
 		if n.id == from.Node && n.part != nil {
 			buf := make([]byte, 10_000)
 			read, err := n.part.Chunk(log, file, position, buf)
+			if c.pace > 0 {
+				c.mu.Unlock()
+				time.Sleep(time.Duration(read) * time.Second / time.Duration(c.pace<<haste)) // simulated
+				c.mu.Lock()
+			}
 			return buf[:read], err
 		}
 	}

@@ -33,8 +33,10 @@ type Config struct {
 	FileBytes int64
 
 	// Fetch reads a part of a file of a log from another node's replica; see
-	// Partition.Chunk, which answers it. It returns at least one byte or an error.
-	Fetch func(ctx context.Context, from multiraft.Replica, log LogID, file segment.FileInfo, position int64) ([]byte, error)
+	// Partition.Chunk, which answers it. It returns at least one byte or an error, and
+	// takes its time if it is to keep to a pace, which haste says how often to double:
+	// 0 unless more comes to the log than is fetched of it.
+	Fetch func(ctx context.Context, from multiraft.Replica, log LogID, file segment.FileInfo, position int64, haste uint) ([]byte, error)
 	// OnLeader and OnFailure are as in multiraft.GroupConfig.
 	OnLeader  func(leader multiraft.Replica, term uint64)
 	OnFailure func(err error)
@@ -67,6 +69,7 @@ type Partition struct {
 
 	due     atomic.Bool   // a snapshot has been asked for
 	staging chan struct{} // holds a token while files are fetched
+	haste   haste
 
 	mu     sync.RWMutex // guards the fields below
 	logs   map[LogID]*Log

@@ -35,6 +35,16 @@ type state struct {
 	logs   []kept
 }
 
+// bytes is how many the files of all logs have.
+func (s *state) bytes() (n int64) {
+	for _, k := range s.logs {
+		for _, f := range k.manifest.Files {
+			n += f.Bytes
+		}
+	}
+	return n
+}
+
 // parseSnapshot reads a snapshot.
 func parseSnapshot(b []byte) (s state, err error) {
 	if len(b) < snapshotHead {

@@ -52,22 +52,36 @@ func (l *Log) ReadChunk(want FileInfo, position int64, buf []byte) (int, error) 
 	return int(n), nil
 }
 
+// stagedBytes is how much of a file that is fetched is on its way to the disk at
+// most. All that is written goes through one disk: were a whole file synced at once,
+// whoever syncs a few bytes of something else would wait for it.
+const stagedBytes = 2 << 20
+
 // Staged is a file on its way from another replica. It is filled from its
 // beginning, through as many processes as it takes. One goroutine at a time may
 // use it. The log may be open meanwhile.
 type Staged struct {
-	config Config
-	want   FileInfo
-	file   store.File // nil once it is closed or finished
-	have   int64
+	config   Config
+	want     FileInfo
+	file     store.File // nil once it is closed or finished
+	have     int64
+	unsynced int // bytes that were written since the last sync
 }
 
-// Stage begins to fetch a file into the staging place of a log, or goes on.
+// Stage begins to fetch a file into the staging place of a log, or goes on. A file
+// that was whole there, and has grown since where it is fetched from, is gone on
+// with, too.
 func Stage(c Config, want FileInfo) (*Staged, error) {
 	s := &Staged{config: c, want: want}
 	err := c.Files.fs.MkdirAll(filepath.Join(c.Dir, stagingDir))
 	if err == nil {
-		s.file, err = c.Files.fs.Open(s.path(partSuffix), true)
+		s.file, err = c.Files.fs.Open(s.path(partSuffix), false)
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		err = c.Files.fs.Rename(s.path(fileSuffix), s.path(partSuffix))
+		if err == nil || errors.Is(err, os.ErrNotExist) {
+			s.file, err = c.Files.fs.Open(s.path(partSuffix), true)
+		}
 	}
 	if err == nil {
 		s.have, err = s.file.Size()
@@ -85,7 +99,8 @@ func Stage(c Config, want FileInfo) (*Staged, error) {
 // are there when it is want.Bytes.
 func (s *Staged) Have() int64 { return s.have }
 
-// Write adds bytes at Have.
+// Write adds bytes at Have. After an error of it the Staged is of no use any more but
+// to be closed.
 func (s *Staged) Write(chunk []byte) (int, error) {
 	if s.have+int64(len(chunk)) > s.want.Bytes {
 		return 0, s.failed(fmt.Errorf("%d bytes at %d are more than the file has", len(chunk), s.have))
@@ -95,7 +110,23 @@ func (s *Staged) Write(chunk []byte) (int, error) {
 		return 0, s.failed(err)
 	}
 	s.have += int64(n)
+	if s.unsynced += n; s.unsynced >= stagedBytes {
+		if err := s.sync(); err != nil {
+			return n, s.failed(err)
+		}
+	}
 	return n, nil
+}
+
+// sync puts what was written on the disk. If that fails nobody knows what is there,
+// and nothing of it is used.
+func (s *Staged) sync() error {
+	s.unsynced = 0
+	err := s.file.Sync()
+	if err != nil {
+		err = errors.Join(err, s.Close(), removeAny(s.config.Files.fs, s.path(partSuffix)))
+	}
+	return err
 }
 
 // Seed takes what the log's own file already has, record by record as far as
@@ -150,7 +181,7 @@ func (s *Staged) Finish() error {
 		err = errors.Join(err, s.Close(), removeAny(fs, s.path(partSuffix)))
 	}
 	if err == nil {
-		err = s.file.Sync()
+		err = s.sync()
 	}
 	if err == nil {
 		err = s.Close()

@@ -219,3 +219,100 @@ func TestAManifestOfALaterVersionIsRefused(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// What was fetched of the file that is still written is not fetched again because it
+// has grown: each of a thousand small logs has such a file.
+func TestAFileThatHasGrownIsFetchedOnFromWhereItWas(t *testing.T) {
+	leader := open(t, config(storetest.NewDisk()), &segment.Manifest{})
+	appendTo(t, leader, 5, 100)
+	c := config(storetest.NewDisk())
+	before := syncLog(t, leader).Files[0]
+	fetchAll(t, leader, c, before, true)
+	appendTo(t, leader, 5, 100)
+	m := syncLog(t, leader)
+	want := m.Files[0]
+
+	s, err := segment.Stage(c, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Have() != before.Bytes || want.Bytes <= before.Bytes {
+		t.Errorf("fetching goes on at %d of %d, %d were there", s.Have(), want.Bytes, before.Bytes)
+	}
+	fetch(t, leader, s, want, 1000)
+	if err := s.Finish(); err != nil {
+		t.Fatal(err)
+	}
+	if missing, err := segment.Missing(c, m); len(missing) > 0 || err != nil {
+		t.Fatalf("missing are %v, %v", missing, err)
+	}
+	if next, err := readFrom(t, open(t, c, &m), 0, 100); next != 10 || err != nil {
+		t.Fatal(next, err)
+	}
+}
+
+// What was in the staging place and is of another history costs an attempt, no more.
+func TestAStagedFileOfAnotherHistoryIsNotGoneOnWithForEver(t *testing.T) {
+	leader := open(t, config(storetest.NewDisk()), &segment.Manifest{})
+	appendTo(t, leader, 10, 100)
+	want := syncLog(t, leader).Files[0]
+	other := open(t, config(storetest.NewDisk()), &segment.Manifest{})
+	appendTo(t, other, 5, 99)
+	c := config(storetest.NewDisk())
+	fetchAll(t, other, c, syncLog(t, other).Files[0], false)
+
+	s, err := segment.Stage(c, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fetch(t, leader, s, want, 1000)
+	if err := s.Finish(); !errors.Is(err, store.ErrCorrupt) {
+		t.Fatalf("it was taken: %v", err)
+	}
+	fetchAll(t, leader, c, want, false)
+}
+
+// Who syncs a few bytes on the same disk waits for no more than a little of what is
+// fetched.
+func TestWhatIsFetchedGoesToTheDiskLittleByLittle(t *testing.T) {
+	const megabyte = 1 << 20
+	large := func(disk store.FS) segment.Config {
+		return segment.Config{Files: segment.NewFiles(disk, 4), Dir: "/log", FileBytes: 64 * megabyte}
+	}
+	leader := open(t, large(storetest.NewDisk()), &segment.Manifest{})
+	appendTo(t, leader, 9, megabyte)
+	want := syncLog(t, leader).Files[0]
+	disk := storetest.NewDisk()
+	c := large(disk)
+	s, err := segment.Stage(c, want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	buf := make([]byte, megabyte/4)
+	synced, unsynced := disk.Counts().Syncs, 0
+	for s.Have() < want.Bytes {
+		n, err := leader.ReadChunk(want, s.Have(), buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Write(buf[:n]); err != nil {
+			t.Fatal(err)
+		}
+		unsynced += n
+		if now := disk.Counts().Syncs; now > synced {
+			synced, unsynced = now, 0
+		}
+		if unsynced > 2*megabyte {
+			t.Fatalf("%d bytes are on their way to the disk at once", unsynced)
+		}
+	}
+
+	disk.FailSync(1, errors.New("the disk is broken"))
+	if err := s.Finish(); err == nil {
+		t.Fatal("a sync that failed is not told")
+	}
+	if s, err = segment.Stage(c, want); err != nil || s.Have() != 0 {
+		t.Errorf("of what is perhaps not on the disk, %d bytes are used (%v)", s.Have(), err)
+	}
+}
