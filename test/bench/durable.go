@@ -195,7 +195,12 @@ func ackedRow(partitions, streams int) func(ctx context.Context, k keeper, scale
 
 // keep publishes n events with inFlight on their way at once.
 func keep(ctx context.Context, p acked, topics []string, data []byte, n int) (time.Duration, error) {
-	var waits [inFlight]func(context.Context) error
+	return keepWithin(ctx, p, topics, data, n, inFlight)
+}
+
+// keepWithin is keep with so many on their way at once.
+func keepWithin(ctx context.Context, p acked, topics []string, data []byte, n, inFlight int) (time.Duration, error) {
+	waits := make([]func(context.Context) error, inFlight)
 	began := time.Now()
 	for i := range n + inFlight {
 		at := i % inFlight

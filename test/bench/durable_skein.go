@@ -87,11 +87,7 @@ func (s *keeping) acked(ctx context.Context) (acked, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &skeinAcked{ctx: ctx, c: c, run: strconv.FormatInt(time.Now().UnixNano(), 36)}
-	for i := range 64 {
-		p.sources = append(p.sources, fmt.Sprint("/bench/", i))
-	}
-	return p, nil
+	return newSkeinAcked(ctx, c), nil
 }
 
 // skeinAcked makes whole CloudEvents, with ids, of which a stream keeps each once.
@@ -103,6 +99,14 @@ type skeinAcked struct {
 	sources []string
 	b       event.Builder
 	buf     []byte
+}
+
+func newSkeinAcked(ctx context.Context, c *client.Client) *skeinAcked {
+	p := &skeinAcked{ctx: ctx, c: c, run: strconv.FormatInt(time.Now().UnixNano(), 36)}
+	for i := range 64 {
+		p.sources = append(p.sources, fmt.Sprint("/bench/", i))
+	}
+	return p
 }
 
 func (p *skeinAcked) publish(topic string, data []byte) (func(context.Context) error, error) {

@@ -19,7 +19,8 @@ import (
 // skein is a mesh with a node a seat, each a process.
 type skein struct {
 	binary    string
-	logs      string // directory
+	logs      string // directory, of the data, too
+	seed      string // of all nodes but the first
 	seats     []seat
 	args      [][]string  // of each seat's process
 	http      []string    // by seat
@@ -48,34 +49,41 @@ func startSkein(ctx context.Context, binary, dir string, seats []seat) (*skein, 
 	if err != nil {
 		return nil, err
 	}
-	key := filepath.Join(dir, "mesh.key")
-	if out, err := exec.CommandContext(ctx, binary, "key", "new", "--out", key).CombinedOutput(); err != nil {
+	s := &skein{binary: binary, logs: dir}
+	if out, err := exec.CommandContext(ctx, binary, "key", "new", "--out", s.key()).CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("key: %w\n%s", err, out)
 	}
-	s := &skein{binary: binary, logs: dir, seats: seats, processes: make([]*exec.Cmd, len(seats))}
-	seed := ""
-	for i, at := range seats {
-		ports, err := freePorts(2)
-		if err != nil {
-			return nil, err
-		}
-		mesh, face := at.ip+":"+ports[0], "127.0.0.1:"+ports[1]
-		args := []string{"serve", "--name", at.name, "--region", at.region, "--key-file", key,
-			"--data-dir", filepath.Join(dir, at.name), "--listen", mesh, "--http", face}
-		if seed != "" {
-			args = append(args, "--seeds", seed)
-		} else {
-			seed = mesh
-		}
-		s.args = append(s.args, args)
-		s.http = append(s.http, "http://"+face)
-		if err := s.launch(ctx, i); err != nil {
+	for _, at := range seats {
+		if err := s.join(ctx, at); err != nil {
 			s.close()
 			return nil, err
 		}
 	}
 	return s, nil
 }
+
+// join starts a node in one seat more, which the first is the seed of.
+func (s *skein) join(ctx context.Context, at seat) error {
+	ports, err := freePorts(2)
+	if err != nil {
+		return err
+	}
+	mesh, face := at.ip+":"+ports[0], "127.0.0.1:"+ports[1]
+	args := []string{"serve", "--name", at.name, "--region", at.region, "--key-file", s.key(),
+		"--data-dir", filepath.Join(s.logs, at.name), "--listen", mesh, "--http", face}
+	if s.seed == "" {
+		s.seed = mesh
+	} else {
+		args = append(args, "--seeds", s.seed)
+	}
+	s.seats = append(s.seats, at)
+	s.args = append(s.args, args)
+	s.http = append(s.http, "http://"+face)
+	s.processes = append(s.processes, nil)
+	return s.launch(ctx, len(s.seats)-1)
+}
+
+func (s *skein) key() string { return filepath.Join(s.logs, "mesh.key") }
 
 // launch starts a seat's process, or starts it again, and waits until its node
 // is ready.
