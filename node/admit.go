@@ -14,7 +14,9 @@ import (
 
 // Overflow says what becomes of an event for which there is no room, because a
 // region or a node takes in less than is published. For a node of the own region,
-// for which nothing is kept, DropOldest does as DropNewest.
+// for which nothing is kept, DropOldest does as DropNewest. A call of which a stream
+// keeps something is never refused: what has found no room when Block has waited is a
+// gap, as with DropNewest.
 type Overflow string
 
 const (

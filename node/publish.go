@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/skeinmesh/skein/routing"
+	"github.com/skeinmesh/skein/routing/flow"
 	"github.com/skeinmesh/skein/transport/event"
 	"github.com/skeinmesh/skein/transport/peer"
 	"github.com/skeinmesh/skein/transport/wire"
@@ -23,7 +24,8 @@ const DefaultNamespace = "default"
 //
 // Errors: ErrNotReady, ErrNamespace, ErrOverloaded, ErrTooLarge, ErrClosed, ctx's
 // own, each in a *PartialError when some of the events are routed. What cannot
-// reach a node because the link broke is reported there, as a gap, and is no error.
+// reach a node because the link broke is reported there, as a gap, and is no error;
+// nor is what finds no room of a call that streams have kept something of.
 func (n *Node) Publish(ctx context.Context, namespace string, evs []event.Event, overflow Overflow) error {
 	_, err := n.PublishKept(ctx, namespace, evs, overflow)
 	return err
@@ -32,7 +34,9 @@ func (n *Node) Publish(ctx context.Context, namespace string, evs []event.Event,
 // PublishKept is Publish that tells where streams keep the events. Those that
 // streams want are routed once they are kept, so that nobody hears of an event that
 // then does not exist. Errors besides those of Publish: ErrNotKept, and then no
-// event is routed.
+// event is routed. If streams keep any of them, all are taken: whoever sent them again
+// would have them kept twice, beyond the streams' windows. What finds no room then,
+// after the wait that overflow asks for, is a gap to those who would have heard it.
 func (n *Node) PublishKept(ctx context.Context, namespace string, evs []event.Event, overflow Overflow) ([]Position, error) {
 	return n.PublishWith(ctx, namespace, evs, PublishOptions{Overflow: overflow})
 }
@@ -95,11 +99,12 @@ func (k *Keeping) End() ([]Position, error) {
 	if err != nil {
 		return positions, err
 	}
-	return positions, k.n.route(k.ctx, k.ns, k.evs, k.how.Overflow)
+	return positions, k.n.route(k.ctx, k.ns, k.evs, k.how.Overflow, len(k.parts) > 0)
 }
 
-// route hands events to everybody who wants them now.
-func (n *Node) route(ctx context.Context, ns string, evs []event.Event, overflow Overflow) (err error) {
+// route hands events to everybody who wants them now. If streams keep any of them,
+// it refuses none.
+func (n *Node) route(ctx context.Context, ns string, evs []event.Event, overflow Overflow, kept bool) (err error) {
 	if overflow == "" {
 		overflow = n.cfg.Overflow
 	}
@@ -113,7 +118,12 @@ func (n *Node) route(ctx context.Context, ns string, evs []event.Event, overflow
 		} else {
 			n.table.Match(ns, &evs[done], m)
 		}
-		if err = n.flows.publish(ctx, now, ns, &evs[done], m, &req); err != nil {
+		err = n.flows.publish(ctx, now, ns, &evs[done], m, &req)
+		if err != nil && kept {
+			req.policy = flow.DropNewest
+			err = n.flows.publish(ctx, now, ns, &evs[done], m, &req)
+		}
+		if err != nil {
 			break
 		}
 		req.begun = true

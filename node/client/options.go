@@ -54,7 +54,8 @@ func WithDurability(d Durability) Option {
 }
 
 // Overflow says what becomes of events for which there is no room, because a
-// region takes in less than is published.
+// region takes in less than is published. What a stream keeps is published in any
+// case, with Block after the wait, and who has no room for it is told a gap.
 type Overflow string
 
 const (

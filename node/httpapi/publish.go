@@ -78,7 +78,7 @@ func (a *API) take(r *http.Request, namespace string, events []event.Event) ([]n
 	kept, err := a.broker.PublishWith(r.Context(), namespace, events, how)
 	if partial := (*node.PartialError)(nil); errors.As(err, &partial) && errors.Is(err, node.ErrOverloaded) {
 		// Who is told to try again sends all of them again. What finds no room now is
-		// told by a gap. All are kept already: streams know them.
+		// told by a gap. No stream keeps any of them, or the node had refused none.
 		how.Overflow = node.DropNewest
 		_, err = a.broker.PublishWith(r.Context(), namespace, events[partial.Routed:], how)
 	}
