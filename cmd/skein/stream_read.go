@@ -123,8 +123,8 @@ func (s *streamReading) query() url.Values {
 	return q
 }
 
-// readLine is a line of a node's answer: an event, what has been trimmed, which
-// regions are out of reach, or why the answer ends.
+// readLine is a line of a node's answer: an event, how far the node is without one,
+// what has been trimmed, which regions are out of reach, or why the answer ends.
 type readLine struct {
 	Cursor  string             `json:"cursor"`
 	Event   json.RawMessage    `json:"event"`
@@ -206,6 +206,9 @@ func (a *app) printLine(p *eventPrinter, s *streamReading, text []byte, cursor *
 		return nil
 	}
 	*cursor = line.Cursor
+	if line.Event == nil {
+		return nil
+	}
 	if a.json && s.records {
 		p.n.Add(1)
 		_, err := a.out.Write(append(text, '\n'))

@@ -245,6 +245,14 @@ func (c *Client) handle(k *connection, kind wire.Kind, body []byte) error {
 		if r := c.reader(sid); r != nil {
 			r.tell(regions)
 		}
+	case wire.Passed:
+		sid, cursor, err := wire.ReadPassed(body)
+		if err != nil {
+			return err
+		}
+		if r := c.reader(sid); r != nil {
+			r.pass(cursor)
+		}
 	case wire.Ended:
 		sid, why, err := wire.ReadEnded(body)
 		if err != nil {

@@ -91,6 +91,7 @@ type Reader struct {
 type frame struct {
 	body    []byte
 	missing *[]string // not nil: the regions that are missing now
+	passed  string    // not empty: the cursor behind all that came before
 }
 
 // logPlace is how far a log is read.
@@ -115,7 +116,7 @@ func (s *Stream) Read(ctx context.Context, from string, options ...ReadOption) (
 	r.onMissing = func(regions []string) {
 		c.log.Warn("a stream's reader goes on without some regions", "stream", s.name, "missing", regions)
 	}
-	r.ask.Missing = true
+	r.ask.Missing, r.ask.Passed = true, true
 	for _, option := range options {
 		option(r)
 	}
@@ -342,6 +343,10 @@ func (r *Reader) next() (ev KeptEvent, ok bool, credit int, err error) {
 			if r.owed >= max(r.buffer/4, 1) {
 				credit, r.owed = r.owed, 0
 			}
+		}
+		for len(r.frames) > 0 && r.frames[0].passed != "" {
+			r.advance(r.frames[0].passed)
+			r.frames = dropFirst(r.frames, 1)
 		}
 		if len(r.frames) == 0 || r.frames[0].missing != nil {
 			return ev, false, credit, nil

@@ -107,6 +107,15 @@ func cursorOf(s source, i int) string {
 	return ""
 }
 
+// passed is the cursor where a source is that had nothing for a while; empty for a live
+// subscription.
+func passed(s source) string {
+	if p, ok := s.(*replay); ok {
+		return p.reader.Cursor()
+	}
+	return ""
+}
+
 // streamLine is a line of what readStream answers.
 type streamLine struct {
 	Stream    string          `json:"stream"`
@@ -123,7 +132,9 @@ type streamLine struct {
 // now and then as a sign of life. What goes wrong once the answer has begun is a
 // last line {"problem": {…}}; what retention has taken while a reader follows is
 // {"trimmed": {…}}. With follow=true or partial=true a line {"missing": ["eu"]} says
-// which regions are out of reach, each time they are others.
+// which regions are out of reach, each time they are others. With a filter, the sign
+// of life and the last line are {"cursor": "eu/0:17"} if reading is further than the
+// last event: what is on the way there is not wanted.
 func (a *API) readStream(w *response, r *http.Request, namespace string) error {
 	q, count, err := parseRead(r)
 	if err != nil {
@@ -147,7 +158,7 @@ func (a *API) readStream(w *response, r *http.Request, namespace string) error {
 	if err := rc.SetReadDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	out := &lines{s: eventStream{w: w, rc: rc}, whole: !q.Follow && !q.Partial}
+	out := &lines{s: eventStream{w: w, rc: rc}, whole: !q.Follow && !q.Partial, some: len(q.Filter) > 0, at: reader.Cursor()}
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Accel-Buffering", "no")
@@ -171,13 +182,26 @@ func (a *API) readStream(w *response, r *http.Request, namespace string) error {
 // lines writes lines of JSON.
 type lines struct {
 	s     eventStream
-	whole bool // a region that is missing ends them
+	whole bool   // a region that is missing ends them
+	some  bool   // not all events are wanted
+	at    string // the last cursor
 }
 
 func (l *lines) add(v any) {
 	if b, err := json.Marshal(v); err == nil {
 		l.s.out = append(append(l.s.out, b...), '\n')
 	}
+}
+
+// passed adds a reader's cursor if that is further than the last, and reports it.
+func (l *lines) passed(reader streamReader) bool {
+	at := reader.Cursor()
+	if !l.some || at == l.at {
+		return false
+	}
+	l.at = at
+	l.add(map[string]string{"cursor": at})
+	return true
 }
 
 // copy writes a reader's events until count of them are written, 0 being all, or
@@ -196,15 +220,20 @@ func (l *lines) copy(ctx context.Context, reader streamReader, count int, stats 
 		var lost *node.MissingError
 		switch {
 		case errors.Is(err, io.EOF):
+			l.passed(reader)
 			return nil
-		case errors.As(err, &lost) && !l.whole:
+		case errors.As(err, &lost) && l.whole:
+			return err
+		case errors.As(err, &lost):
 			l.add(map[string][]string{"missing": append([]string{}, lost.Regions...)})
 			continue
 		case errors.As(err, &trimmed):
 			l.add(map[string]any{"trimmed": trimmed})
 			continue
 		case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil:
-			l.s.out = append(l.s.out, '\n')
+			if !l.passed(reader) {
+				l.s.out = append(l.s.out, '\n')
+			}
 			continue
 		case err != nil:
 			return err
@@ -212,8 +241,9 @@ func (l *lines) copy(ctx context.Context, reader streamReader, count int, stats 
 		n++
 		stats.sent.Add(1)
 		at := ev.Position
+		l.at = reader.Cursor()
 		l.add(streamLine{
-			at.Stream, at.Region, at.Partition, at.Offset, ev.Time, reader.Cursor(), ev.Event.AppendJSONLine(nil),
+			at.Stream, at.Region, at.Partition, at.Offset, ev.Time, l.at, ev.Event.AppendJSONLine(nil),
 		})
 	}
 	return nil

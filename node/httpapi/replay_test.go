@@ -22,7 +22,7 @@ import (
 // script is a reader of a stream that says what it was told to say.
 type script struct {
 	t     *testing.T
-	steps []any // a string is the id of an event, []string are missing regions, and errors are that
+	steps []any // a string is the id of an event, []string are missing regions, and errors are that; an int is so many events that are not wanted, and nothing more for long
 	read  int
 	lost  []string
 }
@@ -39,6 +39,9 @@ func (s *script) Next(context.Context) (node.StreamEvent, error) {
 		return node.StreamEvent{}, &node.MissingError{Stream: "orders", Regions: step}
 	case error:
 		return node.StreamEvent{}, step
+	case int:
+		s.read += step
+		return node.StreamEvent{}, context.DeadlineExceeded
 	}
 	ev := fromJSON(s.t, strings.Replace(okJSON, `"1"`, fmt.Sprintf("%q", step), 1))
 	s.read++
@@ -102,6 +105,73 @@ func TestEventsBeforeAnErrorAreWritten(t *testing.T) {
 	}
 	if got := w.Body.String(); !strings.Contains(got, "id: eu/0:1\n") || !strings.Contains(got, "id: eu/0:2\n") || strings.Contains(got, "id: eu/0:3\n") {
 		t.Errorf("before the error it wrote %q, want events 1 and 2", got)
+	}
+}
+
+// Who comes back goes on behind what is not wanted, and not where the last event was:
+// retention may have passed that meanwhile.
+func TestReadersAreToldHowFarTheyAreWithoutAnEvent(t *testing.T) {
+	steps := func() *script { return &script{t: t, steps: []any{3, 0, "4", 5, 0}} }
+	w := httptest.NewRecorder()
+	s := &eventStream{w: w, rc: http.NewResponseController(w)}
+	if err := s.run(t.Context(), &replay{reader: steps()}, &counters{}); err != io.EOF {
+		t.Fatal(err)
+	}
+	var got []string
+	for line := range strings.Lines(w.Body.String()) {
+		if id, is := strings.CutPrefix(strings.TrimSpace(line), "id: "); is || line == ":\n" {
+			got = append(got, id)
+		}
+	}
+	if want := []string{"eu/0:3", ":", "eu/0:4", "eu/0:9", ":"}; strings.Join(got, " ") != strings.Join(want, " ") {
+		t.Errorf("server-sent events are at %q, want %q", got, want)
+	}
+	for some, want := range map[bool]string{
+		true:  `cursor eu/0:3, nothing, event eu/0:4, cursor eu/0:9, nothing, end`,
+		false: `nothing, nothing, event eu/0:4, nothing, nothing, end`,
+	} {
+		w := httptest.NewRecorder()
+		out := &lines{s: eventStream{w: w, rc: http.NewResponseController(w)}, some: some, at: "eu/0:0"}
+		if err := out.copy(t.Context(), steps(), 0, &counters{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := out.s.flush(); err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for line := range strings.Lines(w.Body.String()) {
+			var l struct {
+				Cursor string
+				Event  json.RawMessage
+			}
+			switch err := json.Unmarshal([]byte(line), &l); {
+			case line == "\n":
+				got += "nothing, "
+			case err != nil:
+				t.Fatal(err)
+			case l.Event != nil:
+				got += "event " + l.Cursor + ", "
+			default:
+				got += "cursor " + l.Cursor + ", "
+			}
+		}
+		if got += "end"; got != want {
+			t.Errorf("with a filter %v the lines are: %s; want %s", some, got, want)
+		}
+	}
+}
+
+// A read that finds nothing it wants ends behind all of it.
+func TestAReadThatWantsNothingEndsWithACursorBehindIt(t *testing.T) {
+	f := serveNode(t)
+	f.keepOrders(4)
+	var last struct{ Cursor string }
+	a := f.do("GET", "/streams/orders/events?type=nothing", "")
+	if err := json.Unmarshal([]byte(a.body), &last); err != nil || !strings.HasSuffix(last.Cursor, ":4") {
+		t.Fatalf("it ends with %q, %v", a.body, err)
+	}
+	if a := f.do("GET", "/streams/orders/events?from="+last.Cursor, ""); a.StatusCode != 200 || a.body != "" {
+		t.Errorf("from %s: %d %s", last.Cursor, a.StatusCode, a.body)
 	}
 }
 

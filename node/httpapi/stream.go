@@ -33,7 +33,8 @@ const (
 //	data: {"regions":["eu"]}       of a stream: regions that are out of reach now
 //
 // What comes from a stream has an id, the reader's cursor: a client that comes back
-// with it as Last-Event-ID goes on there.
+// with it as Last-Event-ID goes on there. A heartbeat is an id alone when the reader is
+// further than that, past what its filter does not want: no message, but where to go on.
 //
 // JSON with line ends in it goes as several data lines, as the format has it.
 func (a *API) stream(w *response, r *http.Request, namespace string) error {
@@ -82,6 +83,7 @@ type eventStream struct {
 	gaps gaps
 	out  []byte // not written yet
 	json []byte
+	at   string // the last id
 }
 
 // run writes until ctx, the subscription or the connection ends.
@@ -96,6 +98,11 @@ func (s *eventStream) run(ctx context.Context, sub source, count *counters) erro
 		cancel()
 		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 			return err
+		}
+		if at := passed(sub); at != s.at {
+			s.at = at
+			s.out = append(append(append(s.out, "id: "...), at...), "\n\n"...)
+			continue
 		}
 		s.out = append(s.out, ":\n\n"...)
 	}
@@ -114,6 +121,7 @@ func (s *eventStream) pump(ctx context.Context, sub source, items []queue.Item, 
 		}
 		for i := range items[:n] {
 			if id := cursorOf(sub, i); id != "" {
+				s.at = id
 				s.out = append(append(append(s.out, "id: "...), id...), '\n')
 			}
 			if err := s.append(&items[i]); err != nil {

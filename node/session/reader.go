@@ -27,7 +27,7 @@ func (x *session) readStream(body []byte) error {
 		x.ended(sid, &wire.Refusal{Code: wire.CodeFilter, Reason: err.Error()})
 		return nil
 	}
-	s := &subscriber{session: x, sid: sid, more: make(chan struct{}, 1), missing: ask.Missing}
+	s := &subscriber{session: x, sid: sid, more: make(chan struct{}, 1), missing: ask.Missing, passed: ask.Passed}
 	s.grant(uint64(max(ask.Credit, 0)))
 	q := node.StreamRead{
 		Namespace: ask.Namespace, Name: ask.Name, From: ask.From, Until: ask.Until, Follow: ask.Follow,
@@ -48,14 +48,16 @@ func (s *subscriber) replay(q node.StreamRead) error {
 		return err
 	}
 	defer r.Close()
-	x.send(func(dst []byte) []byte { return wire.AppendReading(dst, s.sid, r.Cursor(), r.End()) })
+	at := r.Cursor()
+	x.send(func(dst []byte) []byte { return wire.AppendReading(dst, s.sid, at, r.End()) })
+	told := time.Now()
 	var frames run
 	for {
 		if err := s.await(); err != nil {
 			return err
 		}
 		frames.reset(s.sid)
-		ev, err := r.Next(s.ctx)
+		ev, err := s.next(r)
 		for err == nil {
 			frames.add(&ev)
 			if len(frames.buf) >= wire.MaxBatch || !r.Ready() {
@@ -72,14 +74,43 @@ func (s *subscriber) replay(q node.StreamRead) error {
 			s.spend(size)
 			x.server.count.out.Add(uint64(frames.count))
 		}
+		if over := errors.Is(err, io.EOF); s.passed && (over || time.Since(told) >= passedEvery) {
+			if told = time.Now(); r.Cursor() != at {
+				at = r.Cursor()
+				x.send(func(dst []byte) []byte { return wire.AppendPassed(dst, s.sid, at) })
+			}
+		}
 		switch {
 		case errors.Is(err, io.EOF):
 			return errRead
+		case errors.Is(err, errQuiet):
 		case s.tellMissing(err) && (q.Follow || q.Partial): // it goes on
 		case err != nil:
 			return err
 		}
 	}
+}
+
+// passedEvery is how often a client hears how far its read is, so that it begins no
+// further back than that over another connection.
+const passedEvery = wire.AliveEvery
+
+// errQuiet says that a read has had nothing to hand out for a while.
+var errQuiet = errors.New("session: nothing to read now")
+
+// next is the reader's next event. While there is none it ends with errQuiet now and
+// then, if the client is to hear how far the read is.
+func (s *subscriber) next(r StreamReader) (node.StreamEvent, error) {
+	if !s.passed || r.Ready() {
+		return r.Next(s.ctx)
+	}
+	ctx, cancel := context.WithTimeoutCause(s.ctx, passedEvery, errQuiet)
+	defer cancel()
+	ev, err := r.Next(ctx)
+	if err != nil && err == ctx.Err() {
+		err = context.Cause(ctx)
+	}
+	return ev, err
 }
 
 // tellMissing tells the client which regions are missing, if that is what err says.

@@ -120,6 +120,9 @@ func (s *shelf) ReadStream(_ context.Context, q node.StreamRead) (session.Stream
 	return r, nil
 }
 
+// dull is the type of events that no reader of a shelf wants.
+const dull = "dull"
+
 type shelfReader struct {
 	s         *shelf
 	follow    bool
@@ -130,7 +133,7 @@ type shelfReader struct {
 func (r *shelfReader) Ready() bool {
 	r.s.mu.Lock()
 	defer r.s.mu.Unlock()
-	return r.next < len(r.s.list) && slices.Equal(r.told, r.s.absent)
+	return slices.ContainsFunc(r.s.list[min(r.next, len(r.s.list)):], func(ev event.Event) bool { return ev.Type() != dull }) && slices.Equal(r.told, r.s.absent)
 }
 
 func (r *shelfReader) Cursor() string { return fmt.Sprintf("here/0:%d", r.next) }
@@ -166,6 +169,11 @@ func (r *shelfReader) Next(ctx context.Context) (node.StreamEvent, error) {
 		if !r.follow && r.next >= r.end {
 			r.s.mu.Unlock()
 			return node.StreamEvent{}, io.EOF
+		}
+		if r.next < len(r.s.list) && r.s.list[r.next].Type() == dull {
+			r.next++
+			r.s.mu.Unlock()
+			continue
 		}
 		if r.next < len(r.s.list) {
 			ev := node.StreamEvent{Event: r.s.list[r.next], Time: time.Unix(int64(r.next), 0)}
@@ -307,6 +315,54 @@ func TestAReaderGoesOnOverANewConnection(t *testing.T) {
 	fill(t, c, 5001, 5100)
 	expect(t, r, 1234, 5100)    // of which it had got some before
 	expect(t, none, 5000, 5100) // it had read nothing, and misses nothing
+}
+
+// A reader is told how far it is past what it does not want, and goes on there over
+// another connection.
+func TestACursorMovesOverWhatIsNotWanted(t *testing.T) {
+	s := newShelf()
+	p := open(t, s, "127.0.0.1:0")
+	c := dial(t, p.addr, client.WithReconnect(20*time.Millisecond))
+	fill(t, c, 0, 10)
+	for range 90 {
+		e := newEvent(0)
+		e.SetType(dull)
+		if err := c.Publish(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	whole, err := c.Stream("all").Read(t.Context(), client.Earliest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer whole.Close()
+	expect(t, whole, 0, 10)
+	if _, err := whole.Next(t.Context()); !errors.Is(err, io.EOF) || whole.Cursor() != "here/0:100" {
+		t.Errorf("a read ends at %s, %v", whole.Cursor(), err)
+	}
+	r, err := c.Stream("all").Read(t.Context(), client.Earliest, client.Follow())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	expect(t, r, 0, 10)
+	eventually(t, "the cursor has moved", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		if ev, err := r.Next(ctx); err == nil {
+			t.Fatalf("there is %s", ev.Position)
+		}
+		return r.Cursor() == "here/0:100"
+	})
+	s.mu.Lock()
+	s.start = 100 // retention has passed all that
+	s.mu.Unlock()
+	p.stop()
+	open(t, s, p.addr)
+	eventually(t, "there is a connection again", func() bool { return c.Publish(t.Context(), newEvent(100)) == nil })
+	_ = c.Flush(t.Context())
+	fill(t, c, 101, 110)
+	expect(t, r, 100, 110)
 }
 
 // A read that does not follow ends where it was to end when it began, also over

@@ -21,6 +21,7 @@ type subscriber struct {
 	session *session
 	sid     uint64
 	missing bool // the client of a stream's reader knows missing frames
+	passed  bool // and passed frames
 
 	ctx context.Context // ends with the subscription, for the cause
 	end context.CancelCauseFunc

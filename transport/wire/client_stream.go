@@ -20,6 +20,7 @@ import (
 //	records:  sid | region | partition (uvarint) | record …     node → client
 //	trimmed:  sid | region | partition | first (uvarint)        node → client
 //	missing:  sid | region …                                    node → client
+//	passed:   sid | cursor                                      node → client
 //
 //	position: number of the event (uvarint) | stream | region | partition (uvarint) | place (uvarint)
 //	place:    offset · 2, and 1 more if the event had been kept before
@@ -41,6 +42,10 @@ import (
 // clients that know it, which say so in their read (Missing). A read that needs all
 // regions ends after it.
 //
+// Passed says how far the node is, beyond what records frames before it show: there is
+// nothing on the way that the read's filter wants. It comes now and then, and before
+// the end of a read, to clients that know it, which say so in their read (Passed).
+//
 // A node that knows what a Read has from Until on says so in its greeting (Reads).
 const (
 	Kept     Kind = 0x4d
@@ -50,6 +55,7 @@ const (
 	Trimmed  Kind = 0x51
 	Missing  Kind = 0x52
 	Held     Kind = 0x53
+	Passed   Kind = 0x54
 )
 
 // Codes of what goes wrong with streams.
@@ -94,6 +100,7 @@ type Read struct {
 	HoldMs  int64           `json:"holdMs,omitempty"`  // how long order=time holds an event back
 	Partial bool            `json:"partial,omitempty"` // read what can be read
 	Missing bool            `json:"missing,omitempty"` // the client knows missing frames
+	Passed  bool            `json:"passed,omitempty"`  // the client knows passed frames
 }
 
 // AppendKept appends a kept frame.
@@ -236,6 +243,22 @@ func ReadMissing(body []byte) (sid uint64, regions []string, err error) {
 		regions, body = append(regions, strings.Clone(region)), body[n:]
 	}
 	return sid, regions, nil
+}
+
+// AppendPassed appends a passed frame.
+func AppendPassed(dst []byte, sid uint64, cursor string) []byte {
+	return AppendFrame(dst, Passed, appendText(binary.AppendUvarint(nil, sid), cursor))
+}
+
+// ReadPassed reads the body of a passed frame.
+func ReadPassed(body []byte) (sid uint64, cursor string, err error) {
+	if sid, body, err = number(body); err != nil {
+		return 0, "", err
+	}
+	if cursor, _, err = readText(body, MaxCursor); err != nil {
+		return sid, "", err
+	}
+	return sid, strings.Clone(cursor), nil
 }
 
 // BeginRecords begins a records frame of one log at the end of dst. AppendRecord

@@ -43,7 +43,7 @@ func TestFramesOfStreamsComeBackWhole(t *testing.T) {
 	}
 	read := Read{
 		Namespace: "shop", Name: "orders", From: "eu/0:3", Follow: true, Credit: 99,
-		Until: "eu/0:9", Filter: []byte(`{"sql":"true"}`), Order: "time", HoldMs: 5, Partial: true, Missing: true,
+		Until: "eu/0:9", Filter: []byte(`{"sql":"true"}`), Order: "time", HoldMs: 5, Partial: true, Missing: true, Passed: true,
 	}
 	if sid, got, err := ReadRead(body(t, AppendRead(nil, 300, &read), ReadFrom)); err != nil || sid != 300 || !reflect.DeepEqual(got, read) {
 		t.Errorf("%+v came back as %d %+v, %v", read, sid, got, err)
@@ -59,6 +59,9 @@ func TestFramesOfStreamsComeBackWhole(t *testing.T) {
 		if sid, got, err := ReadMissing(body(t, AppendMissing(nil, 5, regions), Missing)); err != nil || sid != 5 || !reflect.DeepEqual(got, regions) {
 			t.Errorf("missing %q came back as %d %q, %v", regions, sid, got, err)
 		}
+	}
+	if sid, got, err := ReadPassed(body(t, AppendPassed(nil, 5, "eu/0:3,us/1:9"), Passed)); err != nil || sid != 5 || got != "eu/0:3,us/1:9" {
+		t.Errorf("what is passed came back as %d %q, %v", sid, got, err)
 	}
 	if sid, region, partition, first, err := ReadTrimmed(body(t, AppendTrimmed(nil, 5, "eu", 2, 88), Trimmed)); err != nil || sid != 5 || region != "eu" || partition != 2 || first != 88 {
 		t.Errorf("trimmed came back as %d %s %d %d, %v", sid, region, partition, first, err)
@@ -80,6 +83,7 @@ func FuzzStreamFrames(f *testing.F) {
 	f.Add(body(f, AppendRead(nil, 1, &Read{Name: "s"}), ReadFrom))
 	f.Add(body(f, AppendReading(nil, 1, "r/0:1", "r/0:2"), Reading))
 	f.Add(body(f, AppendMissing(nil, 1, []string{"r", "s"}), Missing))
+	f.Add(body(f, AppendPassed(nil, 1, "r/0:2"), Passed))
 	f.Add(body(f, AppendTrimmed(nil, 1, "r", 0, 9), Trimmed))
 	frame := AppendRecord(BeginRecords(nil, 1, "r", 0), 3, 4, []byte("e"))
 	EndEvents(frame, 0)
@@ -106,6 +110,11 @@ func FuzzStreamFrames(f *testing.F) {
 		if sid, regions, err := ReadMissing(data); typed(err) {
 			if s, again, err := ReadMissing(body(t, AppendMissing(nil, sid, regions), Missing)); err != nil || s != sid || !reflect.DeepEqual(again, regions) {
 				t.Fatalf("%d %q came back as %d %q, %v", sid, regions, s, again, err)
+			}
+		}
+		if sid, cursor, err := ReadPassed(data); typed(err) {
+			if s, c, err := ReadPassed(body(t, AppendPassed(nil, sid, cursor), Passed)); err != nil || s != sid || c != cursor {
+				t.Fatalf("%d %q came back as %d %q, %v", sid, cursor, s, c, err)
 			}
 		}
 		_, _, _, _, err = ReadTrimmed(data)
