@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ type load struct {
 	count    int // ends the load before the duration does; 0 never
 	writers  int
 	to       string
+	name     string // of a publisher in a run: part of its events' ids
 }
 
 // loaded is what a benchmark measured; what it did not is left out.
@@ -138,6 +140,7 @@ func split(number, n, i int) int {
 // publishOne is one connection's load: a goroutine publishes while another
 // takes the acknowledgements' times.
 func (l *load) publishOne(ctx context.Context, a *app) (n int, samples []time.Duration, err error) {
+	l.name = rand.Text()
 	c, err := a.dial(ctx, a.server, "skein bench pub")
 	if err != nil {
 		return 0, nil, err
@@ -199,7 +202,8 @@ func (l *load) pace(ctx context.Context, do func(i int) error) error {
 }
 
 // envelope is the i-th event of a load: its data begins with the time and the
-// number.
+// number. Streams know events by source and id, so that no two may share them, of
+// whatever publisher or run.
 func (l *load) envelope(i int, at time.Time) []byte {
 	var b event.Builder
 	data := make([]byte, l.size)
@@ -207,7 +211,7 @@ func (l *load) envelope(i int, at time.Time) []byte {
 		binary.BigEndian.PutUint64(data, uint64(at.UnixNano()))
 		binary.BigEndian.PutUint64(data[8:], uint64(i))
 	}
-	b.SetString("id", strconv.Itoa(i)).SetString("source", "/skein/bench").SetString("type", l.typ)
+	b.SetString("id", l.name+"-"+strconv.Itoa(i)).SetString("source", "/skein/bench").SetString("type", l.typ)
 	return b.SetData(event.BinaryData, data).Append(nil)
 }
 
@@ -270,7 +274,7 @@ func benchRTTCommand(a *app) *cobra.Command {
 const lastArrival = 2 * time.Second // how long events may still come when the load has ended
 
 func (l *load) roundTrips(ctx context.Context, a *app) (loaded, error) {
-	l.size = max(l.size, minLoad)
+	l.size, l.name = max(l.size, minLoad), rand.Text()
 	there := a.server
 	if l.to != "" {
 		there.url = l.to

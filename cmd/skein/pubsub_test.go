@@ -202,6 +202,20 @@ func TestBenchmarksMeasure(t *testing.T) {
 	skein(t, "bench", "pub", "--server", eu.HTTP, "--size", "-1").want(t, exitUsage)
 }
 
+// No publisher's event is another's duplicate, nor one of an earlier run.
+func TestAStreamKeepsAllThatBenchmarksPublish(t *testing.T) {
+	eu, _ := serveTwo(t)
+	skein(t, "stream", "create", "load", "--server", eu.HTTP, "--type", "skein.bench").want(t, exitDone)
+	for range 2 {
+		skein(t, "bench", "pub", "--server", eu.HTTP, "--count", "300", "--publishers", "3", "--size", "64").want(t, exitDone)
+	}
+	r := skein(t, "stream", "read", "load", "--server", eu.HTTP)
+	r.want(t, exitDone)
+	if got := strings.Count(r.out, `"specversion"`); got != 600 {
+		t.Errorf("%d of 600 events are kept", got)
+	}
+}
+
 func TestEventsAreDrawnInALineThatSteersNoTerminal(t *testing.T) {
 	at := attributes{typ: "a.b", source: "/s", id: "1", subject: "x y"}
 	ev, err := at.event([]byte("red \x1b[31m\n"), time.Date(2026, 5, 4, 12, 0, 0, 0, time.Local))
