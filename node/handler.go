@@ -188,13 +188,17 @@ func (n *Node) remember() {
 }
 
 func (n *Node) saveBook() {
+	now := time.Now()
+	for _, p := range n.graph.Peers() { // gossip says only that they came
+		n.regions.see(p.Region, now)
+	}
 	if err := n.regions.save(); err != nil {
 		n.log.Error("the regions that there are cannot be written down; after a restart one that is away is not missed", "err", err)
 	}
 	if !n.book.Changed() {
 		return
 	}
-	if err := n.book.Save(time.Now()); err != nil {
+	if err := n.book.Save(now); err != nil {
 		n.log.Error("the peers cannot be written down; after a restart the seeds must answer", "err", err)
 	}
 }

@@ -44,11 +44,16 @@ func openRegions(path string, now time.Time) (*regions, error) {
 	if err != nil {
 		return r, fmt.Errorf("node: the regions that were seen: %w", err)
 	}
-	maps.DeleteFunc(r.seen, func(_ string, at int64) bool { return now.Unix()-at > int64(regionForgotten/time.Second) })
+	r.forget(now)
 	return r, nil
 }
 
-// see notes a region of which there is a node.
+// forget forgets what has not been seen for long. r.mu is held.
+func (r *regions) forget(now time.Time) {
+	maps.DeleteFunc(r.seen, func(_ string, at int64) bool { return now.Unix()-at > int64(regionForgotten/time.Second) })
+}
+
+// see notes a region of which there is a node. It is to be called again while there is.
 func (r *regions) see(region string, now time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -59,13 +64,15 @@ func (r *regions) see(region string, now time.Time) {
 }
 
 // all are the regions, sorted.
-func (r *regions) all() []string {
+func (r *regions) all(now time.Time) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.forget(now)
 	return slices.Sorted(maps.Keys(r.seen))
 }
 
-// save writes them down if that is due.
+// save writes them down if that is due; it stays so if it fails. It is called by one
+// goroutine at a time.
 func (r *regions) save() error {
 	r.mu.Lock()
 	b, err := json.Marshal(r.seen)
@@ -75,5 +82,10 @@ func (r *regions) save() error {
 	if err != nil || !due {
 		return err
 	}
-	return store.ReplaceFile(r.path, b)
+	if err = store.ReplaceFile(r.path, b); err != nil {
+		r.mu.Lock()
+		r.changed = true
+		r.mu.Unlock()
+	}
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/skeinmesh/skein/replication"
 )
@@ -20,7 +21,7 @@ const (
 // now, and those that where to begin speaks of.
 func (r *StreamReader) regions() []string {
 	list := append(r.n.keepers(&r.stream), r.start.regions()...)
-	list = append(list, slices.DeleteFunc(r.n.regions.all(), func(region string) bool { return !r.stream.KeptIn(region) })...)
+	list = append(list, slices.DeleteFunc(r.n.regions.all(time.Now()), func(region string) bool { return !r.stream.KeptIn(region) })...)
 	slices.Sort(list)
 	return slices.Compact(list)
 }
