@@ -183,7 +183,7 @@ func TestATakeoverGoesOnWhereItWas(t *testing.T) {
 // A node gives of its files no more than it may, to all who ask together.
 func TestANodeGivesOfItsFilesAtItsPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const kept, rate, askers = 1 << 20, 64 << 10, 4
+		const kept, rate, askers = 512 << 10, 64 << 10, 4
 		w := newTownOf(t, 3, func(n *townNode) { n.fetchRate = rate })
 		s, number := large(w, kept)
 		m := w.nodes[0].running()
