@@ -61,7 +61,7 @@ type Config struct {
 	ScrubRate int64
 	// FetchRate is how many bytes a second of logs' files are fetched from other nodes
 	// when replicas begin here, are far behind or are repaired, and how many this node
-	// gives to others. More are, if a log grows faster than that. Default 32 MiB.
+	// gives to others. More are, if a log grows faster than that. Default 8 MiB.
 	FetchRate int64
 	// SendAway brings records that were PutAway to the region that keeps their
 	// stream; see away.Config.Send. Without it, nothing can be put away.
