@@ -67,7 +67,7 @@ func (c *AssignStream) apply(s *State, index uint64) (Outcome, error) {
 	if len(s.assignments) >= MaxAssignments {
 		return Outcome{}, refuse(ErrLimit, "region %s keeps %d streams, and that is as many as it can", s.region, MaxAssignments)
 	}
-	s.assignments[c.Stream] = a
+	s.putAssignment(a)
 	return Outcome{a, Assignments}, nil
 }
 
@@ -141,7 +141,7 @@ func (c *LearnStream) apply(s *State, _ uint64) (Outcome, error) {
 		return Outcome{}, refuse(ErrConflict, "stream %s is at version %d of owner epoch %d here, and this is %d of %d", d.Name, a.Foreign.Version, a.Foreign.OwnerEpoch, d.Version, d.OwnerEpoch)
 	}
 	a.Foreign = &d
-	s.assignments[d.UUID] = a
+	s.putAssignment(a)
 	return Outcome{a, Assignments}, nil
 }
 

@@ -129,6 +129,10 @@ type State struct {
 	graves      map[ID]Grave
 	regions     map[string]Region
 	refused     map[string]Refused
+
+	history    history       // of streams
+	unassigned map[ID]Stream // derived: those that are to get partitions
+	deleted    map[ID]Stream // derived: those with a tombstone
 }
 
 type fullName struct{ namespace, name string }
@@ -140,6 +144,7 @@ func New(region string) *State {
 		nodes: map[peer.ID]Node{}, partitions: map[ID]Partition{}, numbers: map[uint32]ID{},
 		streams: map[ID]Stream{}, names: map[fullName]ID{}, assignments: map[ID]Assignment{},
 		graves: map[ID]Grave{}, regions: map[string]Region{}, refused: map[string]Refused{},
+		unassigned: map[ID]Stream{}, deleted: map[ID]Stream{},
 	}
 }
 

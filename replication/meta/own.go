@@ -39,7 +39,8 @@ func (c *CreateStream) apply(s *State, index uint64) (Outcome, error) {
 		return Outcome{}, refuse(ErrLimit, "region %s has %d streams, those deleted in the last %s included, and that is as many as it can have", s.region, MaxStreams, Grace)
 	}
 	made := Stream{UUID: c.UUID, Definition: d, Owner: s.region, OwnerEpoch: 1, Version: index, Created: s.clock}
-	s.streams[c.UUID], s.names[name] = made, c.UUID
+	s.names[name] = c.UUID
+	s.putStream(made)
 	return Outcome{made, Streams}, nil
 }
 
@@ -75,7 +76,7 @@ func (c *UpdateStream) apply(s *State, index uint64) (Outcome, error) {
 		return Outcome{}, refuse(ErrConflict, "stream %s is at version %d, not at %d: read it again", have.Name, have.Version, c.Version)
 	}
 	have.Definition, have.Version = d, index
-	s.streams[c.UUID] = have
+	s.putStream(have)
 	return Outcome{have, Streams}, nil
 }
 
@@ -99,7 +100,7 @@ func (c *DeleteStream) apply(s *State, index uint64) (Outcome, error) {
 		return Outcome{Result: have}, nil
 	}
 	have.Tombstone, have.Version = &Tombstone{s.clock, c.By}, index
-	s.streams[c.UUID] = have
+	s.putStream(have)
 	delete(s.names, fullName{have.Namespace, have.Name})
 	return Outcome{have, Streams}, nil
 }
@@ -127,7 +128,8 @@ func (c *UndeleteStream) apply(s *State, index uint64) (Outcome, error) {
 		return Outcome{}, refuse(ErrExists, "stream %s/%s is another by now (%s): delete that first", have.Namespace, have.Name, other)
 	}
 	have.Tombstone, have.Version = nil, index
-	s.streams[c.UUID], s.names[name] = have, c.UUID
+	s.names[name] = c.UUID
+	s.putStream(have)
 	return Outcome{have, Streams}, nil
 }
 
@@ -208,6 +210,7 @@ func (s *State) bury(g Grave) (changed Parts) {
 		delete(s.assignments, g.UUID)
 		changed |= Assignments
 	}
+	s.changed(g.UUID)
 	for _, p := range slices.Clone(sorted(s.partitions, byNumber)) {
 		if p.Stream == g.UUID && p.Retired.IsZero() {
 			s.retire(p)

@@ -87,6 +87,8 @@ func (s *State) Restore(snapshot []byte) error {
 	s.nodes, s.partitions, s.numbers = fresh.nodes, fresh.partitions, fresh.numbers
 	s.streams, s.names, s.assignments = fresh.streams, fresh.names, fresh.assignments
 	s.graves, s.regions, s.refused = fresh.graves, fresh.regions, fresh.refused
+	s.unassigned, s.deleted = fresh.unassigned, fresh.deleted
+	s.history.lose()
 	return nil
 }
 
@@ -139,8 +141,12 @@ func (img image) state(region string) (*State, error) {
 	}
 	for _, a := range img.Assignments {
 		_, own := s.streams[a.Stream]
-		ok = ok && fill(s.assignments, a.Stream, a) && own == (a.Foreign == nil) && len(a.Partitions) > 0
+		ok = ok && fill(s.assignments, a.Stream, a) && own == (a.Foreign == nil)
+		ok = ok && (len(a.Partitions) > 0 || !own && !a.Foreign.KeptIn(region)) // a foreign one kept elsewhere is remembered
 		ok = ok && (own || a.Foreign.UUID == a.Stream && a.Foreign.sound())
+	}
+	for id := range s.streams {
+		s.derive(id)
 	}
 	for _, g := range img.Graves {
 		ok = ok && fill(s.graves, g.UUID, g) && plausible(g.At)
