@@ -160,15 +160,14 @@ func (s *spread) speak(now time.Time) bool {
 	s.say(topicInterest, adds, removes)
 	adds, removes = n.table.FeedbackChanges(now)
 	s.say(topicCost, adds, removes)
-	reach := n.graph.Reach()
+	reach, spoken := n.graph.Reach(), false
 	adds, removes = difference(reach, s.machine.Entries(n.self.ID, topicReach))
 	s.say(topicReach, adds, removes)
 	if s.abroad = s.abroad || len(reach) > 0; s.abroad {
 		adds, removes = n.table.SummaryChanges(now)
 		s.say(topicSummary, adds, removes)
-		if list, changed := n.streams.news(); changed {
-			adds, removes = difference(list, s.machine.Entries(n.self.ID, topicStreams))
-			s.say(topicStreams, adds, removes)
+		if adds, removes, spoken = n.streams.news(); !s.say(topicStreams, adds, removes) {
+			n.streams.unsaid(adds, removes)
 		}
 	}
 	if !s.summed && !s.all.IsZero() && (s.abroad || now.Sub(s.all) > silentFor) {
@@ -177,7 +176,7 @@ func (s *spread) speak(now time.Time) bool {
 	}
 	// Others wait for that before they are ready, so it does not wait for them.
 	silent := !s.abroad && !s.all.IsZero() && now.Sub(s.all) > silentFor
-	if s.abroad && n.streams.said != nil || silent && n.streams.saying.Load() != nil {
+	if spoken || silent && n.streams.spoken() {
 		s.machine.Complete(topicStreams)
 	}
 	return before != s.versions()
@@ -189,10 +188,13 @@ func (s *spread) versions() uint64 {
 		s.machine.Version(topicReach) + s.machine.Version(topicCost) + s.machine.Version(topicStreams)
 }
 
-func (s *spread) say(t fact.Topic, adds, removes []string) {
-	if err := s.machine.Set(t, adds, removes); err != nil {
+// say tells the machine what is new; it reports whether that has room.
+func (s *spread) say(t fact.Topic, adds, removes []string) bool {
+	err := s.machine.Set(t, adds, removes)
+	if err != nil {
 		s.n.log.Error("this node cannot say all that it should; events may be missed", "topic", t, "err", err)
 	}
+	return err == nil
 }
 
 // difference is what must be added to and removed from old to get want; both

@@ -181,10 +181,6 @@ func (n *Node) streamLogs(ctx context.Context, id meta.ID) ([]StreamLog, error) 
 	}
 	a, _ := m.Meta().Assignment(id)
 	logs := make([]StreamLog, len(a.Partitions))
-	partitions := map[uint32]meta.Partition{}
-	for _, p := range m.Meta().Partitions() {
-		partitions[p.Number] = p
-	}
 	var wg sync.WaitGroup
 	for i, number := range a.Partitions {
 		wg.Go(func() {
@@ -199,7 +195,8 @@ func (n *Node) streamLogs(ctx context.Context, id meta.ID) ([]StreamLog, error) 
 					l.Leader = n.nameIn(status.Leader)
 				}
 			}
-			for _, r := range partitions[number].Replicas {
+			p, _ := m.Meta().Number(number)
+			for _, r := range p.Replicas {
 				l.Replicas = append(l.Replicas, ReplicaView{
 					Node: n.nameIn(r.Node), Epoch: r.Epoch, Role: string(r.Role), Lost: r.Lost, Behind: status.Behind[r.Node],
 				})
@@ -236,15 +233,22 @@ func viewOf(s *meta.Stream) StreamView {
 // all are the streams of all regions, as this node knows them.
 func (s *streams) all() (list []meta.Stream) {
 	heard := s.heard() // before what they told is looked at
-	known := s.foreign()
-	if m := s.member.Load(); m != nil {
-		for _, d := range m.Meta().Streams() {
-			known[d.UUID] = d
-		}
-		s.mu.Lock()
-		s.recalled(heard, known)
-		s.mu.Unlock()
+	m := s.member.Load()
+	if m == nil {
+		return nil
 	}
+	s.mu.Lock()
+	ids := s.everything(m)
+	known := make(map[meta.ID]meta.Stream, len(s.keepers))
+	for _, id := range ids {
+		if _, twice := known[id]; twice {
+			continue
+		}
+		if d, there := s.definition(m, id, heard); there {
+			known[id] = d
+		}
+	}
+	s.mu.Unlock()
 	for _, d := range known {
 		list = append(list, d)
 	}
@@ -256,13 +260,10 @@ func (s *streams) all() (list []meta.Stream) {
 }
 
 // count is how many streams there are that are not deleted.
-func (s *streams) count() (n int) {
-	for _, d := range s.all() {
-		if d.Tombstone == nil {
-			n++
-		}
-	}
-	return n
+func (s *streams) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.keepers)
 }
 
 // StreamViews lists the streams of a namespace, those that were deleted included.

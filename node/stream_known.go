@@ -159,8 +159,11 @@ func (s *streams) knows(q streamMark) bool {
 // of this region.
 func (n *Node) awaitLed(ctx context.Context, id meta.ID) bool {
 	for {
-		if logs, err := n.streamLogs(ctx, id); err == nil && allLed(logs) {
-			return true
+		if m := n.streams.member.Load(); m != nil {
+			a, _ := m.Meta().Assignment(id)
+			if !slices.ContainsFunc(a.Partitions, func(number uint32) bool { return !m.Led(ctx, number) }) {
+				return true
+			}
 		}
 		if !n.streams.pause(ctx, lookAgain) {
 			return false

@@ -122,30 +122,31 @@ func (s *streams) recalled(heard map[string]bool, known map[meta.ID]meta.Stream)
 	}
 }
 
-// assigned are the partitions of this region that keep a stream, whether they are
-// still to be chosen, and whether they are chosen for good, and not only remembered.
-func (s *streams) assigned(m *replication.Member, id meta.ID) (partitions []uint32, missing, final bool) {
+// assigned are the partitions of this region that keep a stream, and whether they are
+// still to be chosen. s.mu is held.
+func (s *streams) assigned(m *replication.Member, id meta.ID) (partitions []uint32, missing bool) {
 	if a, known := m.Meta().Assignment(id); known {
-		return a.Partitions, false, true
+		return a.Partitions, false
 	}
 	r := s.memory[id]
-	return r.Partitions, len(r.Partitions) == 0 || m.Current(), false
+	return r.Partitions, len(r.Partitions) == 0 || m.Current()
 }
 
-// remember notes what is known now, to be written by record. s.mu is held.
-func (s *streams) remember(now map[meta.ID]remembered) {
-	for id, r := range now {
-		was, there := s.memory[id]
-		if !there || was.Stream.Version != r.Stream.Version || was.Stream.OwnerEpoch != r.Stream.OwnerEpoch || !slices.Equal(was.Partitions, r.Partitions) {
-			s.unwritten[id] = true
-		}
+// remember notes what is known of a stream now, to be written by record. s.mu is held.
+func (s *streams) remember(id meta.ID, r remembered) {
+	was, there := s.memory[id]
+	if !there || was.Stream.Version != r.Stream.Version || was.Stream.OwnerEpoch != r.Stream.OwnerEpoch || !slices.Equal(was.Partitions, r.Partitions) {
+		s.unwritten[id] = true
 	}
-	for id := range s.memory {
-		if _, there := now[id]; !there {
-			s.unwritten[id] = true
-		}
+	s.memory[id] = r
+}
+
+// forget is remember for a stream that is there no more. s.mu is held.
+func (s *streams) forget(id meta.ID) {
+	if _, there := s.memory[id]; there {
+		s.unwritten[id] = true
+		delete(s.memory, id)
 	}
-	s.memory = now
 }
 
 // changes is what has to be written. s.mu is held.

@@ -30,39 +30,24 @@ func (s *streams) follow() {
 		if m == nil {
 			continue
 		}
-		began := time.Now()
 		round := s.begin()
-		heard := s.heard() // before what they told is looked at
-		foreign, owned := s.foreign(), m.Meta().Streams()
-		m.Learn(foreign)
-		s.route(m, owned, foreign, heard)
-		if heard[s.n.self.Region] {
-			s.own(owned)
-		}
-		took := time.Since(began)
+		s.update(m, s.heard()) // before what they told is looked at
 		if again = nil; !s.record() {
 			again = time.After(writeAgain)
 		}
 		s.end(round)
 		s.n.spread.poke()
-		// A round looks at all streams: where there are thousands, and more by the
-		// moment, what has changed meanwhile shares the next.
-		if took > shareAfter && !s.pause(s.n.ctx, min(took, shareMost)) {
-			return
-		}
 	}
 }
-
-const (
-	shareAfter = 2 * time.Millisecond
-	shareMost  = 100 * time.Millisecond
-)
 
 // writeAgain is how soon what could not be written is tried again.
 const writeAgain = time.Second
 
 // rounds are those of follow, counted.
-type rounds struct{ begun, ended uint64 }
+type rounds struct {
+	begun, ended uint64
+	looked       uint64 // at so many streams in all
+}
 
 func (s *streams) begin() uint64 {
 	s.mu.Lock()

@@ -1,6 +1,8 @@
 package node
 
 import (
+	"bytes"
+	"maps"
 	"slices"
 
 	"github.com/skeinmesh/skein/replication"
@@ -11,8 +13,7 @@ import (
 // Keeps reports whether there are streams, which publishing may have to wait for.
 func (n *Node) Keeps() bool { return n.table.Keeps() }
 
-// keeper is how a stream's events are kept. It is not changed once it is made, but for
-// final, which is setRoutes's.
+// keeper is how a stream's events are kept. It is not changed once it is made.
 type keeper struct {
 	stream     meta.Stream
 	partitions []uint32 // of this region, if it keeps the stream
@@ -21,9 +22,6 @@ type keeper struct {
 	// its partitions yet: what is published for it cannot be kept until then.
 	unassigned bool
 	unreadable bool // its filter cannot be read here: it is not routed
-	// final says that it changes with the stream's definition alone: partitions are
-	// given once.
-	final bool
 }
 
 func (k *keeper) same(as *keeper) bool {
@@ -31,76 +29,133 @@ func (k *keeper) same(as *keeper) bool {
 		k.unassigned == as.unassigned && slices.Equal(k.partitions, as.partitions)
 }
 
-// route sets the streams that keep events published at this node: those that its
-// region owns, and foreign ones. heard are the regions that have told which they own.
-func (s *streams) route(m *replication.Member, owned []meta.Stream, foreign map[meta.ID]meta.Stream, heard map[string]bool) {
+// update routes events to the streams that keep them, and tells of those that changed:
+// those that the region owns to the mesh, and foreign ones to the region. It looks at
+// the streams that have changed since the last update, or at all if other regions have
+// told which they own than had then.
+func (s *streams) update(m *replication.Member, heard map[string]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.setRoutes(m, owned, foreign, heard)
+	s.setRoutes(m, heard)
 }
 
-// setRoutes is route; s.mu is held.
-func (s *streams) setRoutes(m *replication.Member, owned []meta.Stream, foreign map[meta.ID]meta.Stream, heard map[string]bool) {
-	known := make(map[meta.ID]meta.Stream, len(owned)+len(foreign))
-	for _, d := range owned {
-		known[d.UUID] = d
+// setRoutes is update; s.mu is held.
+func (s *streams) setRoutes(m *replication.Member, heard map[string]bool) {
+	var learn []meta.Stream
+	for _, id := range s.due(m, heard) {
+		s.rounds.looked++
+		s.route(m, id, heard)
+		if len(s.tales[id]) > 0 {
+			d, _ := s.foreign(m, id)
+			learn = append(learn, d)
+		}
+		if heard[s.n.self.Region] {
+			s.own(m, id)
+		}
 	}
-	for id, d := range foreign {
-		known[id] = d
+	if heard[s.n.self.Region] && s.saying == nil {
+		s.saying = map[string]bool{}
 	}
-	s.recalled(heard, known)
-	now, ended := map[meta.ID]remembered{}, map[meta.ID]meta.Stream{}
-	for id, d := range known {
-		if d.Tombstone != nil {
-			ended[id] = d
-			continue
-		}
-		old := s.keepers[id]
-		if old != nil && old.final && old.stream.Version == d.Version && old.stream.OwnerEpoch == d.OwnerEpoch {
-			now[id] = remembered{d, old.partitions}
-			continue
-		}
-		k := s.keeper(m, d)
-		now[id] = remembered{d, k.partitions}
-		if old != nil && old.same(k) {
-			old.final = k.final
-			continue
-		}
-		s.keepers[id] = k
-		name := streamName{d.Namespace, d.Name}
-		if !slices.Contains(s.named[name], id) {
-			s.named[name] = append(s.named[name], id)
-		}
-		f := filter.Everything()
-		if len(d.Filter) > 0 {
-			var err error
-			if f, err = filter.Parse(d.Filter); err != nil {
-				s.n.log.Error("a stream's filter cannot be read: nothing is kept in it here", "stream", d.Name, "owner", d.Owner, "err", err)
-				k.unreadable = true
-				s.n.table.SetStream(id.String(), "", filter.Filter{}, nil)
-				continue
-			}
-		}
-		s.n.table.SetStream(id.String(), d.Namespace, f, k)
+	m.Learn(learn)
+}
+
+// due are the streams that an update looks at. s.mu is held.
+func (s *streams) due(m *replication.Member, heard map[string]bool) []meta.ID {
+	ids, at, all := m.Meta().ChangedStreams(s.seen)
+	ids = slices.AppendSeq(ids, maps.Keys(s.stale))
+	if s.heardThen == nil || !maps.Equal(heard, s.heardThen) {
+		all = true
 	}
-	for id := range s.keepers {
-		if _, there := now[id]; !there {
+	if all {
+		ids = s.everything(m)
+	}
+	s.seen, s.heardThen = at, heard
+	clear(s.stale)
+	slices.SortFunc(ids, func(a, b meta.ID) int { return bytes.Compare(a[:], b[:]) })
+	return slices.Compact(ids)
+}
+
+// everything are the streams of which anything is known, some of them twice. s.mu is
+// held.
+func (s *streams) everything(m *replication.Member) (ids []meta.ID) {
+	for _, d := range m.Meta().Streams() {
+		ids = append(ids, d.UUID)
+	}
+	for _, a := range m.Meta().Assignments() {
+		ids = append(ids, a.Stream)
+	}
+	ids = slices.AppendSeq(ids, maps.Keys(s.tales))
+	ids = slices.AppendSeq(ids, maps.Keys(s.memory))
+	ids = slices.AppendSeq(ids, maps.Keys(s.keepers))
+	ids = slices.AppendSeq(ids, maps.Keys(s.ended))
+	return slices.AppendSeq(ids, maps.Keys(s.facts))
+}
+
+// definition is a stream as it is known here now. s.mu is held.
+func (s *streams) definition(m *replication.Member, id meta.ID, heard map[string]bool) (meta.Stream, bool) {
+	if d, known := s.foreign(m, id); known {
+		return d, true
+	}
+	if d, known := m.Meta().Stream(id); known {
+		return d, true
+	}
+	r, remembered := s.memory[id]
+	return r.Stream, remembered && !heard[r.Stream.Owner]
+}
+
+// route sets how events of a stream are kept that are published at this node. s.mu is
+// held.
+func (s *streams) route(m *replication.Member, id meta.ID, heard map[string]bool) {
+	d, known := s.definition(m, id, heard)
+	delete(s.ended, id)
+	if known && d.Tombstone != nil {
+		s.ended[id] = d
+	}
+	if !known || d.Tombstone != nil {
+		s.unroute(id)
+		s.forget(id)
+		return
+	}
+	k, old := s.keeper(m, d), s.keepers[id]
+	s.remember(id, remembered{d, k.partitions})
+	if old != nil && old.same(k) {
+		return
+	}
+	s.keepers[id] = k
+	name := streamName{d.Namespace, d.Name}
+	if !slices.Contains(s.named[name], id) {
+		s.named[name] = append(s.named[name], id)
+	}
+	f := filter.Everything()
+	if len(d.Filter) > 0 {
+		var err error
+		if f, err = filter.Parse(d.Filter); err != nil {
+			s.n.log.Error("a stream's filter cannot be read: nothing is kept in it here", "stream", d.Name, "owner", d.Owner, "err", err)
+			k.unreadable = true
 			s.n.table.SetStream(id.String(), "", filter.Filter{}, nil)
-			s.unname(id)
-			delete(s.keepers, id)
+			return
 		}
 	}
-	s.ended = ended
-	s.remember(now)
+	s.n.table.SetStream(id.String(), d.Namespace, f, k)
+}
+
+// unroute ends what route did. s.mu is held.
+func (s *streams) unroute(id meta.ID) {
+	if s.keepers[id] == nil {
+		return
+	}
+	s.n.table.SetStream(id.String(), "", filter.Filter{}, nil)
+	s.unname(id)
+	delete(s.keepers, id)
 }
 
 // keeper is how events of a stream that are published here are kept. s.mu is held.
 func (s *streams) keeper(m *replication.Member, d meta.Stream) *keeper {
 	k := &keeper{stream: d}
 	if d.KeptIn(s.n.self.Region) {
-		k.partitions, k.unassigned, k.final = s.assigned(m, d.UUID)
+		k.partitions, k.unassigned = s.assigned(m, d.UUID)
 	} else if _, regions, err := meta.ParsePlacement(d.Placement); err == nil {
-		k.regions, k.final = regions, true
+		k.regions = regions
 	}
 	return k
 }

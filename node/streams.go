@@ -2,10 +2,8 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,20 +24,24 @@ type streams struct {
 	n      *Node
 	member atomic.Pointer[replication.Member] // nil until the mesh is known
 
-	stirred chan struct{}            // holds a token when follow has something to do
-	saying  atomic.Pointer[[]string] // the region's own streams, as facts; replaced when they change
-	said    *[]string                // of those, what was said; the spreader's
-	facts   map[meta.ID]streamFact   // follow's: what own made
+	stirred chan struct{} // holds a token when follow has something to do
 
 	book *notes.Book // memory on the disk; follow's, once opened is set
 
-	mu      sync.Mutex // guards the fields below
-	opened  bool
-	told    map[peer.ID]map[string]meta.Stream // foreign streams, by who tells of them and entry
-	keepers map[meta.ID]*keeper                // of the streams that are routed, or would be if they could be read
-	named   map[streamName][]meta.ID           // those
-	ended   map[meta.ID]meta.Stream            // those that are deleted
-	memory  map[meta.ID]remembered             // what is known, or was when the node stopped
+	mu        sync.Mutex // guards the fields below
+	opened    bool
+	facts     map[meta.ID]streamFact             // the region's own streams, as the mesh is told of them
+	saying    map[string]bool                    // of those, what is new (true) and what is over; nil before the region has told
+	sayNow    bool                               // some of that is new since somebody tried to say it
+	told      map[peer.ID]map[string]meta.Stream // foreign streams, by who tells of them and entry
+	tales     map[meta.ID][]tale                 // those, by stream
+	stale     map[meta.ID]bool                   // of those, what update has to look at
+	seen      uint64                             // so many changes of the metadata has update seen
+	heardThen map[string]bool                    // what update was told when it was called last
+	keepers   map[meta.ID]*keeper                // of the streams that are routed, or would be if they could be read
+	named     map[streamName][]meta.ID           // those
+	ended     map[meta.ID]meta.Stream            // those that are deleted
+	memory    map[meta.ID]remembered             // what is known, or was when the node stopped
 	// unwritten is what of memory is not on the disk as it is.
 	unwritten map[meta.ID]bool
 	rounds    rounds
@@ -51,6 +53,7 @@ type streams struct {
 func newStreams(n *Node) *streams {
 	return &streams{
 		n: n, stirred: make(chan struct{}, 1), moved: make(chan struct{}), told: map[peer.ID]map[string]meta.Stream{},
+		facts: map[meta.ID]streamFact{}, tales: map[meta.ID][]tale{}, stale: map[meta.ID]bool{},
 		keepers: map[meta.ID]*keeper{}, named: map[streamName][]meta.ID{}, ended: map[meta.ID]meta.Stream{}, memory: map[meta.ID]remembered{},
 		unwritten: map[meta.ID]bool{}, links: map[peer.ID]context.CancelFunc{},
 	}
@@ -76,7 +79,7 @@ func (s *streams) open() error {
 		return fmt.Errorf("node: %w", err)
 	}
 	s.opened = true
-	s.setRoutes(m, m.Meta().Streams(), nil, nil)
+	s.setRoutes(m, map[string]bool{})
 	s.member.Store(m)
 	if !n.state.Begun {
 		n.state.Begun = true
@@ -222,91 +225,4 @@ func (s *streams) answer(ctx context.Context, from peer.ID, question []byte) ([]
 		return nil, errNoStreams
 	}
 	return m.Answer(ctx, from, question), nil
-}
-
-// own makes facts of the streams that the region owns, which this node has heard from
-// its region.
-func (s *streams) own(streams []meta.Stream) {
-	list, facts, same := make([]string, 0, len(streams)), make(map[meta.ID]streamFact, len(streams)), s.facts != nil
-	for _, d := range streams {
-		f := s.facts[d.UUID]
-		if f.version != d.Version || f.text == "" {
-			b, err := json.Marshal(d)
-			if err != nil {
-				s.n.log.Error("a stream cannot be told to other regions", "stream", d.Name, "err", err)
-				continue
-			}
-			f, same = streamFact{d.Version, string(b)}, false
-		}
-		facts[d.UUID] = f
-		list = append(list, f.text)
-	}
-	if same && len(facts) == len(s.facts) {
-		return
-	}
-	slices.Sort(list)
-	s.facts = facts
-	s.saying.Store(&list)
-}
-
-// streamFact is a stream as others are told of it.
-type streamFact struct {
-	version uint64
-	text    string
-}
-
-// news are the facts about the region's streams if they are not those of the last
-// call. Only the spreader calls it.
-func (s *streams) news() (list []string, changed bool) {
-	now := s.saying.Load()
-	if now == s.said {
-		return nil, false
-	}
-	s.said = now
-	return *now, true
-}
-
-// hear takes what a node of another region tells of that region's streams.
-func (s *streams) hear(owner peer.ID, adds, removes []string, all bool) {
-	s.mu.Lock()
-	have := s.told[owner]
-	if all || have == nil {
-		have = map[string]meta.Stream{}
-		s.told[owner] = have
-	}
-	for _, e := range removes {
-		delete(have, e)
-	}
-	for _, e := range adds {
-		var d meta.Stream
-		if err := json.Unmarshal([]byte(e), &d); err != nil {
-			s.n.log.Error("a stream of another region cannot be read", "peer", owner, "err", err)
-			continue
-		}
-		have[e] = d
-	}
-	s.mu.Unlock()
-	s.changed()
-}
-
-// foreign are the streams of other regions, each as it was defined last.
-func (s *streams) foreign() map[meta.ID]meta.Stream {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	latest := map[meta.ID]meta.Stream{}
-	if m := s.member.Load(); m != nil { // those that the region remembers
-		for _, a := range m.Meta().Assignments() {
-			if a.Foreign != nil {
-				latest[a.Stream] = *a.Foreign
-			}
-		}
-	}
-	for _, told := range s.told {
-		for _, d := range told {
-			if have, known := latest[d.UUID]; !known || d.Newer(have) {
-				latest[d.UUID] = d
-			}
-		}
-	}
-	return latest
 }

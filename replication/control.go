@@ -2,6 +2,9 @@ package replication
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/skeinmesh/skein/replication/meta"
@@ -28,6 +31,9 @@ func (r *Member) steer() {
 		r.change()
 		if now := time.Now(); now.Sub(tended) >= tendEvery {
 			tended = now
+			if r.meta.group.IsLeader() {
+				r.purge()
+			}
 			r.tend()
 			if r.registered.Load() {
 				r.leftovers()
@@ -80,7 +86,6 @@ func (r *Member) control() {
 	r.voters()
 	r.assign()
 	r.adopt()
-	r.purge()
 	view := r.meta.state.View(r.seen())
 	for _, step := range placement.Next(view) {
 		c, err := r.meta.state.Command(step)
@@ -153,24 +158,41 @@ const (
 // assign gives the region's streams their partitions, making some when there are
 // too few: a region without streams has none, and costs nothing.
 func (r *Member) assign() {
-	var due []meta.Stream
-	for _, s := range r.meta.state.Streams() {
-		if _, done := r.meta.state.Assignment(s.UUID); !done && s.Tombstone == nil && s.KeptIn(r.cfg.Self.Region) {
-			due = append(due, s)
-		}
-	}
+	due := r.meta.state.Unassigned()
 	if len(due) == 0 && len(r.shared()) == 0 {
 		return
 	}
 	if !r.enough() {
 		return
 	}
-	for _, s := range due {
-		if err := r.assignStream(&s, nil); err != nil {
-			r.log.Debug("a stream was not assigned", "stream", s.Name, "err", err)
-			return
+	if err := r.assignAll(due); err != nil {
+		r.log.Debug("not all streams were assigned", "due", len(due), "err", err)
+	}
+}
+
+// atOnce is how many streams are assigned at once: what waits for the same quorum
+// costs one sync.
+const atOnce = 64
+
+// assignAll assigns streams, several at once, until one cannot be.
+func (r *Member) assignAll(due []meta.Stream) error {
+	var errs error
+	for batch := range slices.Chunk(due, atOnce) {
+		var wg sync.WaitGroup
+		failed := make([]error, len(batch))
+		for i := range batch {
+			if s := &batch[i]; s.Dedicated { // it makes partitions, which are placed one after the other
+				failed[i] = r.assignStream(s, nil)
+			} else {
+				wg.Go(func() { failed[i] = r.assignStream(s, nil) })
+			}
+		}
+		wg.Wait()
+		if errs = errors.Join(failed...); errs != nil {
+			break
 		}
 	}
+	return errs
 }
 
 // shared are the numbers of the region's shared partitions.
@@ -248,8 +270,8 @@ func (r *Member) dedicated(stream meta.ID) (numbers []uint32) {
 // purge ends streams whose grace is over.
 func (r *Member) purge() {
 	now := r.meta.state.Clock()
-	for _, s := range r.meta.state.Streams() {
-		if s.Tombstone != nil && now.Sub(s.Tombstone.At) > meta.Grace {
+	for _, s := range r.meta.state.Deleted() {
+		if now.Sub(s.Tombstone.At) > meta.Grace {
 			if err := r.command(&meta.PurgeStream{UUID: s.UUID}); err != nil {
 				r.log.Debug("a stream was not purged", "stream", s.Name, "err", err)
 				return

@@ -116,7 +116,7 @@ type Member struct {
 	leaders  map[uint32]peer.ID        // of partitions, as others said
 	older    map[peer.ID]bool          // nodes that do not know turns
 	slots    map[peer.ID]chan struct{} // for batches on their way to a node
-	foreign  map[meta.ID]meta.Stream   // of other regions
+	foreign  map[meta.ID]meta.Stream   // of other regions, that may have to be taken over
 	closed   bool
 	fenced   error // why the node takes part in nothing
 	setBack  bool  // the disk is known to be an old image
@@ -151,7 +151,7 @@ func Open(cfg Config) (_ *Member, err error) {
 	}
 	r := &Member{
 		cfg: cfg, log: cfg.Log, instance: newID(), wake: make(chan struct{}, 1),
-		replicas: map[multiraft.GroupID]*replica{}, outboxes: map[uint32]*outbox{}, leaders: map[uint32]peer.ID{}, older: map[peer.ID]bool{}, slots: map[peer.ID]chan struct{}{},
+		replicas: map[multiraft.GroupID]*replica{}, outboxes: map[uint32]*outbox{}, leaders: map[uint32]peer.ID{}, foreign: map[meta.ID]meta.Stream{}, older: map[peer.ID]bool{}, slots: map[peer.ID]chan struct{}{},
 		condemned: map[journal.ID]error{}, outdated: map[journal.ID]bool{}, suspects: make(chan struct{}, 1), opened: make(chan struct{}),
 		paces: newPaces(cfg.FetchRate),
 	}

@@ -57,6 +57,16 @@ func (r *Member) Status(ctx context.Context, number uint32, log meta.ID) (Status
 	return Status{}, fmt.Errorf("replication: status of partition %d: %w", number, err)
 }
 
+// Led reports whether a partition has a leader: as this node's replica knows, or the
+// node that is asked.
+func (r *Member) Led(ctx context.Context, number uint32) bool {
+	if _, err := r.local(number); err == nil {
+		return r.leaderOf(number) != ""
+	}
+	s, err := r.Status(ctx, number, meta.ID{})
+	return err == nil && s.Leader != ""
+}
+
 func (r *Member) status(number uint32, log meta.ID) (Status, error) {
 	p, err := r.local(number)
 	if err != nil {
