@@ -92,17 +92,15 @@ func (n *Node) sendAbroad(ctx context.Context, region string, stream meta.ID, re
 
 // sendAway sends what has waited in the outbox.
 func (n *Node) sendAway(ctx context.Context, stream meta.ID, records []replication.Away) error {
-	for _, s := range n.streams.all() {
-		if s.UUID != stream {
-			continue
-		}
-		_, regions, err := meta.ParsePlacement(s.Placement)
-		if err == nil && len(regions) > 0 {
-			_, err = n.sendAbroad(ctx, regions[0], stream, records)
-		}
-		return err
+	s, known := n.streams.one(stream)
+	if !known {
+		return fmt.Errorf("%w: nothing is known of it yet", ErrNoStream)
 	}
-	return fmt.Errorf("%w: nothing is known of it yet", ErrNoStream)
+	_, regions, err := meta.ParsePlacement(s.Placement)
+	if err == nil && len(regions) > 0 {
+		_, err = n.sendAbroad(ctx, regions[0], stream, records)
+	}
+	return err
 }
 
 // answerKeep keeps what another region's nodes publish for a stream that is kept

@@ -231,7 +231,7 @@ func viewOf(s *meta.Stream) StreamView {
 }
 
 // all are the streams of all regions, as this node knows them.
-func (s *streams) all() (list []meta.Stream) {
+func (s *streams) all() []*meta.Stream {
 	heard := s.heard() // before what they told is looked at
 	m := s.member.Load()
 	if m == nil {
@@ -239,24 +239,34 @@ func (s *streams) all() (list []meta.Stream) {
 	}
 	s.mu.Lock()
 	ids := s.everything(m)
-	known := make(map[meta.ID]meta.Stream, len(s.keepers))
+	seen, list := make(map[meta.ID]bool, len(s.keepers)), make([]*meta.Stream, 0, len(s.keepers))
 	for _, id := range ids {
-		if _, twice := known[id]; twice {
+		if seen[id] {
 			continue
 		}
-		if d, there := s.definition(m, id, heard); there {
-			known[id] = d
+		seen[id] = true
+		if d, known := s.definition(m, id, heard); known {
+			list = append(list, &d)
 		}
 	}
 	s.mu.Unlock()
-	for _, d := range known {
-		list = append(list, d)
-	}
-	slices.SortFunc(list, func(a, b meta.Stream) int {
+	slices.SortFunc(list, func(a, b *meta.Stream) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Owner, b.Owner),
 			slices.Compare(a.UUID[:], b.UUID[:]))
 	})
 	return list
+}
+
+// one is a stream of any region, as this node knows it.
+func (s *streams) one(id meta.ID) (d meta.Stream, known bool) {
+	heard := s.heard()
+	m := s.member.Load()
+	if m == nil {
+		return d, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.definition(m, id, heard)
 }
 
 // count is how many streams there are that are not deleted.
@@ -275,7 +285,7 @@ func (n *Node) StreamViews(namespace string) ([]StreamView, error) {
 	views := []StreamView{}
 	for _, s := range n.streams.all() {
 		if s.Namespace == ns {
-			views = append(views, viewOf(&s))
+			views = append(views, viewOf(s))
 		}
 	}
 	return views, nil

@@ -56,8 +56,8 @@ func (n *Node) lookup(ns, name string, deleted bool) (meta.Stream, error) {
 	}
 	if len(found) == 0 { // it may not be routed yet
 		for _, s := range n.streams.all() {
-			if fits(&s) {
-				found = append(found, s)
+			if fits(s) {
+				found = append(found, *s)
 			}
 		}
 	}

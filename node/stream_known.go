@@ -75,7 +75,7 @@ func (n *Node) unknownIn(ctx context.Context, region string, q streamMark) (miss
 	if region == n.self.Region {
 		return n.unknownHere(ctx, q)
 	}
-	for began := time.Now(); ; {
+	for away := (awayTime{}); ; {
 		deadline, _ := ctx.Deadline()
 		left := time.Until(deadline)
 		k := knownQuestion{q, (left - min(time.Second, left/5)).Milliseconds()} // the answer takes its time, too
@@ -83,11 +83,26 @@ func (n *Node) unknownIn(ctx context.Context, region string, q streamMark) (miss
 		if err == nil {
 			return missing
 		}
-		if errors.Is(err, ErrUnreachable) && time.Since(began) > awayFor || !n.streams.pause(ctx, lookAgain) {
+		if away.tooLong(!errors.Is(err, ErrUnreachable)) || !n.streams.pause(ctx, lookAgain) {
 			n.log.Debug("a region does not say whether it knows a stream", "region", region, "err", err)
 			return []string{region}
 		}
 	}
+}
+
+// awayTime says since when somebody cannot be reached, who could until then.
+type awayTime struct{ since time.Time }
+
+// tooLong notes whether somebody can be reached now, and reports whether nobody waits
+// for it any more.
+func (a *awayTime) tooLong(reached bool) bool {
+	switch {
+	case reached:
+		a.since = time.Time{}
+	case a.since.IsZero():
+		a.since = time.Now()
+	}
+	return !reached && time.Since(a.since) > awayFor
 }
 
 // pause sleeps; it reports false if ctx ends.
@@ -177,7 +192,7 @@ func (n *Node) nodeKnows(ctx context.Context, id peer.ID, q streamMark) bool {
 	if err != nil {
 		return false
 	}
-	for began := time.Now(); ; {
+	for away := (awayTime{}); ; {
 		_, err := n.net.Call(ctx, id, kindKnows, body)
 		if err == nil {
 			return true
@@ -189,7 +204,7 @@ func (n *Node) nodeKnows(ctx context.Context, id peer.ID, q streamMark) bool {
 		if _, there := n.graph.Peer(id); !there {
 			return true // it is no node any more, or takes nothing: when it is back it hears of the stream first
 		}
-		if !n.net.Linked(id) && time.Since(began) > awayFor || !n.streams.pause(ctx, lookAgain) {
+		if away.tooLong(n.net.Linked(id)) || !n.streams.pause(ctx, lookAgain) {
 			return false
 		}
 	}

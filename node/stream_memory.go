@@ -112,16 +112,6 @@ func parseMemory(b []byte) (list []remembered, err error) {
 	return list, err
 }
 
-// recalled adds to the streams that are known those that are remembered, and whose
-// owners have not spoken yet. s.mu is held.
-func (s *streams) recalled(heard map[string]bool, known map[meta.ID]meta.Stream) {
-	for id, r := range s.memory {
-		if _, there := known[id]; !there && !heard[r.Stream.Owner] {
-			known[id] = r.Stream
-		}
-	}
-}
-
 // assigned are the partitions of this region that keep a stream, and whether they are
 // still to be chosen. s.mu is held.
 func (s *streams) assigned(m *replication.Member, id meta.ID) (partitions []uint32, missing bool) {

@@ -78,12 +78,7 @@ func (s *streams) due(m *replication.Member, heard map[string]bool) []meta.ID {
 // everything are the streams of which anything is known, some of them twice. s.mu is
 // held.
 func (s *streams) everything(m *replication.Member) (ids []meta.ID) {
-	for _, d := range m.Meta().Streams() {
-		ids = append(ids, d.UUID)
-	}
-	for _, a := range m.Meta().Assignments() {
-		ids = append(ids, a.Stream)
-	}
+	ids = m.Meta().KnownStreams()
 	ids = slices.AppendSeq(ids, maps.Keys(s.tales))
 	ids = slices.AppendSeq(ids, maps.Keys(s.memory))
 	ids = slices.AppendSeq(ids, maps.Keys(s.keepers))

@@ -44,6 +44,23 @@ func (s *State) ChangedStreams(since uint64) (ids []ID, now uint64, all bool) {
 	return append(ids, s.history.ids[since-s.history.before:]...), now, false
 }
 
+// KnownStreams names the streams that the region owns or has an assignment of, each
+// once, in no order.
+func (s *State) KnownStreams() []ID {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	ids := make([]ID, 0, max(len(s.streams), len(s.assignments)))
+	for id := range s.streams {
+		ids = append(ids, id)
+	}
+	for id := range s.assignments {
+		if _, own := s.streams[id]; !own {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
 // Unassigned lists the streams that the region owns and is to keep, and has not given
 // partitions yet, by UUID. It costs as much as they are many.
 func (s *State) Unassigned() []Stream {
