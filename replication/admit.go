@@ -27,7 +27,7 @@ type start struct {
 }
 
 func (r *Member) thisStart() start {
-	return start{r.cfg.Self.Name, meta.Level, r.cfg.Self.Boot, r.instance, r.meta.group.Self().Epoch}
+	return start{r.cfg.Self.Name, meta.Level, r.cfg.Self.Boot, r.instance, r.meta.group().Self().Epoch}
 }
 
 const (
@@ -63,10 +63,15 @@ func (r *Member) register() {
 	r.registered.Store(true)
 	r.poke()
 	r.forgetMetadata()
+	in := r.meta.replica.Load() // that the region has let in
 	for led := time.Now(); r.sleep(r.ctx, lookEvery); {
-		if _, _, known := r.meta.group.Leader(); known {
+		if _, _, known := r.meta.group().Leader(); known {
 			led = time.Now()
-			if !r.meta.group.IsLeader() {
+			if now := r.meta.replica.Load(); now != in && now.state == r.meta.state() {
+				in = now
+				r.forgetMetadata()
+			}
+			if !r.meta.group().IsLeader() {
 				continue
 			}
 			if err := r.vouched(); errors.Is(err, errRival) {
@@ -87,7 +92,7 @@ func (r *Member) fence(err error) {
 	r.mu.Lock()
 	r.fenced = fmt.Errorf("replication: %w", err)
 	r.mu.Unlock()
-	if err := r.meta.group.Close(); err != nil {
+	if err := r.meta.group().Close(); err != nil {
 		r.log.Warn("the metadata's replica was closed with an error", "err", err)
 	}
 }
@@ -104,7 +109,7 @@ func (r *Member) Fenced() error {
 // does not; or if this node has no vote.
 func (r *Member) vouched() error {
 	voters := map[peer.ID]bool{}
-	for _, m := range r.meta.group.Members() {
+	for _, m := range r.meta.group().Members() {
 		voters[m.Node] = m.Voter
 	}
 	need := 0 // of other voters
@@ -170,8 +175,8 @@ type decided struct {
 }
 
 func (r *Member) decided() decided {
-	d := decided{Applied: r.meta.state.Applied()}
-	for _, m := range r.meta.group.Members() {
+	d := decided{Applied: r.meta.state().Applied()}
+	for _, m := range r.meta.group().Members() {
 		d.Members = append(d.Members, m.Node)
 	}
 	return d
@@ -213,22 +218,22 @@ func (r *Member) latest(id peer.ID, s start) error {
 		}
 		return nil
 	}
-	if n, ok := r.meta.state.Node(id); ok {
+	if n, ok := r.meta.state().Node(id); ok {
 		if err := known(n.Boot, n.Instance); err != nil {
 			return err
 		}
 	}
-	first, err := r.meta.log.FirstIndex()
+	first, err := r.meta.log().FirstIndex()
 	if err != nil {
 		return err
 	}
-	last, err := r.meta.log.LastIndex()
+	last, err := r.meta.log().LastIndex()
 	if err != nil {
 		return err
 	}
-	for i := max(first, r.meta.state.Applied()+1); i <= last; i++ {
+	for i := max(first, r.meta.state().Applied()+1); i <= last; i++ {
 		var e store.Entry
-		if r.meta.log.Get(i, &e) != nil {
+		if r.meta.log().Get(i, &e) != nil {
 			continue // it was deleted meanwhile
 		}
 		if c, ok := meta.Registration(e.Data); ok && c.ID == id {
@@ -242,10 +247,10 @@ func (r *Member) latest(id peer.ID, s start) error {
 
 func (r *Member) tryRegister() error {
 	member := false
-	for _, m := range r.meta.group.Members() {
-		member = member || m.Replica == r.meta.group.Self()
+	for _, m := range r.meta.group().Members() {
+		member = member || m.Replica == r.meta.group().Self()
 	}
-	if _, _, led := r.meta.group.Leader(); !member || !led {
+	if _, _, led := r.meta.group().Leader(); !member || !led {
 		if err := r.askAdmit(r.ctx); err != nil && !member {
 			return err
 		}
@@ -283,10 +288,10 @@ func (r *Member) answerAdmit(ctx context.Context, from peer.ID, body []byte) err
 	if err := json.Unmarshal(body, &s); err != nil || s.Epoch == 0 {
 		return errors.New("replication: a malformed question: is the asker older than this node?")
 	}
-	if r.meta.group.IsLeader() {
+	if r.meta.group().IsLeader() {
 		return r.admit(ctx, from, s)
 	}
-	leader, _, known := r.meta.group.Leader()
+	leader, _, known := r.meta.group().Leader()
 	if !known {
 		return ErrNoLeader
 	}
@@ -308,7 +313,7 @@ func (r *Member) admit(ctx context.Context, id peer.ID, s start) error {
 		return err
 	}
 	replica := multiraft.Replica{Node: id, Epoch: s.Epoch}
-	for _, m := range r.meta.group.Members() {
+	for _, m := range r.meta.group().Members() {
 		switch {
 		case m.Node != id:
 		case m.Epoch == s.Epoch:
@@ -317,12 +322,12 @@ func (r *Member) admit(ctx context.Context, id peer.ID, s start) error {
 			return meta.FromCode("clone", fmt.Sprintf("node %s has begun its metadata anew, under epoch %d: epoch %d is over", id.Short(), m.Epoch, s.Epoch))
 		default:
 			r.log.Warn("a node has lost its replica of the metadata, which begins anew", "node", id, "epoch", s.Epoch)
-			if err := r.meta.group.RemoveServer(ctx, m.Replica); err != nil {
+			if err := r.meta.group().RemoveServer(ctx, m.Replica); err != nil {
 				return err
 			}
 		}
 	}
-	return r.meta.group.AddNonvoter(ctx, replica)
+	return r.meta.group().AddNonvoter(ctx, replica)
 }
 
 // forgetMetadata deletes what earlier replicas of the metadata have left, now that
@@ -330,8 +335,8 @@ func (r *Member) admit(ctx context.Context, id peer.ID, s start) error {
 func (r *Member) forgetMetadata() {
 	epochs, err := r.metaEpochs()
 	for _, e := range epochs {
-		if e < r.meta.group.Self().Epoch {
-			id := journalID(r.meta.group.ID(), e)
+		if e < r.meta.group().Self().Epoch {
+			id := journalID(r.meta.group().ID(), e)
 			err = errors.Join(err, r.logs.Replica(id).Forget(),
 				store.RemoveAll(r.cfg.FS, filepath.Join(r.metaDir(), strconv.FormatUint(e, 10))))
 		}

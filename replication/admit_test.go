@@ -22,7 +22,7 @@ func TestANewcomerIsNotTakenForOneThatHasLeft(t *testing.T) {
 		newcomer := multiraft.Replica{Node: "newcomer", Epoch: 1}
 		w.check(m.admit(t.Context(), newcomer.Node, start{Name: "new", Level: meta.Level, Boot: 1, Instance: meta.ID{1}, Epoch: 1}))
 		time.Sleep(10 * controlEvery) // simulated
-		if !member(m.meta.group, newcomer) {
+		if !member(m.meta.group(), newcomer) {
 			t.Error("it is dropped")
 		}
 	})

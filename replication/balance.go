@@ -97,14 +97,14 @@ func (r *Member) askLeads(ctx context.Context, id peer.ID) (counted bool, err er
 func (r *Member) balance() {
 	asked := map[peer.ID]bool{}
 	for range 3 { // the next time is soon
-		due := slices.DeleteFunc(placement.Leaders(r.meta.state.View(r.seen())), func(t placement.Transfer) bool {
+		due := slices.DeleteFunc(placement.Leaders(r.meta.state().View(r.seen())), func(t placement.Transfer) bool {
 			return t.From != r.cfg.Self.ID
 		})
 		if len(due) == 0 { // one at most
 			return
 		}
 		t := due[0]
-		p, known := r.meta.state.Partition(t.Partition)
+		p, known := r.meta.state().Partition(t.Partition)
 		g := r.host.Group(t.Partition)
 		if g == nil || !known {
 			return
@@ -128,7 +128,7 @@ func (r *Member) yield(g *multiraft.Group, p *meta.Partition, to peer.ID, asked 
 	if !asked[to] {
 		asked[to] = true
 		counted, err := r.askLeads(ctx, to)
-		if n, _ := r.meta.state.Node(r.cfg.Self.ID); err == nil && !counted && n.State == meta.Active {
+		if n, _ := r.meta.state().Node(r.cfg.Self.ID); err == nil && !counted && n.State == meta.Active {
 			err = errCountless
 		}
 		return err

@@ -21,7 +21,7 @@ func (r *Member) change() {
 		if !g.IsLeader() {
 			continue
 		}
-		p, known := r.meta.state.Partition(meta.ID(g.ID()))
+		p, known := r.meta.state().Partition(meta.ID(g.ID()))
 		if known && p.Change != nil {
 			r.advance(g, &p)
 		}
@@ -112,7 +112,7 @@ func (r *Member) tend() {
 func (r *Member) tendLog(p *partition.Partition, l *partition.Log) error {
 	ctx, cancel := context.WithTimeout(r.ctx, 5*time.Second)
 	defer cancel()
-	if _, dead := r.meta.state.Grave(meta.ID(l.ID())); dead {
+	if _, dead := r.meta.state().Grave(meta.ID(l.ID())); dead {
 		return p.Drop(ctx, l.ID())
 	}
 	s, known := r.Stream(meta.ID(l.ID()))
@@ -154,10 +154,10 @@ func retained(l *partition.Log, keep meta.Retention, now time.Time) (start int64
 
 // Stream is the definition of a stream that the region owns or keeps.
 func (r *Member) Stream(id meta.ID) (meta.Stream, bool) {
-	if s, ok := r.meta.state.Stream(id); ok {
+	if s, ok := r.meta.state().Stream(id); ok {
 		return s, true
 	}
-	if a, ok := r.meta.state.Assignment(id); ok && a.Foreign != nil {
+	if a, ok := r.meta.state().Assignment(id); ok && a.Foreign != nil {
 		return *a.Foreign, true
 	}
 	return meta.Stream{}, false

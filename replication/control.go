@@ -24,14 +24,15 @@ func (r *Member) steer() {
 		if r.registered.Load() {
 			r.reconcile()
 		}
-		if r.meta.group.IsLeader() {
+		r.renewMetadata()
+		if r.meta.group().IsLeader() {
 			r.control()
 		}
 		r.stepAside()
 		r.change()
 		if now := time.Now(); now.Sub(tended) >= tendEvery {
 			tended = now
-			if r.meta.group.IsLeader() {
+			if r.meta.group().IsLeader() {
 				r.purge()
 			}
 			r.tend()
@@ -56,8 +57,8 @@ const silentFor = 10 * time.Second
 func (r *Member) seen() meta.Seen {
 	now := time.Now()
 	heard := map[peer.ID]time.Time{}
-	if r.meta.group.IsLeader() {
-		for _, f := range r.meta.group.Stats().Follower {
+	if r.meta.group().IsLeader() {
+		for _, f := range r.meta.group().Stats().Follower {
 			heard[f.Node] = f.Heard
 		}
 	}
@@ -74,7 +75,7 @@ func (r *Member) seen() meta.Seen {
 			return alive, down
 		},
 		Leader: func(id meta.ID) peer.ID {
-			p, _ := r.meta.state.Partition(id)
+			p, _ := r.meta.state().Partition(id)
 			return r.leaderOf(p.Number)
 		},
 		Leads: func(id peer.ID) int { return r.leads.of(id, now) },
@@ -86,9 +87,9 @@ func (r *Member) control() {
 	r.voters()
 	r.assign()
 	r.adopt()
-	view := r.meta.state.View(r.seen())
+	view := r.meta.state().View(r.seen())
 	for _, step := range placement.Next(view) {
-		c, err := r.meta.state.Command(step)
+		c, err := r.meta.state().Command(step)
 		if err == nil {
 			err = r.command(c)
 		}
@@ -109,21 +110,21 @@ func (r *Member) command(c meta.Command) error {
 
 // voters sees to it that the metadata has the voters it should.
 func (r *Member) voters() {
-	stats := r.meta.group.Stats()
-	ready := map[multiraft.Replica]bool{r.meta.group.Self(): true}
+	stats := r.meta.group().Stats()
+	ready := map[multiraft.Replica]bool{r.meta.group().Self(): true}
 	for _, f := range stats.Follower {
 		ready[f.Replica] = f.Matched+readyLag >= stats.Commit && time.Since(f.Heard) < readyWithin
 	}
 	var members []placement.Member
 	epochs := map[peer.ID]uint64{}
-	for _, m := range r.meta.group.Members() {
-		if _, registered := r.meta.state.Node(m.Node); !registered {
+	for _, m := range r.meta.group().Members() {
+		if _, registered := r.meta.state().Node(m.Node); !registered {
 			continue // it was let in a moment ago
 		}
 		epochs[m.Node] = m.Epoch
 		members = append(members, placement.Member{ID: m.Node, Voter: m.Voter, Ready: ready[m.Replica]})
 	}
-	step, due := placement.Voters(r.meta.state.View(r.seen()).Nodes, members)
+	step, due := placement.Voters(r.meta.state().View(r.seen()).Nodes, members)
 	if !due {
 		return
 	}
@@ -133,14 +134,14 @@ func (r *Member) voters() {
 	var err error
 	switch {
 	case step.Act != placement.Promote && step.Node == r.cfg.Self.ID:
-		err = r.handOver(ctx, r.meta.group) // the next leader does it
+		err = r.handOver(ctx, r.meta.group()) // the next leader does it
 	case step.Act == placement.Promote:
-		err = r.meta.group.AddVoter(ctx, replica)
+		err = r.meta.group().AddVoter(ctx, replica)
 	case step.Act == placement.Drop:
-		err = r.meta.group.RemoveServer(ctx, replica)
+		err = r.meta.group().RemoveServer(ctx, replica)
 	case step.Act == placement.Demote:
-		if err = r.meta.group.RemoveServer(ctx, replica); err == nil {
-			err = r.meta.group.AddNonvoter(ctx, replica)
+		if err = r.meta.group().RemoveServer(ctx, replica); err == nil {
+			err = r.meta.group().AddNonvoter(ctx, replica)
 		}
 	}
 	if err != nil {
@@ -158,7 +159,7 @@ const (
 // assign gives the region's streams their partitions, making some when there are
 // too few: a region without streams has none, and costs nothing.
 func (r *Member) assign() {
-	due := r.meta.state.Unassigned()
+	due := r.meta.state().Unassigned()
 	if len(due) == 0 && len(r.shared()) == 0 {
 		return
 	}
@@ -197,7 +198,7 @@ func (r *Member) assignAll(due []meta.Stream) error {
 
 // shared are the numbers of the region's shared partitions.
 func (r *Member) shared() (numbers []uint32) {
-	for _, p := range r.meta.state.Partitions() {
+	for _, p := range r.meta.state().Partitions() {
 		if p.Stream.IsZero() && p.Retired.IsZero() {
 			numbers = append(numbers, p.Number)
 		}
@@ -209,7 +210,7 @@ func (r *Member) shared() (numbers []uint32) {
 // reports whether there are.
 func (r *Member) enough() bool {
 	nodes := 0
-	for _, n := range r.meta.state.Nodes() {
+	for _, n := range r.meta.state().Nodes() {
 		if n.State == meta.Active {
 			nodes++
 		}
@@ -227,7 +228,7 @@ func (r *Member) create(count int, stream meta.ID, replicas int) bool {
 	for i := range ids {
 		ids[i] = newID()
 	}
-	for i, nodes := range placement.Initial(r.meta.state.View(r.seen()), ids, replicas) {
+	for i, nodes := range placement.Initial(r.meta.state().View(r.seen()), ids, replicas) {
 		if len(nodes) == 0 {
 			return false
 		}
@@ -259,7 +260,7 @@ func (r *Member) assignStream(s *meta.Stream, foreign *meta.Stream) error {
 }
 
 func (r *Member) dedicated(stream meta.ID) (numbers []uint32) {
-	for _, p := range r.meta.state.Partitions() {
+	for _, p := range r.meta.state().Partitions() {
 		if p.Stream == stream && p.Retired.IsZero() {
 			numbers = append(numbers, p.Number)
 		}
@@ -269,8 +270,8 @@ func (r *Member) dedicated(stream meta.ID) (numbers []uint32) {
 
 // purge ends streams whose grace is over.
 func (r *Member) purge() {
-	now := r.meta.state.Clock()
-	for _, s := range r.meta.state.Deleted() {
+	now := r.meta.state().Clock()
+	for _, s := range r.meta.state().Deleted() {
 		if now.Sub(s.Tombstone.At) > meta.Grace {
 			if err := r.command(&meta.PurgeStream{UUID: s.UUID}); err != nil {
 				r.log.Debug("a stream was not purged", "stream", s.Name, "err", err)
@@ -278,8 +279,8 @@ func (r *Member) purge() {
 			}
 		}
 	}
-	for _, p := range r.meta.state.Partitions() {
-		if _, dead := r.meta.state.Grave(p.Stream); dead && p.Retired.IsZero() {
+	for _, p := range r.meta.state().Partitions() {
+		if _, dead := r.meta.state().Grave(p.Stream); dead && p.Retired.IsZero() {
 			if err := r.command(&meta.RetirePartition{Partition: p.ID}); err != nil {
 				r.log.Debug("a partition was not retired", "partition", p.Number, "err", err)
 				return

@@ -13,7 +13,7 @@ import (
 // that it has is in the metadata itself, and so is all that was decided before. Until
 // then, what Meta lacks may be there all the same.
 func (r *Member) Current() bool {
-	n, known := r.meta.state.Node(r.cfg.Self.ID)
+	n, known := r.meta.state().Node(r.cfg.Self.ID)
 	return known && n.Instance == r.instance
 }
 
@@ -38,7 +38,7 @@ const catchUpPause = retryPause / 5
 // logged as an error.
 func (r *Member) SetBack(latest uint64, witness string) {
 	err := meta.FromCode("clone", fmt.Sprintf("this is start %d of the node, and %s knows another start %d: its disk was set back to an old image, or copied", r.cfg.Self.Boot, witness, latest))
-	others := slices.ContainsFunc(r.meta.group.Members(), func(m multiraft.Member) bool { return m.Voter && m.Node != r.cfg.Self.ID })
+	others := slices.ContainsFunc(r.meta.group().Members(), func(m multiraft.Member) bool { return m.Voter && m.Node != r.cfg.Self.ID })
 	r.mu.Lock()
 	first := !r.setBack && r.fenced == nil
 	r.setBack = true

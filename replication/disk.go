@@ -199,14 +199,14 @@ func (r *Member) Drain(ctx context.Context) error {
 // empty reports whether this node keeps nothing that others need.
 func (r *Member) empty() bool {
 	keeps := func(node peer.ID) bool { return node == r.cfg.Self.ID }
-	for _, p := range r.meta.state.Partitions() {
+	for _, p := range r.meta.state().Partitions() {
 		for _, rep := range p.Replicas {
 			if keeps(rep.Node) {
 				return false
 			}
 		}
 	}
-	for _, m := range r.meta.group.Members() {
+	for _, m := range r.meta.group().Members() {
 		if m.Voter && keeps(m.Node) {
 			return false
 		}

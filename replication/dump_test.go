@@ -112,12 +112,12 @@ func (r *Member) dump() string {
 			say("\tfollower %s has up to %d, heard %v ago", f.Replica, f.Matched, time.Since(f.Heard))
 		}
 	}
-	group(fmt.Sprintf("metadata, here %s", r.meta.group.Self()), r.meta.group.Stats())
-	for _, node := range r.meta.state.Nodes() {
+	group(fmt.Sprintf("metadata, here %s", r.meta.group().Self()), r.meta.group().Stats())
+	for _, node := range r.meta.state().Nodes() {
 		say("\tregistered: %s, boot %d, %v", node.ID, node.Boot, node.State)
 	}
 	open := r.open()
-	for _, p := range r.meta.state.Partitions() {
+	for _, p := range r.meta.state().Partitions() {
 		say("partition %d: wants %d, change %+v", p.Number, p.Want, p.Change)
 		for _, rep := range p.Replicas {
 			say("\treplica %+v", rep)

@@ -44,7 +44,7 @@ func (r *Member) adopt() {
 }
 
 func (r *Member) adoptStream(s *meta.Stream) error {
-	a, assigned := r.meta.state.Assignment(s.UUID)
+	a, assigned := r.meta.state().Assignment(s.UUID)
 	switch {
 	case !assigned && s.Tombstone != nil:
 	case !assigned && !s.KeptIn(r.cfg.Self.Region):

@@ -91,8 +91,8 @@ func TestAWipedNodeMakesNoQuorum(t *testing.T) {
 
 func (w *town) metaVoters() (n int) {
 	for _, node := range w.nodes {
-		if m := node.running(); m != nil && m.meta.group.IsLeader() {
-			for _, member := range m.meta.group.Members() {
+		if m := node.running(); m != nil && m.meta.group().IsLeader() {
+			for _, member := range m.meta.group().Members() {
 				if member.Voter {
 					n++
 				}
@@ -168,7 +168,7 @@ func TestDisjointBootstrap(t *testing.T) {
 			_, ok := m.Meta().Stream(s.UUID)
 			return ok
 		})
-		if m.meta.group.Self().Epoch == 1 {
+		if m.meta.group().Self().Epoch == 1 {
 			t.Error("the founder goes on as the replica that has lost its memory")
 		}
 	})

@@ -99,7 +99,7 @@ func foundRegions(t *testing.T, seed uint64) {
 			w.start(i)
 		case 2: // whoever leads is cut off
 			for i := range w.nodes {
-				if m := w.pick(i); m != nil && m.meta.group.IsLeader() {
+				if m := w.pick(i); m != nil && m.meta.group().IsLeader() {
 					w.cut(i)
 				}
 			}

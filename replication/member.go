@@ -304,7 +304,7 @@ func (r *Member) poke() {
 }
 
 // Meta is the region's metadata as this node knows it.
-func (r *Member) Meta() *meta.State { return r.meta.state }
+func (r *Member) Meta() *meta.State { return r.meta.state() }
 
 // reach remembers since when nodes cannot be reached.
 type reach struct {

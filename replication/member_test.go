@@ -353,7 +353,7 @@ func TestTheMetadataGetsThreeVotersAndOutlivesItsFounder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown(t, 4)
 		voters := func() (n int) {
-			for _, m := range w.nodes[3].running().meta.group.Members() {
+			for _, m := range w.nodes[3].running().meta.group().Members() {
 				if m.Voter {
 					n++
 				}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/skeinmesh/skein/replication/meta"
@@ -18,21 +19,47 @@ import (
 	"github.com/skeinmesh/skein/store"
 )
 
-// metadata is this node's replica of the region's metadata group. Every node of
-// the region has one; three or five of them vote.
+// metadata is what this node knows of its region's metadata, by its replica of their
+// group. Every node of the region has one; three or five of them vote.
 type metadata struct {
-	state *meta.State
-	group *multiraft.Group
-	log   store.Log
+	// shown is the state of the replica or, while that has not caught up, of the one
+	// before it.
+	shown   atomic.Pointer[meta.State]
+	replica atomic.Pointer[metaReplica]
 	// changed is called after each change.
 	changed func()
 	// outdated is called once, when others have decided what this program cannot
 	// read. It must not block.
 	outdated func(error)
-	stopped  error // why nothing more is applied; the state machine's
 
 	mu    sync.Mutex // guards moved
 	moved chan struct{}
+}
+
+// metaReplica is one replica, as its group's state machine.
+type metaReplica struct {
+	of      *metadata
+	state   *meta.State
+	group   *multiraft.Group
+	log     store.Log
+	stopped error                 // why nothing more is applied; the state machine's
+	failed  atomic.Pointer[error] // why it is silent, if it is
+}
+
+func (m *metadata) state() *meta.State      { return m.shown.Load() }
+func (m *metadata) group() *multiraft.Group { return m.replica.Load().group }
+func (m *metadata) log() store.Log          { return m.replica.Load().log }
+
+// show has a replica's state be what is known, unless one before it knew more, and
+// wakes whoever waits for a command to be applied. It reports whether it was another's.
+func (m *metadata) show(s *meta.State) (news bool) {
+	if was := m.shown.Load(); was != s && s.Applied() >= was.Applied() {
+		s.Succeed(was)
+		m.shown.Store(s)
+		news = true
+	}
+	m.stir()
+	return news
 }
 
 // metaGroup is the ID of a region's metadata group.
@@ -60,20 +87,92 @@ func openMetadata(r *Member) (*metadata, error) {
 	if err != nil {
 		return nil, err
 	}
-	epoch := r.cfg.Self.Boot
+	m := r.newMetadata()
+	var rep *metaReplica
 	if n := len(epochs); n > 0 {
-		m, err := startMetadata(r, epochs[n-1], nil)
-		if err == nil || !errors.Is(err, store.ErrCorrupt) {
-			return m, err
+		rep, err = r.resumeMetadata(m, epochs[n-1], nil)
+	} else {
+		epoch := r.cfg.Self.Boot
+		var first []multiraft.Replica
+		if r.cfg.Found {
+			first = []multiraft.Replica{{Node: r.cfg.Self.ID, Epoch: epoch}}
 		}
-		r.log.Error("what this node knew of its region's metadata is damaged or gone: it begins anew", "epoch", epochs[n-1], "err", err)
-		return startMetadata(r, max(epoch, epochs[n-1]+1), nil)
+		rep, err = startMetadata(r, m, epoch, first)
 	}
-	var first []multiraft.Replica
-	if r.cfg.Found {
-		first = []multiraft.Replica{{Node: r.cfg.Self.ID, Epoch: epoch}}
+	if err != nil {
+		return nil, err
 	}
-	return startMetadata(r, epoch, first)
+	m.replica.Store(rep)
+	m.show(rep.state)
+	return m, nil
+}
+
+// resumeMetadata starts the replica that began under an epoch, or another one if it
+// is damaged, which damage may be known already.
+func (r *Member) resumeMetadata(m *metadata, epoch uint64, damage error) (*metaReplica, error) {
+	if damage == nil {
+		rep, err := startMetadata(r, m, epoch, nil)
+		if err == nil || !errors.Is(err, store.ErrCorrupt) {
+			return rep, err
+		}
+		damage = err
+	}
+	r.log.Error("what this node knew of its region's metadata is damaged or gone: it begins anew", "epoch", epoch, "err", damage)
+	return startMetadata(r, m, max(r.cfg.Self.Boot, epoch+1), nil)
+}
+
+// renewMetadata starts the replica again that has failed while this node runs: under
+// another epoch if it is damaged, which the region lets in as it does at a start. What
+// it knew is known here until the new one knows as much. The region's only voter stays
+// as it is until the node starts again: nobody could tell another replica anything.
+func (r *Member) renewMetadata() {
+	old := r.meta.replica.Load()
+	cause := old.failed.Load()
+	if cause == nil || r.broken() != nil {
+		return
+	}
+	others := func(m multiraft.Member) bool { return m.Voter && m.Node != r.cfg.Self.ID }
+	if !slices.ContainsFunc(old.group.Members(), others) {
+		return
+	}
+	if err := old.group.Close(); err != nil {
+		r.log.Warn("the metadata's replica was closed with an error", "err", err)
+	}
+	var damage error
+	if errors.Is(*cause, store.ErrCorrupt) {
+		damage = *cause
+	}
+	rep, err := r.resumeMetadata(r.meta, old.group.Self().Epoch, damage)
+	if err != nil {
+		r.log.Warn("the region's metadata cannot be kept here yet", "err", err)
+		return
+	}
+	r.meta.replica.Store(rep)
+	if r.Fenced() != nil { // meanwhile: it has closed the one before
+		if err := rep.group.Close(); err != nil {
+			r.log.Warn("the metadata's replica was closed with an error", "err", err)
+		}
+	}
+}
+
+// newMetadata is what is known before there is a replica: nothing.
+func (r *Member) newMetadata() *metadata {
+	m := &metadata{moved: make(chan struct{})}
+	m.shown.Store(meta.New(r.cfg.Self.Region))
+	m.changed = func() {
+		r.poke()
+		r.cfg.Changed()
+	}
+	m.outdated = func(err error) {
+		r.begin(func() {
+			select {
+			case <-r.opened:
+				r.fence(err)
+			case <-r.ctx.Done():
+			}
+		})
+	}
+	return m
 }
 
 func (r *Member) metaDir() string { return filepath.Join(r.cfg.Dir, "meta") }
@@ -92,27 +191,14 @@ func (r *Member) metaEpochs() (epochs []uint64, err error) {
 
 // startMetadata starts a replica under an epoch. The error is store.ErrCorrupt if
 // it had begun and has lost something since.
-func startMetadata(r *Member, epoch uint64, first []multiraft.Replica) (m *metadata, err error) {
+func startMetadata(r *Member, m *metadata, epoch uint64, first []multiraft.Replica) (rep *metaReplica, err error) {
 	id := metaGroup(r.cfg.Mesh, r.cfg.Self.Region)
 	group := r.logs.Replica(journalID(id, epoch))
 	dir := filepath.Join(r.metaDir(), strconv.FormatUint(epoch, 10))
 	if err := beginMetadata(r.cfg.FS, dir, group); err != nil {
 		return nil, fmt.Errorf("metadata of region %s: %w", r.cfg.Self.Region, err)
 	}
-	m = &metadata{state: meta.New(r.cfg.Self.Region), log: group, moved: make(chan struct{})}
-	m.changed = func() {
-		r.poke()
-		r.cfg.Changed()
-	}
-	m.outdated = func(err error) {
-		r.begin(func() {
-			select {
-			case <-r.opened:
-				r.fence(err)
-			case <-r.ctx.Done():
-			}
-		})
-	}
+	rep = &metaReplica{of: m, state: meta.New(r.cfg.Self.Region), log: group}
 	snaps, err := multiraft.OpenSnapshots(r.cfg.FS, dir)
 	if err != nil {
 		return nil, err
@@ -122,18 +208,23 @@ func startMetadata(r *Member, epoch uint64, first []multiraft.Replica) (m *metad
 			return nil, fmt.Errorf("%s: %w: %w", dir, store.ErrNewer, err)
 		}
 	}
-	m.group, err = r.host.Start(multiraft.GroupConfig{
-		ID: id, Epoch: epoch, Store: group, Snapshots: snaps, FSM: (*metaMachine)(m), Bootstrap: first,
+	rep.group, err = r.host.Start(multiraft.GroupConfig{
+		ID: id, Epoch: epoch, Store: group, Snapshots: snaps, FSM: rep, Bootstrap: first,
 		SnapshotThreshold: 4096, TrailingLogs: 1024,
 		OnLeader: func(multiraft.Replica, uint64) { r.poke() },
 		OnFailure: func(err error) {
-			r.log.Error("the region's metadata cannot be kept here until this node starts again", "err", err)
+			if errors.Is(err, store.ErrFailed) {
+				r.breaks(err)
+			}
+			r.log.Error("the replica of the region's metadata has failed", "epoch", epoch, "err", err)
+			rep.failed.Store(&err)
+			r.poke()
 		},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("metadata of region %s: %w", r.cfg.Self.Region, err)
 	}
-	return m, nil
+	return rep, nil
 }
 
 // beginMetadata notes in the journal, and then by a directory, that a replica has
@@ -166,13 +257,10 @@ func beginMetadata(fs store.FS, dir string, group replicaLog) error {
 	return fs.MkdirAll(dir)
 }
 
-// metaMachine is the metadata as its group sees it.
-type metaMachine metadata
-
-var _ multiraft.FSM = (*metaMachine)(nil)
+var _ multiraft.FSM = (*metaReplica)(nil)
 
 // Apply implements multiraft.FSM.
-func (m *metaMachine) Apply(entries []multiraft.Entry) []any {
+func (m *metaReplica) Apply(entries []multiraft.Entry) []any {
 	results := make([]any, len(entries))
 	changed := false
 	for i, e := range entries {
@@ -189,28 +277,27 @@ func (m *metaMachine) Apply(entries []multiraft.Entry) []any {
 		results[i] = outcome
 		changed = changed || outcome.Changed != 0
 	}
-	(*metadata)(m).stir()
-	if changed {
-		m.changed()
+	if news := m.of.show(m.state); changed || news {
+		m.of.changed()
 	}
 	return results
 }
 
 // know stops the state machine if what came is beyond this program: applying what
 // comes next would make the state another than the others have.
-func (m *metaMachine) know(err error) {
+func (m *metaReplica) know(err error) {
 	if errors.Is(err, meta.ErrOutdated) {
 		m.stopped = err
 	} else if level := m.state.AgreedLevel(); level > meta.Level {
 		m.stopped = fmt.Errorf("the region is at level %d, and this program knows %d: upgrade it (%w)", level, meta.Level, meta.ErrOutdated)
 	}
 	if m.stopped != nil {
-		m.outdated(m.stopped)
+		m.of.outdated(m.stopped)
 	}
 }
 
 // Snapshot implements multiraft.FSM.
-func (m *metaMachine) Snapshot() (multiraft.Snapshot, error) {
+func (m *metaReplica) Snapshot() (multiraft.Snapshot, error) {
 	if m.stopped != nil {
 		return nil, m.stopped
 	}
@@ -218,18 +305,18 @@ func (m *metaMachine) Snapshot() (multiraft.Snapshot, error) {
 }
 
 // Restore implements multiraft.FSM.
-func (m *metaMachine) Restore(r io.Reader) error {
+func (m *metaReplica) Restore(r io.Reader) error {
 	b, err := io.ReadAll(io.LimitReader(r, multiraft.MaxSnapshot))
 	if err == nil {
 		err = m.state.Restore(b)
 	}
 	if errors.Is(err, meta.ErrTooNew) {
 		m.stopped = err
-		m.outdated(err)
+		m.of.outdated(err)
 	}
 	if err == nil {
-		(*metadata)(m).stir()
-		m.changed()
+		m.of.show(m.state)
+		m.of.changed()
 	}
 	return err
 }
@@ -258,7 +345,7 @@ func (m *metadata) applied(ctx context.Context, index uint64) error {
 		m.mu.Lock()
 		moved := m.moved
 		m.mu.Unlock()
-		if m.state.Applied() >= index {
+		if m.state().Applied() >= index {
 			return nil
 		}
 		select {
@@ -326,10 +413,10 @@ func (r *Member) sleep(ctx context.Context, pause time.Duration) bool {
 
 // proposeOnce proposes to whoever leads the metadata.
 func (r *Member) proposeOnce(ctx context.Context, cmd []byte) (index uint64, err error) {
-	if r.meta.group.IsLeader() {
+	if r.meta.group().IsLeader() {
 		return r.decide(ctx, cmd)
 	}
-	leader, _, known := r.meta.group.Leader()
+	leader, _, known := r.meta.group().Leader()
 	if !known {
 		return 0, ErrNoLeader
 	}
@@ -338,7 +425,7 @@ func (r *Member) proposeOnce(ctx context.Context, cmd []byte) (index uint64, err
 
 // decide applies a command on the leader.
 func (r *Member) decide(ctx context.Context, cmd []byte) (index uint64, err error) {
-	index, result, err := r.meta.group.Apply(ctx, cmd)
+	index, result, err := r.meta.group().Apply(ctx, cmd)
 	if refused, is := result.(error); is && err == nil {
 		err = refused
 	}

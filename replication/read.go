@@ -145,7 +145,7 @@ func (r *Member) able(number uint32) (list []peer.ID) {
 	for _, id := range r.cfg.Net.Linked() {
 		linked[id] = true
 	}
-	p, known := r.meta.state.Number(number)
+	p, known := r.meta.state().Number(number)
 	if !known {
 		return nil
 	}

@@ -23,7 +23,7 @@ func (r *Member) RegisterRegion(ctx context.Context, name string, by peer.ID) (m
 	if err := r.Fenced(); err != nil {
 		return meta.Region{}, err
 	}
-	if entry, known := r.meta.state.FoundedRegion(name); known {
+	if entry, known := r.meta.state().FoundedRegion(name); known {
 		return entry, nil
 	}
 	if !r.KeepsRegister() {
@@ -35,7 +35,7 @@ func (r *Member) RegisterRegion(ctx context.Context, name string, by peer.ID) (m
 // KeepsRegister reports whether the region's metadata keeps the register, as far
 // as is known here: whether the region is itself in it. See BeginRegister.
 func (r *Member) KeepsRegister() bool {
-	_, begun := r.meta.state.FoundedRegion(r.cfg.Self.Region)
+	_, begun := r.meta.state().FoundedRegion(r.cfg.Self.Region)
 	return begun
 }
 
@@ -71,7 +71,7 @@ func (r *Member) takeOver(ctx context.Context, c *meta.FoundRegion) error {
 
 func (r *Member) foundRegion(ctx context.Context, c *meta.FoundRegion) (meta.Region, error) {
 	err := r.Propose(ctx, c)
-	entry, known := r.meta.state.FoundedRegion(c.Name)
+	entry, known := r.meta.state().FoundedRegion(c.Name)
 	if err == nil && !known {
 		err = cmp.Or(r.Fenced(), fmt.Errorf("replication: region %s was registered and is not in the register", c.Name))
 	}

@@ -46,7 +46,7 @@ func (r *Member) reconcile() {
 		return // nothing can be opened, and what is open leads nothing
 	}
 	wanted := map[multiraft.GroupID]bool{}
-	for _, p := range r.meta.state.Partitions() {
+	for _, p := range r.meta.state().Partitions() {
 		for _, rep := range p.Replicas {
 			if rep.Node != r.cfg.Self.ID || rep.Lost || !p.Retired.IsZero() {
 				continue
@@ -241,7 +241,7 @@ func (r *Member) giveUp(id multiraft.GroupID, rep *replica) {
 	r.mu.Lock()
 	delete(r.replicas, id)
 	r.mu.Unlock()
-	p, known := r.meta.state.Partition(meta.ID(id))
+	p, known := r.meta.state().Partition(meta.ID(id))
 	if !known {
 		return
 	}
@@ -293,10 +293,10 @@ func (r *Member) leftovers() {
 	if err != nil {
 		return // there are none
 	}
-	self, _ := r.meta.state.Node(r.cfg.Self.ID)
+	self, _ := r.meta.state().Node(r.cfg.Self.ID)
 	open := r.open()
 	partitions := map[uint32]meta.Partition{}
-	for _, p := range r.meta.state.Partitions() {
+	for _, p := range r.meta.state().Partitions() {
 		partitions[p.Number] = p
 	}
 	for _, name := range names {

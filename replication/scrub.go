@@ -101,7 +101,7 @@ func (r *Member) repair(rep *replica, f segment.Finding) bool {
 
 // others are the other voters of a replica's partition that are not lost.
 func (r *Member) others(rep *replica) (list []multiraft.Replica) {
-	p, known := r.meta.state.Partition(meta.ID(rep.part.Group().ID()))
+	p, known := r.meta.state().Partition(meta.ID(rep.part.Group().ID()))
 	if !known {
 		return nil
 	}

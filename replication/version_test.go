@@ -39,7 +39,7 @@ func TestANodeThatIsTooOldForTheMetadataTakesPartInNothing(t *testing.T) {
 		var m *Member
 		w.until("somebody leads", func() bool {
 			for i := range w.nodes {
-				if n := w.nodes[i].running(); n.meta.group.IsLeader() {
+				if n := w.nodes[i].running(); n.meta.group().IsLeader() {
 					m = n
 				}
 			}
@@ -48,8 +48,8 @@ func TestANodeThatIsTooOldForTheMetadataTakesPartInNothing(t *testing.T) {
 		if answer := m.Answer(t.Context(), "n2", append([]byte{askPropose}, cmd...)); answer[0] != refused || !bytes.Contains(answer, []byte("version 2 of the format")) {
 			t.Errorf("it is proposed: %q", answer)
 		}
-		was := m.meta.state.Snapshot()
-		if _, _, err := m.meta.group.Apply(t.Context(), cmd); err != nil { // as a later version would
+		was := m.meta.state().Snapshot()
+		if _, _, err := m.meta.group().Apply(t.Context(), cmd); err != nil { // as a later version would
 			t.Fatal(err)
 		}
 		w.until("those who hear of it stop", func() bool {
@@ -61,7 +61,7 @@ func TestANodeThatIsTooOldForTheMetadataTakesPartInNothing(t *testing.T) {
 			}
 			return stopped >= 2 // without a quorum the third does not hear of it
 		})
-		if !bytes.Equal(m.meta.state.Snapshot(), was) {
+		if !bytes.Equal(m.meta.state().Snapshot(), was) {
 			t.Error("the metadata is another")
 		}
 		for i := range w.nodes {

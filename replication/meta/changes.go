@@ -30,6 +30,18 @@ func (h *history) note(id ID) {
 // lose forgets all changes: anything may have changed.
 func (h *history) lose() { h.before, h.ids = h.last()+1, nil }
 
+// Succeed has the state be asked for changes in another's place, from which any stream
+// may differ.
+func (s *State) Succeed(was *State) {
+	was.mu.RLock()
+	last := was.history.last()
+	was.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.history.before = max(s.history.before, last)
+	s.history.lose()
+}
+
 // ChangedStreams names the streams whose definition, assignment or grave has changed
 // since an earlier call, which returned since as now; the first call says 0. A stream
 // may be named several times, and may be gone. all means that any may have changed:

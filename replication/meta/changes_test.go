@@ -115,6 +115,21 @@ func TestChangesThatWereTooManyAreAll(t *testing.T) {
 	}
 }
 
+// Who asks a state that has come in another's place looks at everything once.
+func TestWhoFollowedAnotherStateLooksAtAll(t *testing.T) {
+	was, now := New("eu"), New("eu")
+	for i := range 10 {
+		was.history.note(ID{byte(i)})
+		now.history.note(ID{byte(2 * i)})
+		now.history.note(ID{byte(2*i + 1)})
+	}
+	_, seen, _ := was.ChangedStreams(0)
+	now.Succeed(was)
+	if ids, _, all := now.ChangedStreams(seen); !all {
+		t.Errorf("only %v are told", ids)
+	}
+}
+
 // A foreign stream that is only remembered has no partitions, also in a snapshot.
 func TestASnapshotHasAForeignStreamThatIsKeptElsewhere(t *testing.T) {
 	s := New("eu")
