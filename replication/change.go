@@ -30,15 +30,19 @@ func (r *Member) change() {
 }
 
 // advance does the next phase of a change, and says when it is done. Whatever is
-// done again does no harm.
+// done again does no harm. A leader whose disk has no room adds nothing to the group's
+// log, but hands over.
 func (r *Member) advance(g *multiraft.Group, p *meta.Partition) {
 	ctx, cancel := context.WithTimeout(r.ctx, 5*time.Second)
 	defer cancel()
 	add, remove := raftReplica(p.Change.Add), raftReplica(p.Change.Remove)
-	done := false
-	var err error
-	switch p.Change.Phase {
-	case meta.Learn:
+	phase, done := p.Change.Phase, false
+	err := r.room()
+	switch {
+	case phase == meta.Remove && remove == g.Self(): // another leader removes this one
+		err = r.handOver(ctx, g)
+	case err != nil:
+	case phase == meta.Learn:
 		if !member(g, add) {
 			// What a snapshot has comes as files, at a pace (see FetchRate); what came
 			// after it as entries, at none.
@@ -48,25 +52,21 @@ func (r *Member) advance(g *multiraft.Group, p *meta.Partition) {
 			err = g.AddNonvoter(ctx, add)
 		}
 		done = err == nil && caughtUp(g, add)
-	case meta.Promote:
+	case phase == meta.Promote:
 		err = g.AddVoter(ctx, add)
 		done = err == nil
-	case meta.Undo:
+	case phase == meta.Undo:
 		err = g.RemoveServer(ctx, add)
 		done = err == nil
-	case meta.Remove:
-		if remove == g.Self() { // another leader removes this one
-			err = r.handOver(ctx, g)
-			break
-		}
+	case phase == meta.Remove:
 		err = g.RemoveServer(ctx, remove)
 		done = err == nil
 	}
 	if done {
-		err = r.command(&meta.AdvanceChange{Partition: p.ID, Change: p.Change.Index, Done: p.Change.Phase})
+		err = r.command(&meta.AdvanceChange{Partition: p.ID, Change: p.Change.Index, Done: phase})
 	}
 	if err != nil {
-		r.log.Debug("a change of replicas does not go on", "partition", p.Number, "phase", p.Change.Phase, "err", err)
+		r.log.Debug("a change of replicas does not go on", "partition", p.Number, "phase", phase, "err", err)
 	}
 }
 

@@ -202,3 +202,40 @@ func TestTheOnlyNodeIsNotDrained(t *testing.T) {
 		l.end(1)
 	})
 }
+
+// A leader whose disk has no room does not add replicas to what it leads, since that
+// writes, too: it goes on when there is room.
+func TestAFullDiskChangesNoReplicas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 1)
+		s := w.stream("orders", 2)
+		w.until("the replicas are there", func() bool { return w.whole(1) })
+		n := w.nodes[0]
+		n.disk.Put("ballast", make([]byte, 48<<20))
+		n.disk.Limit(100*n.disk.Used()/93 + 1)
+		m := n.running()
+		w.until("nothing is taken any more", func() bool { return isFull(m.room()) })
+		w.join("b")
+		w.join("c")
+		w.until("the nodes are of the region", func() bool { return len(m.Meta().Nodes()) == 3 })
+		w.until("replicas are to be added", func() bool {
+			for _, p := range m.Meta().Partitions() {
+				if p.Change != nil {
+					return true
+				}
+			}
+			return false
+		})
+		time.Sleep(20 * time.Second) // simulated
+		for _, rep := range m.open() {
+			if n := len(rep.part.Group().Members()); n != 1 {
+				t.Errorf("partition %d has %d replicas", rep.number, n)
+			}
+		}
+		n.disk.Limit(1 << 30)
+		w.until("the replicas are added", func() bool { return w.whole(3) })
+		l := w.publish(s, 1)
+		l.goesOn(10)
+		l.end(3)
+	})
+}
