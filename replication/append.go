@@ -53,7 +53,7 @@ func (r *Member) AppendAsync(ctx context.Context, number uint32, records []parti
 		done(nil, nil)
 		return nil
 	}
-	return r.outbox(number).put(&appendCall{ctx, time.Now().Add(appendWait), records, done})
+	return r.courier(number).put(&appendCall{ctx, time.Now().Add(appendWait), records, done})
 }
 
 func (r *Member) noteLeader(number uint32, leader peer.ID) {
@@ -86,7 +86,7 @@ func (r *Member) anyReplica(number uint32) peer.ID {
 	if len(able) == 0 {
 		return ""
 	}
-	return able[r.turn.Add(1)%uint64(len(able))]
+	return able[r.asked.Add(1)%uint64(len(able))]
 }
 
 // encodeAppend adds records to a question: partition, then as in an entry of the

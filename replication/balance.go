@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -48,6 +49,13 @@ func (l *leads) note(id peer.ID, n int, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.said[id] = said{n, now}
+}
+
+// forget forgets what nodes said.
+func (l *leads) forget(which func(peer.ID) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.said, func(id peer.ID, _ said) bool { return which(id) })
 }
 
 // promise is how many leaderships were promised to this node a moment ago; this

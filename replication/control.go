@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -36,6 +37,7 @@ func (r *Member) steer() {
 				r.purge()
 			}
 			r.tend()
+			r.forget()
 			if r.registered.Load() {
 				r.leftovers()
 			}
@@ -46,6 +48,41 @@ func (r *Member) steer() {
 		case <-r.ctx.Done():
 			return
 		}
+	}
+}
+
+// forget drops what is remembered of nodes and partitions that the region does not have
+// any more, so that none of it grows with all that ever were.
+func (r *Member) forget() {
+	if !r.registered.Load() {
+		return // it is not known yet which there are
+	}
+	nodes := map[peer.ID]bool{}
+	for _, n := range r.meta.state().Nodes() {
+		nodes[n.ID] = n.State != meta.Gone
+	}
+	for _, id := range r.cfg.Net.Linked() {
+		nodes[id] = true
+	}
+	partitions := map[uint32]bool{}
+	for _, p := range r.meta.state().Partitions() {
+		partitions[p.Number] = p.Retired.IsZero()
+	}
+	stranger := func(id peer.ID) bool { return !nodes[id] }
+	r.reach.forget(stranger)
+	r.leads.forget(stranger)
+	r.turns.forget(func(a asker) bool { return !nodes[a.node] || !partitions[a.partition] })
+	r.mu.Lock()
+	maps.DeleteFunc(r.older, func(id peer.ID, _ bool) bool { return !nodes[id] })
+	maps.DeleteFunc(r.slots, func(id peer.ID, in chan struct{}) bool { return !nodes[id] && len(in) == 0 })
+	maps.DeleteFunc(r.leaders, func(number uint32, _ peer.ID) bool { return !partitions[number] })
+	idle := maps.Clone(r.couriers)
+	r.mu.Unlock()
+	maps.DeleteFunc(idle, func(number uint32, c *courier) bool { return partitions[number] || c.busy() })
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for number := range idle { // should one have begun since, it ends alone
+		delete(r.couriers, number)
 	}
 }
 

@@ -15,8 +15,8 @@
 // knows nothing of it although it had begun has lost its memory, never votes again,
 // and is replaced under another epoch. So is one that is damaged. A replica of the
 // metadata has the number of the node's start as its epoch in which it began; what
-// is lost or damaged begins anew under a later one, and the group's leader lets it
-// in in the old one's stead.
+// is lost or damaged begins anew under a later one, while the node runs too, and the
+// group's leader lets it in in the old one's stead.
 //
 // A disk that was set back to an old image has forgotten votes, too. So a node
 // that starts votes for nobody until a quorum of the metadata's other voters say
@@ -47,11 +47,11 @@
 // Append and Read work on every node: what is not here is asked of the nodes that
 // have it. Records are bytes with a key; what they mean, packages above know.
 //
-// An outbox for each partition carries records to its leader, and tries again while
+// A courier for each partition carries records to its leader, and tries again while
 // there is none. Several batches are on their way at once, and are kept in their
 // order all the same: each has its turn in a sequence, and the leader lets it in when
 // those before it are in. One that is refused, or whose outcome is lost, ends the
-// sequence: the leader lets none in that come after it, and the outbox waits for the
+// sequence: the leader lets none in that come after it, and the courier waits for the
 // outcomes of all, and sends those that are not known to be kept again, in order, in
 // a new sequence, perhaps to another leader. A sequence is of one term of its leader, and so
 // are the entries that are made of its batches (multiraft.Group.ProposeIn), of which
@@ -79,7 +79,7 @@
 //
 // Goroutines of a Member: one that registers the node and looks whether it still
 // is of the region; one that steers (see steer); the scrubber; one that watches
-// how full the disk is; one for each outbox with something in it, and one for each
+// how full the disk is; one for each courier with something to carry, and one for each
 // batch of it that is on its way to another node; those of the
 // journal, the host, the outbox and the partitions. Close waits for all of them.
 package replication

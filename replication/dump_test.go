@@ -128,10 +128,10 @@ func (r *Member) dump() string {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for number, o := range r.outboxes {
-		o.mu.Lock()
-		say("outbox of partition %d: running: %v, %d calls wait; led by %q as others said", number, o.running, len(o.calls), r.leaders[number])
-		o.mu.Unlock()
+	for number, co := range r.couriers {
+		co.mu.Lock()
+		say("courier of partition %d: running: %v, %d calls wait; led by %q as others said", number, co.running, len(co.calls), r.leaders[number])
+		co.mu.Unlock()
 	}
 	return b.String()
 }

@@ -49,7 +49,9 @@ func (a *asking) add(number uint32, q *leaderAsked) {
 func (a *asking) remove(number uint32, q *leaderAsked) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	delete(a.open[number], q)
+	if delete(a.open[number], q); len(a.open[number]) == 0 {
+		delete(a.open, number)
+	}
 }
 
 // led ends the questions to others than a partition's leader.

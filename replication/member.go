@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -96,7 +97,7 @@ type Member struct {
 	wg       sync.WaitGroup
 	wake     chan struct{} // holds a token when the controller has something to look at
 	reach    reach
-	turn     atomic.Uint64 // whose it is to be asked
+	asked    atomic.Uint64 // replicas, one after the other: see anyReplica
 	leads    leads
 	asking   asking
 	paces    paces
@@ -112,7 +113,7 @@ type Member struct {
 
 	mu       sync.Mutex // guards the fields below
 	replicas map[multiraft.GroupID]*replica
-	outboxes map[uint32]*outbox
+	couriers map[uint32]*courier
 	leaders  map[uint32]peer.ID        // of partitions, as others said
 	older    map[peer.ID]bool          // nodes that do not know turns
 	slots    map[peer.ID]chan struct{} // for batches on their way to a node
@@ -151,7 +152,7 @@ func Open(cfg Config) (_ *Member, err error) {
 	}
 	r := &Member{
 		cfg: cfg, log: cfg.Log, instance: newID(), wake: make(chan struct{}, 1),
-		replicas: map[multiraft.GroupID]*replica{}, outboxes: map[uint32]*outbox{}, leaders: map[uint32]peer.ID{}, foreign: map[meta.ID]meta.Stream{}, older: map[peer.ID]bool{}, slots: map[peer.ID]chan struct{}{},
+		replicas: map[multiraft.GroupID]*replica{}, couriers: map[uint32]*courier{}, leaders: map[uint32]peer.ID{}, foreign: map[meta.ID]meta.Stream{}, older: map[peer.ID]bool{}, slots: map[peer.ID]chan struct{}{},
 		condemned: map[journal.ID]error{}, outdated: map[journal.ID]bool{}, suspects: make(chan struct{}, 1), opened: make(chan struct{}),
 		paces: newPaces(cfg.FetchRate),
 	}
@@ -322,6 +323,13 @@ func (h *reach) down(id peer.ID, now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.seen[id] = now
+}
+
+// forget forgets nodes.
+func (h *reach) forget(which func(peer.ID) bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.seen, func(id peer.ID, _ time.Time) bool { return which(id) })
 }
 
 // of says whether a node can be reached, or for how long it could not. A node

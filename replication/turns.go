@@ -62,6 +62,7 @@ type passage struct {
 	next     uint64 // number of the batch whose turn it is
 	term     uint64 // of its batches, once there was one
 	broken   bool   // one was not kept: none after it may be
+	gone     bool   // it is forgotten: none may be, of any sequence
 	stirred  chan struct{}
 }
 
@@ -81,14 +82,14 @@ func (s *turns) take(ctx context.Context, a asker, t turn, do func(term uint64, 
 	s.mu.Unlock()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.sender != t.sender || p.sequence < t.sequence {
+	if !p.gone && (p.sender != t.sender || p.sequence < t.sequence) {
 		p.sender, p.sequence, p.next, p.term, p.broken = t.sender, t.sequence, 0, 0, false
 		p.stir()
 	}
 	// What is not known here that was kept, another start of this node has let in,
 	// and with it has gone which batch would be next.
 	p.broken = p.broken || p.is(t) && p.next < t.since
-	for p.is(t) && !p.broken && p.next < t.number {
+	for p.is(t) && !p.broken && !p.gone && p.next < t.number {
 		stirred := p.stirred
 		p.mu.Unlock()
 		select {
@@ -100,7 +101,7 @@ func (s *turns) take(ctx context.Context, a asker, t turn, do func(term uint64, 
 			return fmt.Errorf("%w: %w", errTurn, context.Cause(ctx))
 		}
 	}
-	if !p.is(t) || p.broken || p.next != t.number {
+	if !p.is(t) || p.broken || p.gone || p.next != t.number {
 		return errTurn
 	}
 	term, err := do(p.term, func(err error) {
@@ -118,6 +119,25 @@ func (s *turns) take(ctx context.Context, a asker, t turn, do func(term uint64, 
 	p.next++
 	p.stir()
 	return nil
+}
+
+// forget forgets askers. Of what they have sent already nothing more is let in.
+func (s *turns) forget(which func(asker) bool) {
+	s.mu.Lock()
+	var gone []*passage
+	for a, p := range s.sequences {
+		if which(a) {
+			gone = append(gone, p)
+			delete(s.sequences, a)
+		}
+	}
+	s.mu.Unlock()
+	for _, p := range gone {
+		p.mu.Lock()
+		p.gone = true
+		p.stir()
+		p.mu.Unlock()
+	}
 }
 
 // is reports whether a turn is of the newest sequence.

@@ -23,9 +23,9 @@ const (
 	fullWait      = 3 * time.Second // for another leader, when the disk of this one is full
 )
 
-// outbox carries records to the leader of one partition, wherever it is: in order,
+// courier carries records to the leader of one partition, wherever it is: in order,
 // several batches at once. See the package about sequences.
-type outbox struct {
+type courier struct {
 	r       *Member
 	number  uint32
 	stirred chan struct{} // that there are calls
@@ -66,38 +66,45 @@ type batch struct {
 
 func recordSize(rec *partition.Record) int { return len(rec.Data) + 96 }
 
-func (r *Member) outbox(number uint32) *outbox {
+func (r *Member) courier(number uint32) *courier {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	o := r.outboxes[number]
-	if o == nil {
-		o = &outbox{r: r, number: number, stirred: make(chan struct{}, 1)}
-		r.outboxes[number] = o
+	co := r.couriers[number]
+	if co == nil {
+		co = &courier{r: r, number: number, stirred: make(chan struct{}, 1)}
+		r.couriers[number] = co
 	}
-	return o
+	return co
 }
 
-func (o *outbox) put(c *appendCall) error {
+// busy reports whether something is on its way.
+func (co *courier) busy() bool {
+	co.mu.Lock()
+	defer co.mu.Unlock()
+	return co.running
+}
+
+func (co *courier) put(c *appendCall) error {
 	size := 0
 	for i := range c.records {
 		size += recordSize(&c.records[i])
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.bytes > 0 && o.bytes+size > MaxQueued {
+	co.mu.Lock()
+	defer co.mu.Unlock()
+	if co.bytes > 0 && co.bytes+size > MaxQueued {
 		return partition.ErrBusy
 	}
-	if !o.running && !o.r.begin(o.run) {
+	if !co.running && !co.r.begin(co.run) {
 		return partition.ErrClosed
 	}
-	o.bytes += size
-	o.calls = append(o.calls, c)
-	if !o.running {
-		o.running = true
+	co.bytes += size
+	co.calls = append(co.calls, c)
+	if !co.running {
+		co.running = true
 		return nil
 	}
 	select {
-	case o.stirred <- struct{}{}:
+	case co.stirred <- struct{}{}:
 	default:
 	}
 	return nil
@@ -105,12 +112,12 @@ func (o *outbox) put(c *appendCall) error {
 
 // take is the next batch: whole calls, at least one, without those that nobody waits
 // for. It is nil when nothing waits.
-func (o *outbox) take() *batch {
+func (co *courier) take() *batch {
 	for {
-		o.mu.Lock()
+		co.mu.Lock()
 		n, records, bytes := 0, 0, 0
-		for ; n < len(o.calls); n++ {
-			c := o.calls[n]
+		for ; n < len(co.calls); n++ {
+			c := co.calls[n]
 			size := 0
 			for i := range c.records {
 				size += recordSize(&c.records[i])
@@ -120,24 +127,24 @@ func (o *outbox) take() *batch {
 			}
 			records, bytes = records+len(c.records), bytes+size
 		}
-		calls := slices.Clone(o.calls[:n])
-		clear(o.calls[:n])
-		if o.calls = o.calls[n:]; len(o.calls) == 0 {
-			o.calls = nil
+		calls := slices.Clone(co.calls[:n])
+		clear(co.calls[:n])
+		if co.calls = co.calls[n:]; len(co.calls) == 0 {
+			co.calls = nil
 		}
-		o.bytes -= bytes
-		o.mu.Unlock()
+		co.bytes -= bytes
+		co.mu.Unlock()
 		if n == 0 {
 			return nil
 		}
-		if b := o.pack(calls, records); len(b.calls) > 0 {
+		if b := co.pack(calls, records); len(b.calls) > 0 {
 			return b
 		}
 	}
 }
 
 // pack makes a batch of calls.
-func (o *outbox) pack(calls []*appendCall, records int) *batch {
+func (co *courier) pack(calls []*appendCall, records int) *batch {
 	b := &batch{calls: calls[:0], safe: true, began: time.Now()}
 	for _, c := range calls {
 		err := c.ctx.Err()
@@ -164,7 +171,7 @@ func (o *outbox) pack(calls []*appendCall, records int) *batch {
 	for i := range b.records {
 		b.safe = b.safe && b.records[i].Key != (partition.Key{}) && b.records[i].Window.Events > 0
 	}
-	b.ctx, b.cancel = context.WithDeadline(o.r.ctx, b.calls[0].until)
+	b.ctx, b.cancel = context.WithDeadline(co.r.ctx, b.calls[0].until)
 	return b
 }
 
@@ -205,58 +212,58 @@ func (b *batch) giveUp(number uint32) error {
 }
 
 // run sends what there is until nothing is left.
-func (o *outbox) run() {
+func (co *courier) run() {
 	var again []*batch // in order, before all that waits
 	pause := retryPause / 10
 	for {
 		kept := false
-		if again, kept = o.pass(again); kept {
+		if again, kept = co.pass(again); kept {
 			pause = retryPause / 10
 		}
 		if len(again) == 0 {
-			if o.rest() {
+			if co.rest() {
 				return
 			}
 			continue
 		}
 		again = slices.DeleteFunc(again, func(b *batch) bool {
-			end := b.giveUp(o.number)
+			end := b.giveUp(co.number)
 			if end != nil {
 				b.finish(nil, end)
 			}
 			return end != nil
 		})
 		if len(again) > 0 {
-			o.r.sleep(again[0].ctx, pause)
+			co.r.sleep(again[0].ctx, pause)
 			pause = min(2*pause, appendPauseTo)
 		}
 	}
 }
 
 // rest ends run if nothing waits.
-func (o *outbox) rest() bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.running = len(o.calls) > 0
-	return !o.running
+func (co *courier) rest() bool {
+	co.mu.Lock()
+	defer co.mu.Unlock()
+	co.running = len(co.calls) > 0
+	return !co.running
 }
 
 // pass sends batches in a sequence, in order, until one fails or there are no more. It
 // returns those that failed, all of what is after the first of them and was to be
 // sent again, and whether any was kept.
-func (o *outbox) pass(again []*batch) (failed []*batch, kept bool) {
-	if o.sequence == nil || o.sequence.broken || o.sequence.stale() {
-		o.made++
-		o.sequence = o.r.newSequence(o.number, o.made)
+func (co *courier) pass(again []*batch) (failed []*batch, kept bool) {
+	if co.sequence == nil || co.sequence.broken || co.sequence.stale() {
+		co.made++
+		co.sequence = co.r.newSequence(co.number, co.made)
 	}
-	l := o.sequence
+	l := co.sequence
 	var way []*batch
 	for {
 		for len(way) < l.most() && (len(way) == 0 || !l.full()) { // the first must not wait for the next
 			var b *batch
 			if len(again) > 0 {
 				b, again = again[0], again[1:]
-			} else if b = o.take(); b == nil {
+			} else if b = co.take(); b == nil {
 				break
 			}
 			l.send(b)
@@ -268,7 +275,7 @@ func (o *outbox) pass(again []*batch) (failed []*batch, kept bool) {
 		if len(way) < l.most() {
 			select {
 			case <-way[0].settled:
-			case <-o.stirred: // there is room for more
+			case <-co.stirred: // there is room for more
 				continue
 			}
 		}

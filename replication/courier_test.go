@@ -24,10 +24,10 @@ func TestAnAppendGetsItsOwnOutcome(t *testing.T) {
 		if _, err := m.Append(t.Context(), a.Partitions[0], []partition.Record{event(s.UUID, 0)}); err != nil {
 			t.Fatal(err)
 		}
-		o := m.outbox(a.Partitions[0])
-		o.mu.Lock()
-		o.running = true // so that the calls wait together
-		o.mu.Unlock()
+		co := m.courier(a.Partitions[0])
+		co.mu.Lock()
+		co.running = true // so that the calls wait together
+		co.mu.Unlock()
 		over, cancel := context.WithCancel(t.Context())
 		cancel()
 		type outcome struct {
@@ -37,12 +37,12 @@ func TestAnAppendGetsItsOwnOutcome(t *testing.T) {
 		var got [3]outcome
 		for i, ctx := range []context.Context{over, t.Context(), t.Context()} {
 			records := []partition.Record{event(s.UUID, 2*i+1), event(s.UUID, 2*i+2)}
-			err := o.put(&appendCall{ctx, time.Now().Add(appendWait), records, func(a []partition.Appended, err error) { got[i] = outcome{a, err} }})
+			err := co.put(&appendCall{ctx, time.Now().Add(appendWait), records, func(a []partition.Appended, err error) { got[i] = outcome{a, err} }})
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
-		o.run()
+		co.run()
 		if !errors.Is(got[0].err, ErrNoLeader) {
 			t.Errorf("of the one that has given up: %v", got[0])
 		}
