@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/partition"
 	"github.com/skeinmesh/skein/store/segment"
 	"github.com/skeinmesh/skein/store/storetest"
@@ -103,11 +104,41 @@ func (h harm) do(w *town, d *storetest.Disk) string {
 	return fmt.Sprintf("%s at byte %d of %d", name, at, end)
 }
 
+// harm harms a node's file, which there must be.
+func (w *town) harm(h harm, node int) {
+	w.t.Helper()
+	what := h.do(w, w.nodes[node].disk)
+	if what == "" {
+		w.t.Fatalf("%s: there is no such file in %v", h.name, files(w.nodes[node].disk, "streams"))
+	}
+	w.t.Log(what)
+}
+
 func (w *town) check(err error) {
 	w.t.Helper()
 	if err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// three is a region of three nodes that all vote on the metadata, and have all replicas
+// of a stream.
+func three(t *testing.T, partitions int) (*town, meta.Stream) {
+	t.Helper()
+	w := newTown(t, 3)
+	s := w.stream("orders", partitions)
+	w.until("the replicas are there", func() bool { return w.whole(3) })
+	w.until("three vote on the metadata", func() bool { return w.metaVoters() == 3 })
+	return w, s
+}
+
+// grown is such a region with a load, and files of every kind.
+func grown(t *testing.T, partitions, publishers int) (*town, *load) {
+	t.Helper()
+	w, s := three(t, partitions)
+	l := w.publish(s, publishers)
+	w.grow(l)
+	return w, l
 }
 
 // grow publishes until logs have full files, snapshots are there, and the journal
@@ -182,18 +213,9 @@ func TestBitflipMinority(t *testing.T) {
 	for _, h := range harms() {
 		t.Run(h.name+"/found at the start", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newTown(t, 3)
-				s := w.stream("orders", 2)
-				w.until("the replicas are there", func() bool { return w.whole(3) })
-				w.until("three vote on the metadata", func() bool { return w.metaVoters() == 3 })
-				l := w.publish(s, 2)
-				w.grow(l)
+				w, l := grown(t, 2, 2)
 				w.crash(1, false)
-				what := h.do(w, w.nodes[1].disk)
-				if what == "" {
-					t.Fatal(files(w.nodes[1].disk, "streams"))
-				}
-				t.Log(what)
+				w.harm(h, 1)
 				l.goesOn(50)
 				w.start(1)
 				l.goesOn(100)
@@ -206,17 +228,8 @@ func TestBitflipMinority(t *testing.T) {
 		})
 		t.Run(h.name+"/while it runs", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newTown(t, 3)
-				s := w.stream("orders", 2)
-				w.until("the replicas are there", func() bool { return w.whole(3) })
-				w.until("three vote on the metadata", func() bool { return w.metaVoters() == 3 })
-				l := w.publish(s, 2)
-				w.grow(l)
-				what := h.do(w, w.nodes[1].disk)
-				if what == "" {
-					t.Fatal(files(w.nodes[1].disk, "streams"))
-				}
-				t.Log(what)
+				w, l := grown(t, 2, 2)
+				w.harm(h, 1)
 				l.goesOn(50)
 				w.scrub(1)
 				l.goesOn(50)
@@ -268,11 +281,8 @@ func TestADamagedReplicaIsNotReadFrom(t *testing.T) {
 
 func readDamaged(t *testing.T, h harm) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 3)
-		s := w.stream("orders", 1)
-		w.until("the replicas are there", func() bool { return w.whole(3) })
-		l := w.publish(s, 1)
-		w.grow(l)
+		w, l := grown(t, 1, 1)
+		s := l.stream
 		l.stop()
 		l.wg.Wait()
 		m := w.nodes[1].running()
@@ -280,11 +290,7 @@ func readDamaged(t *testing.T, h harm) {
 			p, err := m.local(l.parts[0])
 			return err == nil && len(readReplica(t, p, s.UUID)) == l.count()
 		})
-		what := h.do(w, w.nodes[1].disk)
-		if what == "" {
-			t.Fatal(files(w.nodes[1].disk, "streams"))
-		}
-		t.Log(what)
+		w.harm(h, 1)
 		w.until("all events are read, while the replica may be made anew", func() bool {
 			return len(w.read(m, l.parts[0], s.UUID)) == l.count()
 		})

@@ -19,10 +19,7 @@ func (w *town) leads(i int) int { return w.nodes[i].running().host.Stats().Leade
 
 // led makes a region of three whose partitions are spread, with a load.
 func led(t *testing.T) (*town, *load) {
-	w := newTown(t, 3)
-	s := w.stream("orders", 6)
-	w.until("the replicas are there", func() bool { return w.whole(3) })
-	w.until("three vote on the metadata", func() bool { return w.metaVoters() == 3 })
+	w, s := three(t, 6)
 	w.until("each node leads something", func() bool { return w.leads(0) > 0 && w.leads(1) > 0 && w.leads(2) > 0 })
 	return w, w.publish(s, 6)
 }

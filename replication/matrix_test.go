@@ -15,12 +15,7 @@ import (
 // and by nothing else is the rest of the directory said to be damaged.
 func TestVerifyFindsDamageInEveryKindOfFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 3)
-		s := w.stream("orders", 2)
-		w.until("the replicas are there", func() bool { return w.whole(3) })
-		w.until("three vote on the metadata", func() bool { return w.metaVoters() == 3 })
-		l := w.publish(s, 2)
-		w.grow(l)
+		w, l := grown(t, 2, 2)
 		l.stop()
 		l.wg.Wait()
 		w.stop(1)
@@ -60,22 +55,13 @@ func TestVerifyFindsDamageInEveryKindOfFile(t *testing.T) {
 // end verify finds nothing.
 func TestTheScrubberFindsDamageInEveryKindOfFile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 3)
-		s := w.stream("orders", 2)
-		w.until("the replicas are there", func() bool { return w.whole(3) })
-		w.until("three vote on the metadata", func() bool { return w.metaVoters() == 3 })
-		l := w.publish(s, 1)
-		w.grow(l)
+		w, l := grown(t, 2, 1)
 		n := w.nodes[1]
 		for _, h := range harms() {
 			if strings.Contains(h.name, "journal") {
 				continue // of it only what is still needed is read again: see below
 			}
-			what := h.do(w, n.disk)
-			if what == "" {
-				t.Fatalf("%s: there is no such file", h.name)
-			}
-			t.Log(what)
+			w.harm(h, 1)
 			w.scrub(1)
 			w.until("all partitions have their replicas", func() bool { return w.whole(3) })
 		}
@@ -104,10 +90,7 @@ func TestTheScrubberFindsADamagedEntry(t *testing.T) {
 	for _, kind := range []string{"partition", "metadata"} {
 		t.Run(kind, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newTown(t, 3)
-				s := w.stream("orders", 2)
-				w.until("the replicas are there", func() bool { return w.whole(3) })
-				w.until("three vote on the metadata", func() bool { return w.metaVoters() == 3 })
+				w, s := three(t, 2)
 				l := w.publish(s, 1)
 				l.goesOn(30)
 				n := w.nodes[1]
