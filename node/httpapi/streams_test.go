@@ -1,17 +1,14 @@
 package httpapi
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
 	"github.com/skeinmesh/skein/node"
-	"github.com/skeinmesh/skein/transport/event"
 )
 
 // The recorder knows no stream, and fails as told.
@@ -143,62 +140,6 @@ func TestWhoDoesNotKnowStreamsIsNamed(t *testing.T) {
 	}
 }
 
-// How safe an event shall be is asked for, and how safe it is is told.
-func TestPublishSaysHowSafeEventsAre(t *testing.T) {
-	f := serveRecorder(t)
-	at := func(p node.Position) []node.Position { return []node.Position{p} }
-	for _, c := range []struct {
-		ask    string
-		asked  node.Durability
-		kept   []node.Position
-		told   string
-		status int
-	}{
-		{"", node.Quorum, nil, "", 202},
-		{"quorum", node.Quorum, nil, "routed", 202}, // no stream wants it
-		{"", node.Quorum, at(node.Position{Offset: 3}), "quorum", 202},
-		{"leader", node.Leader, at(node.Position{Offset: 3}), "quorum", 202},
-		{"routed", node.Routed, at(node.Position{Routed: true}), "routed", 202},
-		{"quorum", node.Quorum, at(node.Position{Waiting: true}), "waiting", 202},
-		{"sure", "", nil, "", 400},
-	} {
-		f.broker.kept = c.kept
-		headers := ceHeaders()
-		if c.ask != "" {
-			headers = append(headers, "Skein-Durability", c.ask)
-		}
-		a := f.do("POST", "/events", "", headers...)
-		f.wantStatus(a, c.status)
-		if c.status == 400 {
-			if !strings.Contains(a.problem.Detail, "routed, leader or quorum") {
-				t.Errorf("%s is refused with %s", c.ask, a.body)
-			}
-			continue
-		}
-		if got := a.Header.Get("Skein-Durability"); got != c.told || f.broker.how.Durability != c.asked {
-			t.Errorf("%q: the node is asked for %q and %q is told, want %q and %q", c.ask, f.broker.how.Durability, got, c.asked, c.told)
-		}
-	}
-}
-
-func TestPublishSaysWhereEventsAreKept(t *testing.T) {
-	f := serveRecorder(t)
-	f.broker.kept = []node.Position{
-		{Stream: "orders", Region: "eu", Partition: 1, Offset: 17},
-		{Stream: "audit", Region: "us", Partition: 0, Offset: 3, Duplicate: true},
-	}
-	a := f.do("POST", "/events", "", ceHeaders()...)
-	f.wantStatus(a, 202)
-	if got := strings.Join(a.Header.Values("Skein-Position"), " "); got != "orders@eu/1/17 audit@us/0/3;duplicate" || a.Header.Get("Skein-Kept") != "2" {
-		t.Errorf("kept %q at %q", a.Header.Get("Skein-Kept"), got)
-	}
-	f.broker.kept = make([]node.Position, 1000)
-	a = f.do("POST", "/events", "", ceHeaders()...)
-	if n := len(a.Header.Values("Skein-Position")); n != maxPositions || a.Header.Get("Skein-Kept") != "1000" {
-		t.Errorf("%d positions of %q are told", n, a.Header.Get("Skein-Kept"))
-	}
-}
-
 func TestTokensThatMayNotManageStreamsLookAtThemOnly(t *testing.T) {
 	f := serveRecorder(t, func(c *Config, _ *ServerConfig) {
 		c.Tokens = []Token{{Secret: "look", Rights: Inspect}, {Secret: "blue", Rights: Manage, Namespaces: []string{"blue"}}}
@@ -308,137 +249,5 @@ func TestStreamsAreMadeReadTrimmedDeletedAndHadBack(t *testing.T) {
 		if !strings.Contains(a.body, line) {
 			t.Errorf("the metrics lack %q", line)
 		}
-	}
-}
-
-// ids are the ids of events that came a line each.
-func (a *reply) ids(t testing.TB) string {
-	t.Helper()
-	var list []string
-	for line := range strings.Lines(a.body) {
-		var l struct {
-			Event struct{ ID string }
-		}
-		if err := json.Unmarshal([]byte(line), &l); err != nil {
-			t.Fatalf("%q: %v", line, err)
-		}
-		list = append(list, l.Event.ID)
-	}
-	return strings.Join(list, " ")
-}
-
-// sse reads Server-Sent Events of a path until so many events have come, and
-// returns their ids as the events and as the stream have them.
-func (f *face) sse(path, last string, count int) (events, cursors []string) {
-	f.t.Helper()
-	ctx, cancel := context.WithCancel(f.t.Context())
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, "GET", f.url+path, nil)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	if last != "" {
-		req.Header.Set("Last-Event-ID", last)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		f.t.Fatal(err)
-	}
-	defer res.Body.Close()
-	cursor := ""
-	for lines := bufio.NewScanner(res.Body); len(events) < count && lines.Scan(); {
-		line := lines.Text()
-		if c, is := strings.CutPrefix(line, "id: "); is {
-			cursor = c
-		}
-		data, is := strings.CutPrefix(line, "data: ")
-		if !is {
-			continue
-		}
-		var e struct{ ID, Cause string }
-		if err := json.Unmarshal([]byte(data), &e); err != nil {
-			f.t.Fatal(err)
-		}
-		events, cursors = append(events, e.ID+e.Cause), append(cursors, cursor)
-	}
-	return events, cursors
-}
-
-func TestServerSentEventsOfAStreamResumeWhereTheyWere(t *testing.T) {
-	f := serveNode(t)
-	f.keepOrders(4)
-	got, cursors := f.sse("/events?stream=orders&from=1", "", 2)
-	if strings.Join(got, " ") != "1 2" {
-		t.Fatalf("from 1: %v", got)
-	}
-	if got, _ = f.sse("/events?stream=orders&from=1", cursors[0], 2); strings.Join(got, " ") != "2 3" {
-		t.Errorf("after %s: %v", cursors[0], got)
-	}
-	var view node.StreamView
-	if err := json.Unmarshal([]byte(f.do("GET", "/streams/orders", "").body), &view); err != nil {
-		t.Fatal(err)
-	}
-	if a := f.do("POST", "/streams/orders/trim", fmt.Sprintf(`{"partition":%d,"before":3}`, view.Logs[0].Partition)); a.StatusCode != 204 {
-		t.Fatal(a.body)
-	}
-	if got, _ = f.sse("/events?stream=orders", cursors[0], 2); strings.Join(got, " ") != "trimmed 3" {
-		t.Errorf("after %s, which is trimmed: %v", cursors[0], got)
-	}
-}
-
-func TestLongPollsOfAStreamGoOnWhereTheyWere(t *testing.T) {
-	f := serveNode(t)
-	f.keepOrders(3)
-	a := f.do("GET", "/events?stream=orders&max=2", "", "Accept", mediaJSONBatch)
-	if a.StatusCode != 200 || strings.Count(a.body, `"id"`) != 2 {
-		t.Fatalf("%d %s", a.StatusCode, a.body)
-	}
-	a = f.do("GET", "/events?poll="+a.Header.Get("Skein-Poll"), "", "Accept", mediaJSONBatch)
-	if a.StatusCode != 200 || !strings.Contains(a.body, `"id":"2"`) {
-		t.Errorf("%d %s", a.StatusCode, a.body)
-	}
-}
-
-func TestFollowingAStreamGoesOnWithWhatComes(t *testing.T) {
-	f := serveNode(t)
-	f.keepOrders(2)
-	req, err := http.NewRequestWithContext(t.Context(), "GET", f.url+"/streams/orders/events?follow=true&count=4", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer res.Body.Close()
-	lines := bufio.NewScanner(res.Body)
-	next := func() string {
-		for lines.Scan() {
-			if lines.Text() == "" {
-				continue // a sign of life
-			}
-			var l streamLine
-			if err := json.Unmarshal(lines.Bytes(), &l); err != nil || l.Cursor == "" || l.Time.IsZero() {
-				t.Fatalf("%s: %v", lines.Text(), err)
-			}
-			envelope, err := event.AppendFromJSON(nil, l.Event)
-			var ev event.Event
-			if err := errors.Join(err, ev.Scan(envelope)); err != nil {
-				t.Fatal(err)
-			}
-			return ev.ID()
-		}
-		return "over"
-	}
-	for i := range 4 {
-		if i >= 2 {
-			f.keepOrder(i)
-		}
-		if got := next(); got != fmt.Sprint(i) {
-			t.Fatalf("event %d is %s", i, got)
-		}
-	}
-	if got := next(); got != "over" {
-		t.Errorf("after the count comes %s", got)
 	}
 }
