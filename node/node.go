@@ -161,13 +161,17 @@ func (n *Node) Close() (err error) {
 }
 
 // Leave tells the mesh that this node goes: no new publishes are taken, what
-// was published here is sent while ctx lives, and peers forget the node at once.
+// was published here is sent while ctx lives, what the node leads of streams others
+// lead before it goes, as far as they can, and peers forget the node at once.
 // If something is left that a region has not acknowledged, the node goes without
 // a word, so that its peers report a loss. Close must follow.
 func (n *Node) Leave(ctx context.Context) error {
 	n.setReady(errors.New("leaving the mesh"))
 	n.leaving.Store(true)
+	var handed sync.WaitGroup
+	handed.Go(func() { n.streams.handOver(ctx) }) // beside what may take as long as ctx lives
 	err := n.drain(ctx)
+	handed.Wait()
 	if g := n.gossip.Load(); g != nil && err == nil {
 		err = g.Leave(ctx)
 	}

@@ -106,6 +106,17 @@ func (s *streams) close() error {
 	return nil
 }
 
+// handOver has others lead what this node leads, as far as they can.
+func (s *streams) handOver(ctx context.Context) {
+	m := s.member.Load()
+	if m == nil {
+		return
+	}
+	if left := m.HandOver(ctx); left > 0 {
+		s.n.log.Info("nobody else can lead some groups now: they have no leader until one is elected", "groups", left)
+	}
+}
+
 // Layers of the mesh port for replication. The values are part of the protocol.
 const (
 	layerRaft      = "raft"

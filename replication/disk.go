@@ -1,16 +1,11 @@
 package replication
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
 
-	"github.com/skeinmesh/skein/replication/meta"
-	"github.com/skeinmesh/skein/replication/multiraft"
 	"github.com/skeinmesh/skein/store"
-	"github.com/skeinmesh/skein/transport/peer"
 )
 
 const (
@@ -134,82 +129,4 @@ func (r *Member) breaks(err error) {
 	if first {
 		r.log.Error("the disk has failed: this node leads nothing and votes for nobody until it is started again", "err", err)
 	}
-}
-
-// mayLead says why this node should not be handed the lead of something, or nil.
-func (r *Member) mayLead() error {
-	if err := r.Health(); err != nil {
-		return err
-	}
-	return r.room()
-}
-
-// stepAside gives away what this node leads and has no room for.
-func (r *Member) stepAside() {
-	if r.room() == nil {
-		return
-	}
-	for _, g := range r.host.Groups() {
-		if g.IsLeader() {
-			ctx, cancel := context.WithTimeout(r.ctx, 5*time.Second)
-			if err := r.handOver(ctx, g); err != nil {
-				r.log.Debug("nobody else leads a group for which the disk has no room", "group", g.ID(), "err", err)
-			}
-			cancel()
-		}
-	}
-}
-
-// handOver gives leadership to any other voter that may lead.
-func (r *Member) handOver(ctx context.Context, g *multiraft.Group) error {
-	err := errors.New("replication: there is no other voter")
-	for _, m := range g.Members() {
-		if m.Voter && m.Replica != g.Self() {
-			if err = r.handTo(ctx, g, m.Replica); err == nil {
-				return nil
-			}
-		}
-	}
-	return err
-}
-
-// handTo gives leadership to a replica whose node would have it.
-func (r *Member) handTo(ctx context.Context, g *multiraft.Group, to multiraft.Replica) error {
-	if _, err := r.askLeads(ctx, to.Node); err != nil {
-		return err
-	}
-	return g.TransferLeadership(ctx, to)
-}
-
-// Drain has this node's replicas and what it leads go to other nodes, as far as
-// there are any, and returns when it keeps none and has no vote. It gets none
-// until it is meta.Active again.
-func (r *Member) Drain(ctx context.Context) error {
-	if err := r.Propose(ctx, &meta.SetNodeState{ID: r.cfg.Self.ID, State: meta.Draining}); err != nil {
-		return err
-	}
-	for pause := retryPause; !r.empty(); pause = min(2*pause, retryPauseTo) {
-		if !r.sleep(ctx, pause) {
-			return fmt.Errorf("replication: drain: %w: others have not taken over all replicas yet", errors.Join(ctx.Err(), r.ctx.Err()))
-		}
-	}
-	return nil
-}
-
-// empty reports whether this node keeps nothing that others need.
-func (r *Member) empty() bool {
-	keeps := func(node peer.ID) bool { return node == r.cfg.Self.ID }
-	for _, p := range r.meta.state().Partitions() {
-		for _, rep := range p.Replicas {
-			if keeps(rep.Node) {
-				return false
-			}
-		}
-	}
-	for _, m := range r.meta.group().Members() {
-		if m.Voter && keeps(m.Node) {
-			return false
-		}
-	}
-	return len(r.open()) == 0
 }

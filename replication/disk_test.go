@@ -1,13 +1,11 @@
 package replication
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/partition"
 	"github.com/skeinmesh/skein/store"
 )
@@ -154,50 +152,6 @@ func TestFailedSync(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A node that is drained has no replicas, leads nothing and has no vote when it
-// says so, and publishing goes on meanwhile.
-func TestADrainedNodeIsEmpty(t *testing.T) {
-	for name, nodes := range map[string]int{"of three": 3, "of five": 5} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newTown(t, nodes)
-				s := w.stream("orders", 4)
-				w.until("the replicas are there", func() bool { return w.whole(3) })
-				l := w.publish(s, 3)
-				l.goesOn(30)
-				if err := w.nodes[0].running().Drain(t.Context()); err != nil {
-					t.Fatal(err)
-				}
-				if groups := w.nodes[0].running().host.Groups(); len(groups) != 1 { // the metadata, which it follows
-					t.Errorf("it has replicas of %d groups", len(groups))
-				}
-				w.stop(0)
-				l.goesOn(50)
-				l.end(min(3, nodes-1))
-			})
-		})
-	}
-}
-
-// A node that nobody can take over from cannot be drained, and says so in time.
-func TestTheOnlyNodeIsNotDrained(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 1)
-		s := w.stream("orders", 1)
-		l := w.publish(s, 1)
-		l.goesOn(10)
-		m := w.nodes[0].running()
-		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-		defer cancel()
-		if err := m.Drain(ctx); err == nil {
-			t.Error("it is drained")
-		}
-		w.check(m.Propose(t.Context(), &meta.SetNodeState{ID: w.nodes[0].self.ID, State: meta.Active}))
-		l.goesOn(10)
-		l.end(1)
-	})
 }
 
 // A leader whose disk has no room does not add replicas to what it leads, since that

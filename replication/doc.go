@@ -42,6 +42,12 @@
 // started again: it leads nothing, votes for nobody, and counts as down. Health
 // says all that.
 //
+// # Going
+//
+// A node that is stopped hands over what it leads first (HandOver), so that nobody
+// waits until it is found to be gone. One that is to go for good is emptied (Drain),
+// and says how far that is (Kept).
+//
 // # Asking
 //
 // Append and Read work on every node: what is not here is asked of the nodes that

@@ -41,7 +41,7 @@ func killLoop(t *testing.T, seed uint64) {
 			w.join("late")
 		case 7:
 			w.until("the replicas are there", func() bool { return w.whole(3) })
-			w.check(w.nodes[0].running().Drain(t.Context()))
+			w.drain(0)
 			w.stop(0)
 			l.goesOn(20)
 		}

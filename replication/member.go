@@ -106,6 +106,9 @@ type Member struct {
 	rounds   atomic.Uint64 // of the scrubber
 	disk     diskLevel
 
+	leaving atomic.Bool   // this node is to lead nothing any more
+	handing chan struct{} // holds a token while handOverAll runs
+
 	trusted    atomic.Bool // others say that no later start of this node is known
 	registered atomic.Bool // the region knows of this start
 
@@ -153,7 +156,7 @@ func Open(cfg Config) (_ *Member, err error) {
 	r := &Member{
 		cfg: cfg, log: cfg.Log, instance: newID(), wake: make(chan struct{}, 1),
 		replicas: map[multiraft.GroupID]*replica{}, couriers: map[uint32]*courier{}, leaders: map[uint32]peer.ID{}, foreign: map[meta.ID]meta.Stream{}, older: map[peer.ID]bool{}, slots: map[peer.ID]chan struct{}{},
-		condemned: map[journal.ID]error{}, outdated: map[journal.ID]bool{}, suspects: make(chan struct{}, 1), opened: make(chan struct{}),
+		condemned: map[journal.ID]error{}, outdated: map[journal.ID]bool{}, suspects: make(chan struct{}, 1), opened: make(chan struct{}), handing: make(chan struct{}, 1),
 		paces: newPaces(cfg.FetchRate),
 	}
 	r.ctx, r.cancel = context.WithCancel(context.Background())

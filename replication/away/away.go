@@ -198,6 +198,16 @@ func (o *Outbox) Drained(ctx context.Context, to ID) bool {
 	}
 }
 
+// Waiting is how many records are not known to have arrived.
+func (o *Outbox) Waiting() (records int64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, b := range o.boxes {
+		records += b.log.Next() - b.sent
+	}
+	return records
+}
+
 // bytes is what the outbox takes on disk. o.mu is held.
 func (o *Outbox) bytes() (n int64) {
 	for _, b := range o.boxes {
