@@ -20,14 +20,15 @@ import (
 // recorder is the broker of tests about what reaches the node; it fails as
 // told. Tests about subscriptions use a real node.
 type recorder struct {
-	mu    sync.Mutex // guards the fields below
-	got   map[string][]event.Event
-	fail  error
-	kept  []node.Position // what PublishWith answers
-	how   node.PublishOptions
-	panic any
-	nodes []node.NodeView
-	asked *event.Event // by Route
+	mu      sync.Mutex // guards the fields below
+	got     map[string][]event.Event
+	fail    error
+	kept    []node.Position // what PublishWith answers
+	how     node.PublishOptions
+	panic   any
+	nodes   []node.NodeView
+	asked   *event.Event // by Route
+	drained bool
 }
 
 func (b *recorder) PublishWith(_ context.Context, namespace string, evs []event.Event, how node.PublishOptions) ([]node.Position, error) {

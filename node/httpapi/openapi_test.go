@@ -76,7 +76,7 @@ func TestOpenAPIReferencesResolve(t *testing.T) {
 
 func TestOpenAPISchemasHaveTheFieldsThatAreSent(t *testing.T) {
 	d := readDocument(t)
-	for _, v := range []any{node.Topology{}, node.RegionView{}, node.NodeView{}, node.LinkView{}, node.InterestView{}, node.RouteReport{}, node.RouteNode{}, node.RouteHop{}, Problem{}, ProblemError{}, node.TrimmedError{}, node.StreamDefinition{}, node.StreamView{}, node.StreamLog{}, node.ReplicaView{}, node.StreamTrim{}, streamLine{}} {
+	for _, v := range []any{node.Topology{}, node.RegionView{}, node.NodeView{}, node.LinkView{}, node.InterestView{}, node.RouteReport{}, node.RouteNode{}, node.RouteHop{}, Problem{}, ProblemError{}, node.TrimmedError{}, node.StreamDefinition{}, node.StreamView{}, node.StreamLog{}, node.ReplicaView{}, node.StreamTrim{}, node.DrainView{}, streamLine{}} {
 		typ := reflect.TypeOf(v)
 		schemaName := strings.ToUpper(typ.Name()[:1]) + typ.Name()[1:]
 		var schema struct {

@@ -50,6 +50,7 @@ func (a *API) route() {
 	}
 	if a.streams != nil {
 		a.routeStreams()
+		a.routeDrain()
 	}
 	if a.native != nil {
 		a.add("/native", map[string]action{"GET": {Publish | Subscribe | anywhere, a.serveNative}})

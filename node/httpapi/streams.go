@@ -11,7 +11,7 @@ import (
 	"github.com/skeinmesh/skein/node"
 )
 
-// Streams is what streams need of a node.
+// Streams is what streams, and emptying a node of them, need of the node.
 type Streams interface {
 	CreateStream(ctx context.Context, d node.StreamDefinition) (node.StreamView, error)
 	StreamViews(namespace string) ([]node.StreamView, error)
@@ -21,6 +21,8 @@ type Streams interface {
 	TrimStream(ctx context.Context, namespace, name string, t node.StreamTrim) error
 	ReadStream(ctx context.Context, q node.StreamRead) (*node.StreamReader, error)
 	StreamsUnheard() []string
+	Drain(ctx context.Context, drain bool) (node.DrainView, error)
+	Drained() (node.DrainView, error)
 }
 
 // maxDefinition bounds the JSON that says what a stream is, in bytes.

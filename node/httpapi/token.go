@@ -14,7 +14,7 @@ const (
 	Publish   Right = 1 << iota // post events
 	Subscribe                   // receive events
 	Inspect                     // look at the mesh, at streams and at the metrics
-	Manage                      // make, trim and delete streams
+	Manage                      // make, trim and delete streams; in all namespaces, drain the node, too
 
 	anywhere // in every namespace: the native protocol names them inside
 )
