@@ -53,3 +53,67 @@ func TestANodeThatLeavesHoldsUpNobody(t *testing.T) {
 		<-gone
 	})
 }
+
+// A node that is drained keeps nothing when it says so: it can be stopped for good, and
+// every event is read at the others. One that is drained no more keeps its share again.
+func TestADrainedNodeIsMissedByNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := simmesh.New(t, simmesh.Config{Regions: []int{4}})
+		orders(t, m.Nodes[0], node.StreamDefinition{Partitions: 8})
+		state := func(i int) node.DrainView {
+			t.Helper()
+			view, err := m.Nodes[i].Drained()
+			if err != nil {
+				t.Fatal(err)
+			}
+			return view
+		}
+		published := 0
+		publish := func(at int) {
+			t.Helper()
+			for range 50 {
+				ev := []event.Event{order(t, fmt.Sprint("/shop/", published), fmt.Sprint(published))}
+				if _, err := m.Nodes[at].PublishKept(t.Context(), "", ev, ""); err != nil {
+					t.Fatal(err)
+				}
+				published++
+			}
+		}
+		m.Until(5*time.Minute, "every node has replicas", func() bool {
+			return state(0).Replicas > 1 && state(1).Replicas > 1 && state(2).Replicas > 1 && state(3).Replicas > 1
+		})
+		publish(0)
+		for _, i := range []int{1, 0} { // the second founded the mesh
+			if view, err := m.Nodes[i].Drain(t.Context(), true); err != nil || view.State != "draining" || view.Replicas == 0 {
+				t.Fatalf("node %d: %+v, %v", i, view, err)
+			}
+			publish(i)
+			m.Until(5*time.Minute, "nothing is left on it", func() bool { return state(i).Replicas == 0 })
+			publish(i)
+			if i == 0 {
+				m.Leave(i)
+				break
+			}
+			view, err := m.Nodes[i].Drain(t.Context(), false)
+			if err != nil || view != (node.DrainView{Node: "n1", State: "active", Others: 3}) {
+				t.Errorf("it was drained and is not any more: %+v, %v", view, err)
+			}
+			m.Until(5*time.Minute, "it has replicas again", func() bool { return state(i).Replicas > 1 })
+		}
+		publish(2)
+		for i := 1; i < 4; i++ {
+			if got := len(readAll(t, m.Nodes[i], "")); got != published {
+				t.Errorf("at node %d %d of %d events are read", i, got, published)
+			}
+		}
+		view, err := m.Nodes[1].Stream(t.Context(), "", "orders")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, l := range view.Logs {
+			if len(l.Replicas) != 3 {
+				t.Errorf("partition %d has %d replicas", l.Partition, len(l.Replicas))
+			}
+		}
+	})
+}

@@ -74,7 +74,7 @@ Exit codes: 0 done, 1 failed, 2 wrong usage.`,
 			root.AddCommand(c)
 		}
 	}
-	add(groupRun, serveCommand(a), demoCommand(a), keyCommand(a), storeCommand(a))
+	add(groupRun, serveCommand(a), drainCommand(a), demoCommand(a), keyCommand(a), storeCommand(a))
 	add(groupUse, pubCommand(a), subCommand(a), streamCommand(a), benchCommand(a))
 	add(groupLook, topologyCommand(a), nodesCommand(a), linksCommand(a), interestsCommand(a), routeCommand(a))
 	add("", versionCommand(a), completionCommand())
