@@ -9,6 +9,9 @@ import (
 // Groups that are idle hold no files of the journal back, however much others write,
 // and all goes on after a start.
 func TestIdlePartitionsDoNotHoldTheJournal(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it writes much; that a group lets go of its log is tested in multiraft")
+	}
 	synctest.Test(t, func(t *testing.T) {
 		w := newTown(t, 3)
 		s := w.stream("orders", 1)
