@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/skeinmesh/skein/transport/peer"
 )
 
@@ -200,12 +202,24 @@ func TestAnIdleGroupLetsGoOfItsWholeLog(t *testing.T) {
 			})
 		}
 		again := group[first]
+		was, _ := again.snaps.List()
+		time.Sleep(10 * time.Minute) // simulated
+		if now, _ := again.snaps.List(); now[0].ID != was[0].ID {
+			t.Error("though nothing came, another snapshot was taken")
+		}
 		if err := again.Close(); err != nil {
 			t.Fatal(err)
 		}
 		again = m.startReplica(0, again.Self(), func(c *GroupConfig) { c.Store, c.Snapshots = again.store, again.snaps })
 		if again.length().term == 0 {
 			t.Error("it does not know the term of its last entry, by which it is weighed when the leader is lost")
+		}
+		late := message{kind: kindAppend, from: 1, term: again.raft.CurrentTerm(), last: 3, lastTerm: 1, entries: []*raft.Log{{Index: 4, Term: 1}, {Index: 5, Term: 1}}}
+		again.sinceSnapshot(&late)
+		got := make(chan raft.RPCResponse, 1)
+		again.requests <- raft.RPC{Command: again.command(to[1], &late), RespChan: got}
+		if r := (<-got).Response.(*raft.AppendEntriesResponse); !r.Success || again.store.first > 0 {
+			t.Errorf("a leader that sends again what the snapshot has is answered %+v", r)
 		}
 		if _, _, err := group[to[1]].Apply(t.Context(), []byte("after")); err != nil {
 			t.Fatal(err)

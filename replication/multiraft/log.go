@@ -53,7 +53,19 @@ func newLogStore(g *Group, s store.Replica) *logStore {
 
 func (l *logStore) IsMonotonic() bool           { return l.store.IsMonotonic() }
 func (l *logStore) FirstIndex() (uint64, error) { return l.store.FirstIndex() }
-func (l *logStore) LastIndex() (uint64, error)  { return l.store.LastIndex() }
+
+// LastIndex is the index of the newest entry. While Raft runs and a snapshot has taken
+// the place of all entries, it is that of the snapshot: Raft asks how many entries there
+// are beyond its snapshot, and would take another one again and again.
+func (l *logStore) LastIndex() (uint64, error) {
+	last, err := l.store.LastIndex()
+	if err == nil && last == 0 && l.running.Load() {
+		if list, err := l.group.cfg.Snapshots.List(); err == nil && len(list) > 0 {
+			return list[0].Index, nil
+		}
+	}
+	return last, err
+}
 
 func (l *logStore) GetLog(index uint64, out *raft.Log) error {
 	l.mu.RLock()
@@ -164,6 +176,9 @@ func (l *logStore) remember(logs []*raft.Log) {
 func (l *logStore) DeleteRange(low, high uint64) error {
 	if err := l.group.failure(); err != nil {
 		return err
+	}
+	if first, err := l.store.FirstIndex(); err == nil && (first == 0 || high < first) {
+		return nil // a snapshot took their place before
 	}
 	l.mu.Lock()
 	l.cache, l.bytes = nil, 0

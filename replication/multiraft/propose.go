@@ -239,7 +239,7 @@ func (g *Group) Snapshot(ctx context.Context) error {
 // does. Other replicas let go of it the next time they are asked to.
 func (g *Group) Release(ctx context.Context) error {
 	err := g.release(ctx)
-	if last, _ := g.logs.LastIndex(); last == 0 || !g.IsLeader() {
+	if first, _ := g.logs.FirstIndex(); first == 0 || !g.IsLeader() {
 		return err
 	}
 	if err := g.Barrier(ctx); err != nil {

@@ -96,8 +96,11 @@ func (g *Group) serve() {
 		g.inbox[0] = inbound{}
 		g.inbox = g.inbox[1:]
 		g.mu.Unlock()
-		if in.m.kind == kindPreVote && g.misled() {
+		switch {
+		case in.m.kind == kindPreVote && g.misled():
 			g.Campaign()
+		case in.m.kind == kindAppend:
+			g.sinceSnapshot(&in.m)
 		}
 		select {
 		case g.requests <- raft.RPC{Command: g.command(in.session.peer.id, &in.m), RespChan: got}:
@@ -130,6 +133,26 @@ func (g *Group) serve() {
 func (g *Group) misled() bool {
 	_, id := g.raft.LeaderWithID()
 	return id != "" && g.raft.State() == raft.Candidate
+}
+
+// sinceSnapshot has an append begin behind this replica's snapshot, if it would begin
+// before all that is left of the log: a leader that has lost acknowledgements sends
+// again what a snapshot took the place of (see Group.Release), and Raft, which does not
+// find the entry before it, would refuse that for ever. What the snapshot has was
+// committed, so the leader of any later term has the same.
+func (g *Group) sinceSnapshot(m *message) {
+	first, err := g.logs.FirstIndex()
+	if err != nil || first != 0 && first <= max(m.last, 1) {
+		return
+	}
+	list, err := g.cfg.Snapshots.List()
+	if err != nil || len(list) == 0 || m.last >= list[0].Index {
+		return
+	}
+	m.last, m.lastTerm = list[0].Index, list[0].Term
+	for len(m.entries) > 0 && m.entries[0].Index <= m.last {
+		m.entries = m.entries[1:]
+	}
 }
 
 // command is a request as Raft has it. Who sent it is not read from the request:
