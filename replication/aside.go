@@ -56,8 +56,8 @@ func (r *Member) HandOver(ctx context.Context) (left int) {
 // stepAside gives away what this node leads and should not, having no room for it or
 // being about to go.
 func (r *Member) stepAside() {
-	if r.room() == nil && !r.leaving.Load() {
-		return
+	if r.leaving.Load() || r.room() == nil {
+		return // who leaves hands over by itself: see HandOver
 	}
 	r.handOverAll(r.ctx, 1)
 }

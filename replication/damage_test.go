@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/replication/multiraft"
 	"github.com/skeinmesh/skein/replication/partition"
 	"github.com/skeinmesh/skein/store/segment"
 	"github.com/skeinmesh/skein/store/storetest"
@@ -146,9 +147,17 @@ func grown(t *testing.T, partitions, publishers int) (*town, *load) {
 func (w *town) grow(l *load) {
 	w.t.Helper()
 	w.fill(l, 800)
+	last := map[multiraft.GroupID]uint64{}
 	for _, n := range w.nodes {
 		for _, g := range n.running().host.Groups() {
-			w.until("a snapshot is kept", func() bool { return g.Snapshot(w.t.Context()) == nil })
+			last[g.ID()] = max(last[g.ID()], g.Stats().Last)
+		}
+	}
+	for _, n := range w.nodes {
+		for _, g := range n.running().host.Groups() {
+			w.until("a snapshot of all that is kept", func() bool {
+				return g.Stats().Applied >= last[g.ID()] && g.Snapshot(w.t.Context()) == nil
+			})
 		}
 	}
 	w.fill(l, 100)

@@ -1,6 +1,10 @@
 package replication
 
-import "github.com/skeinmesh/skein/replication/meta"
+import (
+	"errors"
+
+	"github.com/skeinmesh/skein/replication/meta"
+)
 
 // Learn tells which streams of other regions are new or have changed. Those that are
 // to be kept here, too, get their partitions from whoever leads the region's metadata.
@@ -32,6 +36,9 @@ func (r *Member) adopt() {
 			r.log.Debug("a stream of another region was not taken over", "stream", s.Name, "owner", s.Owner, "err", err)
 			if meta.Code(err) == "" {
 				return // nobody decides now
+			}
+			if errors.Is(err, meta.ErrLimit) {
+				return // there is room for none
 			}
 			continue // it is refused: others may not be
 		}

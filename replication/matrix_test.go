@@ -94,6 +94,11 @@ func TestTheScrubberFindsADamagedEntry(t *testing.T) {
 				l := w.publish(s, 1)
 				l.goesOn(30)
 				n := w.nodes[1]
+				if kind == "metadata" { // one that began in this start waits for the next
+					w.crash(1, true)
+					w.start(1)
+					w.until("three vote on the metadata", func() bool { return w.metaVoters() == 3 })
+				}
 				m := n.running()
 				group, log := m.meta.group(), m.meta.log()
 				if kind == "partition" {

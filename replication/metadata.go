@@ -110,7 +110,8 @@ func (r *Member) resumeMetadata(m *metadata, epoch uint64, damage error) (*metaR
 // renewMetadata starts the replica again that has failed while this node runs: under
 // another epoch if it is damaged, which the region lets in as it does at a start. What
 // it knew is known here until the new one knows as much. The region's only voter stays
-// as it is until the node starts again: nobody could tell another replica anything.
+// as it is until the node starts again: nobody could tell another replica anything; so
+// does one that began in this start.
 func (r *Member) renewMetadata() {
 	old := r.meta.replica.Load()
 	cause := old.failed.Load()
@@ -121,11 +122,15 @@ func (r *Member) renewMetadata() {
 	if !slices.ContainsFunc(old.group.Members(), others) {
 		return
 	}
+	damaged := errors.Is(*cause, store.ErrCorrupt)
+	if damaged && old.group.Self().Epoch >= r.cfg.Self.Boot {
+		return // the next epoch is the next start's: should that find nothing, it would be taken for this one
+	}
 	if err := old.group.Close(); err != nil {
 		r.log.Warn("the metadata's replica was closed with an error", "err", err)
 	}
 	var damage error
-	if errors.Is(*cause, store.ErrCorrupt) {
+	if damaged {
 		damage = *cause
 	}
 	rep, err := r.resumeMetadata(r.meta, old.group.Self().Epoch, damage)
