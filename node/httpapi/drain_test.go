@@ -46,6 +46,18 @@ func TestANodeIsDrainedAndThatIsTakenBack(t *testing.T) {
 	f.wantStatus(f.do("POST", "/namespaces/a/mesh/drain", ""), 404)
 }
 
+// A page in a browser of the node's machine reaches the node, and must not drain it, nor
+// delete a stream. Who is no browser says nothing of where the request comes from.
+func TestPagesOfOtherOriginsMayNotManage(t *testing.T) {
+	f := serveRecorder(t)
+	f.wantStatus(f.do("POST", "/mesh/drain", "", "Origin", "https://elsewhere.example", "Sec-Fetch-Site", "cross-site"), 403)
+	if f.broker.drained {
+		t.Error("it drains")
+	}
+	f.wantStatus(f.do("POST", "/mesh/drain", "", "Sec-Fetch-Site", "same-origin"), 200)
+	f.wantStatus(f.do("GET", "/mesh/drain", "", "Sec-Fetch-Site", "cross-site"), 200)
+}
+
 // A node belongs to all namespaces: who may manage the streams of some drains none.
 func TestDrainingTakesATokenForAllNamespaces(t *testing.T) {
 	f := serveRecorder(t, func(c *Config, _ *ServerConfig) {

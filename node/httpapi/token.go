@@ -46,6 +46,11 @@ func newTokens(list []Token) tokens {
 
 // allow reports, as a problem, why a request may not do what it asks for.
 func (t tokens) allow(r *http.Request, right Right, namespace string) error {
+	if right&Manage != 0 { // without tokens, a page in a browser of this machine could do what its user may
+		if err := new(http.CrossOriginProtection).Check(r); err != nil {
+			return problemf(http.StatusForbidden, "a page of another origin may not do this: %v", err)
+		}
+	}
 	if len(t) == 0 || right == 0 {
 		return nil
 	}
