@@ -28,7 +28,7 @@ func (p *Partition) prepare(ctx context.Context, from multiraft.Replica, snapsho
 		return err
 	}
 	defer done()
-	haste := p.haste.next(s.bytes())
+	haste := p.haste.next(&s)
 	for _, k := range s.logs {
 		missing, err := segment.Missing(p.config(k.id, k.birth), k.manifest)
 		if err != nil {

@@ -140,25 +140,32 @@ func TestThePaceIsDoubledOnlyForALogThatGrowsFaster(t *testing.T) {
 	var h haste
 	for _, step := range []struct {
 		why     string
-		bytes   int64
+		from    int64 // what is kept, in bytes and records
+		to      int64
 		fetched int
 		want    uint
 	}{
-		{"the first snapshot", 1000, 100, 0},
-		{"it was cut", 1000, 0, 0},
-		{"it was cut at once", 1000, 500, 0},
-		{"little has come meanwhile", 1200, 400, 0},
-		{"as much has come as was fetched", 1600, 600, 1},
-		{"as much has come, again", 2200, 600, 2},
-		{"less has come", 2300, 600, 2},
+		{"the first snapshot", 0, 1000, 100, 0},
+		{"it was cut", 0, 1000, 0, 0},
+		{"it was cut at once", 0, 1000, 500, 0},
+		{"little has come meanwhile", 0, 1200, 400, 0},
+		{"as much has come as was fetched", 0, 1600, 600, 1},
+		{"as much has come and gone", 600, 2200, 600, 2},
+		{"less has come", 600, 2300, 600, 2},
 	} {
-		if got := h.next(step.bytes); got != step.want {
+		if got := h.next(grownTo(step.from, step.to)); got != step.want {
 			t.Errorf("%s: the pace is doubled %d times, want %d", step.why, got, step.want)
 		}
 		h.note(step.fetched)
 	}
 	h.over()
-	if got := h.next(5000); got != 0 {
+	if got := h.next(grownTo(600, 5000)); got != 0 {
 		t.Errorf("after it has followed, the pace is doubled %d times", got)
 	}
+}
+
+// grownTo is a snapshot of a log of records of one byte each.
+func grownTo(from, to int64) *state {
+	file := segment.FileInfo{First: from, Next: to, Bytes: to - from}
+	return &state{logs: []kept{{id: orders, manifest: segment.Manifest{Start: from, Next: to, Files: []segment.FileInfo{file}}}}}
 }

@@ -9,24 +9,24 @@ import "sync"
 // of. If it grows by more than half of what is fetched, each time, that takes long
 // or never comes: then the pace is doubled. The zero value is ready.
 type haste struct {
-	mu        sync.Mutex // guards the fields below
-	bytes     int64      // that the last snapshot stood for
-	fetched   int64      // since it came
+	mu        sync.Mutex      // guards the fields below
+	ends      map[LogID]int64 // of the last snapshot's logs; nil if there was none
+	fetched   int64           // since it came
 	doublings uint
 }
 
 // maxHaste bounds how often the pace is doubled: beyond that there is none.
 const maxHaste = 10
 
-// next says how often the pace is to be doubled for what a snapshot lacks that
-// stands for so many bytes.
-func (h *haste) next(bytes int64) uint {
+// next says how often the pace is to be doubled for a snapshot. What counts is what was
+// written since the one before: retention may have taken as much at the other end.
+func (h *haste) next(s *state) uint {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.bytes > 0 && bytes-h.bytes > h.fetched/2 {
+	if h.ends != nil && s.beyond(h.ends) > h.fetched/2 {
 		h.doublings = min(h.doublings+1, maxHaste)
 	}
-	h.bytes, h.fetched = bytes, 0
+	h.ends, h.fetched = s.ends(), 0
 	return h.doublings
 }
 
@@ -41,5 +41,5 @@ func (h *haste) note(bytes int) {
 func (h *haste) over() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.bytes, h.fetched, h.doublings = 0, 0, 0
+	h.ends, h.fetched, h.doublings = nil, 0, 0
 }

@@ -36,10 +36,23 @@ type state struct {
 }
 
 // bytes is how many the files of all logs have.
-func (s *state) bytes() (n int64) {
+// ends are the offsets at which logs end.
+func (s *state) ends() map[LogID]int64 {
+	ends := make(map[LogID]int64, len(s.logs))
+	for _, k := range s.logs {
+		ends[k.id] = k.manifest.Next
+	}
+	return ends
+}
+
+// beyond is how many bytes lie behind those ends, as far as they are still there; of a
+// file that lies on both sides, its share.
+func (s *state) beyond(ends map[LogID]int64) (n int64) {
 	for _, k := range s.logs {
 		for _, f := range k.manifest.Files {
-			n += f.Bytes
+			if records := f.Next - max(f.First, ends[k.id]); records > 0 {
+				n += f.Bytes * records / (f.Next - f.First)
+			}
 		}
 	}
 	return n
