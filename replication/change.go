@@ -45,8 +45,12 @@ func (r *Member) advance(g *multiraft.Group, p *meta.Partition) {
 	case phase == meta.Learn:
 		if !member(g, add) {
 			// What a snapshot has comes as files, at a pace (see FetchRate); what came
-			// after it as entries, at none.
-			if err := g.Snapshot(ctx); err != nil {
+			// after it as entries, at none. Raft takes none while the last entry is its own.
+			err := g.Barrier(ctx)
+			if err == nil {
+				err = g.Snapshot(ctx)
+			}
+			if err != nil {
 				r.log.Debug("a new replica gets an older snapshot", "partition", p.Number, "err", err)
 			}
 			err = g.AddNonvoter(ctx, add)

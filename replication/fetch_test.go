@@ -82,6 +82,13 @@ func large(w *town, bytes int) (s meta.Stream, number uint32) {
 			w.t.Fatal(err)
 		}
 	}
+	for _, n := range w.nodes { // whoever leads has a snapshot of all, and not all entries
+		p, err := n.running().local(a.Partitions[0])
+		w.check(err)
+		w.until("a snapshot of all is kept", func() bool {
+			return p.Group().Stats().Applied >= uint64(bytes/largeEvent) && p.Group().Snapshot(w.t.Context()) == nil
+		})
+	}
 	return s, a.Partitions[0]
 }
 
