@@ -46,12 +46,12 @@ func (r *Member) advance(g *multiraft.Group, p *meta.Partition) {
 		if !member(g, add) {
 			// What a snapshot has comes as files, at a pace (see FetchRate); what came
 			// after it as entries, at none. Raft takes none while the last entry is its own.
-			err := g.Barrier(ctx)
-			if err == nil {
-				err = g.Snapshot(ctx)
+			failed := g.Barrier(ctx)
+			if failed == nil {
+				failed = g.Snapshot(ctx)
 			}
-			if err != nil {
-				r.log.Debug("a new replica gets an older snapshot", "partition", p.Number, "err", err)
+			if failed != nil {
+				r.log.Debug("a new replica gets an older snapshot", "partition", p.Number, "err", failed)
 			}
 			err = g.AddNonvoter(ctx, add)
 		}
