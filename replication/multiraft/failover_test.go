@@ -280,7 +280,7 @@ func TestACandidateForgetsALeaderThatIsGone(t *testing.T) {
 		}
 		<-got
 		if !short.misled() {
-			t.Skipf("Raft follows the leader, as it should: %v", short.raft.State())
+			t.Fatalf("Raft follows the leader now, as it should (%v): misled is not needed any more", short.raft.State())
 		}
 		until(t, time.Minute, "led by who can lead", long.IsLeader)
 	})
