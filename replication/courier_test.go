@@ -10,21 +10,29 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/replication/partition"
 )
+
+// alone is a region of one node that keeps a stream in one partition, with one event.
+func alone(t *testing.T) (*town, *Member, meta.Stream, uint32) {
+	t.Helper()
+	w := newTown(t, 1)
+	s := w.stream("orders", 1)
+	m := w.nodes[0].running()
+	a, _ := m.Meta().Assignment(s.UUID)
+	if _, err := m.Append(t.Context(), a.Partitions[0], []partition.Record{event(s.UUID, 0)}); err != nil {
+		t.Fatal(err)
+	}
+	return w, m, s, a.Partitions[0]
+}
 
 // Calls that wait together get the outcomes of their own records, whoever among
 // them has given up meanwhile.
 func TestAnAppendGetsItsOwnOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 1)
-		s := w.stream("orders", 1)
-		m := w.nodes[0].running()
-		a, _ := m.Meta().Assignment(s.UUID)
-		if _, err := m.Append(t.Context(), a.Partitions[0], []partition.Record{event(s.UUID, 0)}); err != nil {
-			t.Fatal(err)
-		}
-		co := m.courier(a.Partitions[0])
+		_, m, s, number := alone(t)
+		co := m.courier(number)
 		co.mu.Lock()
 		co.running = true // so that the calls wait together
 		co.mu.Unlock()
@@ -57,19 +65,13 @@ func TestAnAppendGetsItsOwnOutcome(t *testing.T) {
 // What is refused while another batch is on its way holds up what comes after it.
 func TestABatchIsNotKeptBeforeOneThatWasRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newTown(t, 1)
-		s := w.stream("orders", 1)
-		m := w.nodes[0].running()
-		a, _ := m.Meta().Assignment(s.UUID)
-		if _, err := m.Append(t.Context(), a.Partitions[0], []partition.Record{event(s.UUID, 0)}); err != nil {
-			t.Fatal(err)
-		}
+		w, m, s, number := alone(t)
 		release := w.nodes[0].disk.Hang()
 		offsets := make([]int64, 4)
 		var kept sync.WaitGroup
 		put := func(n int) {
 			kept.Add(1)
-			err := m.AppendAsync(t.Context(), a.Partitions[0], []partition.Record{event(s.UUID, n)}, func(r []partition.Appended, err error) {
+			err := m.AppendAsync(t.Context(), number, []partition.Record{event(s.UUID, n)}, func(r []partition.Appended, err error) {
 				defer kept.Done()
 				if err != nil {
 					t.Error(err)
