@@ -53,11 +53,11 @@ func (r *Member) HandOver(ctx context.Context) (left int) {
 	return left
 }
 
-// stepAside gives away what this node leads and should not, having no room for it or
-// being about to go.
+// stepAside gives away what this node leads and should not, having no room for it. One
+// that is about to go does so by HandOver.
 func (r *Member) stepAside() {
 	if r.leaving.Load() || r.room() == nil {
-		return // who leaves hands over by itself: see HandOver
+		return
 	}
 	r.handOverAll(r.ctx, 1)
 }
