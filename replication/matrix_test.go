@@ -151,3 +151,33 @@ func (w *town) flipWhere(n *townNode, dir string, data []byte) {
 		w.t.Fatal("the entry is nowhere on the disk")
 	}
 }
+
+// A replica of the metadata that began in this start is not begun anew before the next:
+// its epoch would be that of the next start, which might find nothing and take it for
+// its own.
+func TestAMetadataReplicaOfThisStartWaitsForTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := three(t, 1)
+		n := w.nodes[1]
+		m := n.running()
+		log := m.meta.log()
+		last, err := log.LastIndex()
+		w.check(err)
+		var e store.Entry
+		w.check(log.Get(last, &e))
+		for len(e.Data) < 16 {
+			last--
+			w.check(log.Get(last, &e))
+		}
+		w.flipWhere(n, "/journal/", e.Data)
+		w.scrub(1)
+		w.until("the damage is found", func() bool { return m.meta.replica.Load().failed.Load() != nil })
+		time.Sleep(20 * time.Second) // simulated
+		if epoch := m.meta.group().Self().Epoch; epoch > n.self.Boot {
+			t.Errorf("it began under epoch %d in start %d", epoch, n.self.Boot)
+		}
+		w.crash(1, true)
+		w.start(1)
+		w.until("three vote on the metadata", func() bool { return w.metaVoters() == 3 })
+	})
+}
