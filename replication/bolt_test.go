@@ -70,12 +70,17 @@ func TestADamagedBoltFileCostsItsReplicaAlone(t *testing.T) {
 				old := named{p.Group().ID(), p.Group().Self()}
 				id := journalID(old.group, old.Epoch)
 				path := filepath.Join(n.dir, "bolt", hex.EncodeToString(id[:])+boltSuffix)
-				last, err := m.logs.Replica(id).LastIndex()
-				w.check(err)
 				var e store.Entry
-				for last--; len(e.Data) < 16; last-- {
-					w.check(m.logs.Replica(id).Get(last, &e))
-				}
+				w.until("the replica has events in its log", func() bool {
+					last, err := m.logs.Replica(id).LastIndex()
+					w.check(err)
+					for at := max(last, 1) - 1; at > 0 && m.logs.Replica(id).Get(at, &e) == nil; at-- {
+						if len(e.Data) >= 16 {
+							return true
+						}
+					}
+					return false // they are with the others: this one follows
+				})
 				running := strings.HasSuffix(how, "runs")
 				if !running {
 					w.stop(1)
