@@ -296,7 +296,7 @@ func (e *Entry) Tick(now time.Time) {
 				continue
 			}
 			n := &p.nodes[i]
-			late := n.owed > n.got && n.late == n.got // its reply may be lost
+			late := p.via != "" && n.owed > n.got && n.late == n.got // its reply may be lost
 			if e.slots[i].linked && (n.told < p.examined || late) && n.out == nil {
 				e.claim(p, i)
 			}

@@ -160,7 +160,11 @@ func TestFlowOfTheOwnRegionIsAChainWithoutReplies(t *testing.T) {
 	e.Drain()
 	e.Acknowledge()
 	expect(t, "frames", l.frames, claimed{Events, 1, 0, 1, 1, 0}, claimed{Events, 1, 1, 2, 1, 0}, claimed{Events, 1, 0, 2, 1, 0})
+	said := len(l.frames)
 	e.Tick(begin.Add(time.Hour))
+	if len(l.frames) > said {
+		t.Errorf("says %+v again to nodes that know it and never reply", l.frames[said:])
+	}
 	if len(l.sent) > 0 || e.Stats().Flows != 1 {
 		t.Error("replies to itself, or its numbers forgotten")
 	}
