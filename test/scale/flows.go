@@ -73,12 +73,6 @@ func (h *host) eventFlows() *flows {
 	return f
 }
 
-// expectation is an event that was published, and who must get it yet.
-type expectation struct {
-	phase *phase
-	hosts map[*host]bool
-}
-
 // publish publishes an event and notes who must get it: the nodes of all
 // subscribers whose interest had come everywhere by now.
 func (f *flows) publish() {
@@ -86,11 +80,11 @@ func (f *flows) publish() {
 	var ev event.Event
 	number := w.load.publish(h.region.number, w.subs[w.rng.IntN(len(w.subs))].request, &ev)
 	w.phase.published++
-	due := map[*host]bool{}
+	due := map[*host][]*subscription{}
 	w.found = w.truth.Match(&ev, w.found[:0])
 	for _, s := range w.found {
 		if s.host.up && s.host != h && (s.track == nil || s.track.done && !s.track.given) {
-			due[s.host] = true
+			due[s.host] = append(due[s.host], s)
 		}
 	}
 	if len(due) > 0 {
@@ -304,20 +298,6 @@ func (f *flows) arrived(ev *event.Event) {
 	f.received(number, false)
 }
 
-// received notes that the host has an event, or knows that it has not.
-func (f *flows) received(number int, lost bool) {
-	e := f.h.w.due[number]
-	if e == nil || !e.hosts[f.h] {
-		return
-	}
-	if lost {
-		e.phase.reported++
-	}
-	if delete(e.hosts, f.h); len(e.hosts) == 0 {
-		delete(f.h.w.due, number)
-	}
-}
-
 // publishAll has all publishers publish from now on, and drives what time drives.
 func (w *world) publishAll() {
 	for _, h := range w.heard {
@@ -358,11 +338,9 @@ func (w *world) publishAll() {
 func (w *world) lost(h *host) {
 	h.flows, h.order = nil, map[peer.ID]time.Time{}
 	for number, e := range w.due {
-		if e.hosts[h] {
+		if e.hosts[h] != nil {
 			e.phase.due--
-		}
-		if delete(e.hosts, h); len(e.hosts) == 0 {
-			delete(w.due, number)
+			w.settled(number, h)
 		}
 	}
 	boot := h.boot

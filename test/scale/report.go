@@ -80,16 +80,6 @@ func percentile(took []time.Duration, p int) time.Duration {
 	return took[(len(took)-1)*p/100].Round(time.Millisecond)
 }
 
-// missing is how many deliveries are still due that events of a phase asked for.
-func (w *world) missing(p *phase) (n int) {
-	for _, e := range w.due {
-		if e.phase == p {
-			n += len(e.hosts)
-		}
-	}
-	return n
-}
-
 // row is a line of the table: what it shows of a phase.
 type row struct {
 	name string

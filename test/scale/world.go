@@ -270,6 +270,7 @@ func (w *world) unsubscribe(s *subscription) {
 	s.ended = true
 	s.host.subs = slices.DeleteFunc(s.host.subs, func(o *subscription) bool { return o == s })
 	s.host.table.Unsubscribe(s.live)
+	w.ended(s)
 	for _, c := range s.request.Conjuncts {
 		w.truth.Remove(c, s)
 	}
