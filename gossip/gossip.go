@@ -237,6 +237,14 @@ func (g *Gossip) Peers() []peer.Peer {
 	return list
 }
 
+// Left reports whether a start of a node has said goodbye in the last hour.
+func (g *Gossip) Left(p peer.Peer) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, left := g.left[memberName(p)]
+	return left
+}
+
 // SetSelf replaces what this node tells about itself. ID, Boot and Addr stay as
 // they were: those are a matter of a new start.
 func (g *Gossip) SetSelf(p peer.Peer) error {

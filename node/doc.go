@@ -33,7 +33,10 @@
 // the receivers' machines find, and each subscriber is told that may have wanted
 // it. A node that is gone takes with it what it had not sent: that is told when
 // gossip gives it up and its region is in sight, else when its events would have
-// expired; if it then comes back all the same, that is told, too. A node that is
+// expired; if it then comes back all the same, that is told, too. A node that leaves
+// has sent all, and waits until those of its region have links who must hear how far
+// the flows are; who could not be reached by then is told by the entry nodes, which
+// keep what they know of a node that has left, or takes it for a loss. A node that is
 // ready although others do not answer cannot know what those want: what it takes
 // meanwhile is a gap to them. A subscriber that does not keep up loses its oldest
 // events and is told how many, in their place.

@@ -40,8 +40,10 @@ type flows struct {
 	opened  atomic.Bool               // this node knows what its region wants
 	fresh   atomic.Pointer[time.Time] // when this node entered the mesh, unless a link broke since
 	lost    lostOrigins
+	touch   touch
 	doubts  atomic.Pointer[doubts] // nil when there are none
 	absent  sync.Map               // peer.ID → *absence
+	former  sync.Map               // peer.ID → *absence: those that have left, of whom entry nodes may tell yet
 	told    sync.Map               // peer.ID → *atomic.Uint32: on which slices nodes of the region have told how far their flows are
 }
 
@@ -139,8 +141,12 @@ func (f *flows) linkUp(id peer.ID) {
 
 // linkDown hears that a link to a node of this region broke.
 func (f *flows) linkDown(id peer.ID) {
+	told := f.hasTold(id)
 	if _, own := f.told.LoadAndDelete(id); own {
 		f.disturbed()
+	}
+	if told {
+		f.touch.part(id, time.Now())
 	}
 	for i := range f.lanes {
 		l := &f.lanes[i]
@@ -291,6 +297,9 @@ func (f *flows) tick(now time.Time, second bool) {
 	if second {
 		f.lost.tick(now)
 		f.decide(now)
+		for _, id := range f.touch.tick(now, f.n.linked) {
+			f.ended(id)
+		}
 	}
 }
 
@@ -309,6 +318,19 @@ func (f *flows) pending() (regions []string) {
 	}
 	slices.Sort(regions)
 	return slices.Compact(regions)
+}
+
+// settle tells all nodes of the region how far the flows are, and lists those that
+// cannot be told now.
+func (f *flows) settle() (unlinked []peer.ID) {
+	for i := range f.lanes {
+		l := &f.lanes[i]
+		l.mu.Lock()
+		unlinked = append(unlinked, l.entry.Settle()...)
+		l.mu.Unlock()
+	}
+	slices.Sort(unlinked)
+	return slices.Compact(unlinked)
 }
 
 // stats are the sums of the origins'.

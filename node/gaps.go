@@ -1,6 +1,7 @@
 package node
 
 import (
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -90,6 +91,9 @@ func (n *Node) nodeName(id peer.ID) string {
 	if p, ok := n.book.Peer(id); ok { // it is gone, perhaps
 		return p.Name
 	}
+	if p, ok := n.flows.former.Load(id); ok { // it has left
+		return p.(*absence).peer.Name
+	}
 	return string([]byte(id.Short()))
 }
 
@@ -104,13 +108,37 @@ type absence struct {
 	sight time.Time // since when its region is in sight again; zero when it is not
 }
 
-// missing hears that gossip takes a node for dead, or that it left. Nobody can
+// left hears that a node has left the mesh. All its events were acknowledged then: they
+// are lost only to those that could not be reached.
+func (f *flows) left(p peer.Peer) {
+	f.absent.Delete(p.ID)
+	f.former.Store(p.ID, &absence{peer: p, since: time.Now()})
+	f.end(p.ID, p.Boot, true, f.inTouch(p))
+	f.forgetNode(p.ID)
+}
+
+// leftAfterAll hears that a node has left which may have been taken for dead before:
+// if it was not, it went on for a while, out of sight.
+func (f *flows) leftAfterAll(id peer.ID) {
+	if a, was := f.absent.Load(id); was {
+		f.left(a.(*absence).peer)
+	}
+	f.ended(id)
+}
+
+// ended hears that a node is gone for good of which that was reported before.
+func (f *flows) ended(id peer.ID) { f.outlived(peer.Peer{ID: id, Boot: math.MaxUint64}) }
+
+// missing hears that gossip takes a node for dead. Nobody can
 // tell a region that is cut off from one that is dead: while no way leads there,
 // the node's events may still come, and its end is not told until they would
 // have expired.
-func (f *flows) missing(p peer.Peer, left bool) {
-	if left || p.Region == f.n.self.Region || f.n.graph.Hop(p.Region, 0).Next != "" {
-		f.originGone(p.ID, p.Boot, left)
+func (f *flows) missing(p peer.Peer) {
+	if p.Region == f.n.self.Region {
+		f.touch.died(p.ID, time.Now())
+	}
+	if p.Region == f.n.self.Region || f.n.graph.Hop(p.Region, 0).Next != "" {
+		f.originGone(p.ID, p.Boot)
 		f.forgetNode(p.ID)
 		return
 	}
@@ -119,9 +147,10 @@ func (f *flows) missing(p peer.Peer, left bool) {
 
 // back hears that a node is there, perhaps after all.
 func (f *flows) back(p peer.Peer) {
+	f.touch.back(p.ID)
 	if a, was := f.absent.LoadAndDelete(p.ID); was {
 		if before := a.(*absence).peer; before.Boot < p.Boot {
-			f.originGone(p.ID, before.Boot, false) // it did not leave
+			f.originGone(p.ID, before.Boot) // it did not leave
 			return
 		}
 	}
@@ -140,6 +169,12 @@ func (f *flows) forgetNode(id peer.ID) {
 
 // decide ends the nodes that have been absent for too long. Only run calls it.
 func (f *flows) decide(now time.Time) {
+	f.former.Range(func(id, value any) bool {
+		if now.Sub(value.(*absence).since) > flow.DefaultForget {
+			f.former.Delete(id)
+		}
+		return true
+	})
 	f.absent.Range(func(id, value any) bool {
 		a := value.(*absence)
 		switch {
@@ -150,20 +185,24 @@ func (f *flows) decide(now time.Time) {
 		}
 		if now.Sub(a.since) >= f.ttl || !a.sight.IsZero() && now.Sub(a.sight) >= sightFor {
 			f.absent.Delete(id)
-			f.originGone(a.peer.ID, a.peer.Boot, false)
+			f.originGone(a.peer.ID, a.peer.Boot)
 		}
 		return true
 	})
 }
 
-// originGone hears that a start of a node is over, cleanly if it has said so.
-func (f *flows) originGone(id peer.ID, boot uint64, clean bool) {
+// originGone hears that a start of a node is over that has not left.
+func (f *flows) originGone(id peer.ID, boot uint64) { f.end(id, boot, false, false) }
+
+// end ends the flows of a start of a node: whether it has left, and whether what it
+// sent is known here.
+func (f *flows) end(id peer.ID, boot uint64, left, known bool) {
 	now := time.Now()
 	for i := range f.lanes {
 		l := &f.lanes[i]
 		l.mu.Lock()
-		l.entry.OriginGone(id, boot)
-		l.receiver.OriginGone(now, id, boot, clean)
+		l.entry.OriginGone(now, id, boot, left)
+		l.receiver.OriginGone(now, id, boot, known)
 		l.mu.Unlock()
 	}
 }

@@ -50,10 +50,10 @@ func (h *handler) LinkUp(p peer.Peer) {
 // LinkDown is called when a link broke or was closed.
 func (h *handler) LinkDown(id peer.ID, _ string) {
 	n := (*Node)(h)
-	p, _ := n.graph.Peer(id)
+	p, known := n.graph.Peer(id)
 	p.ID = id
 	n.graph.SetLinked(p, false)
-	if !n.alive(id) {
+	if known && n.dead(p) {
 		n.drop(p, false) // gossip has said so before
 		n.relink()
 	}
@@ -65,10 +65,11 @@ func (h *handler) LinkDown(id peer.ID, _ string) {
 	n.streams.linkDown(id)
 }
 
-// alive reports whether gossip takes a node for alive, or cannot tell yet.
-func (n *Node) alive(id peer.ID) bool {
+// dead reports whether gossip takes a node for dead: neither for alive, nor for one
+// that has left.
+func (n *Node) dead(p peer.Peer) bool {
 	g := n.gossip.Load()
-	return g == nil || slices.ContainsFunc(g.Peers(), func(p peer.Peer) bool { return p.ID == id })
+	return g != nil && !g.Left(p) && !slices.ContainsFunc(g.Peers(), func(q peer.Peer) bool { return q.ID == p.ID })
 }
 
 // HandleControl is called with each control frame, in order per peer.
@@ -137,8 +138,8 @@ func (o *observer) PeerAlive(p peer.Peer) {
 func (n *Node) outlived(p peer.Peer) {
 	n.flows.outlived(p)
 	if old, known := n.graph.Peer(p.ID); known && old.Boot < p.Boot {
-		n.flows.originGone(p.ID, old.Boot, false) // it did not leave
-		n.flows.lost.outlived(p.ID, p.Boot)       // all of it is reported
+		n.flows.originGone(p.ID, old.Boot)  // it did not leave
+		n.flows.lost.outlived(p.ID, p.Boot) // all of it is reported
 	}
 }
 
@@ -147,14 +148,16 @@ func (n *Node) outlived(p peer.Peer) {
 // exists, links say who is reachable.
 func (o *observer) PeerGone(id peer.ID, left bool) {
 	n := (*Node)(o)
-	if left {
-		n.book.Drop(id)
-	}
 	if left || !n.net.Linked(id) {
 		if p, known := n.graph.Peer(id); known {
 			n.drop(p, left)
+		} else if left {
+			n.flows.leftAfterAll(id)
 		}
 		n.net.Disconnect(id)
+	}
+	if left {
+		n.book.Drop(id)
 	}
 	n.spread.do(func(m *fact.Machine, now time.Time) { m.Gone(now, id, left) })
 	n.relink()
@@ -162,8 +165,13 @@ func (o *observer) PeerGone(id peer.ID, left bool) {
 
 // drop forgets a node that is gone.
 func (n *Node) drop(p peer.Peer, left bool) {
+	if left {
+		n.flows.left(p) // while it is known what it is called
+	}
 	n.graph.DropPeer(p.ID)
-	n.flows.missing(p, left)
+	if !left {
+		n.flows.missing(p)
+	}
 }
 
 // Rumor is called with what other nodes' spreaders gave to gossip.

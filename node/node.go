@@ -167,11 +167,11 @@ func (n *Node) Close() (err error) {
 // a word, so that its peers report a loss. Close must follow.
 func (n *Node) Leave(ctx context.Context) error {
 	n.setReady(errors.New("leaving the mesh"))
-	n.leaving.Store(true)
 	var handed sync.WaitGroup
 	handed.Go(func() { n.streams.handOver(ctx) }) // beside what may take as long as ctx lives
 	err := n.drain(ctx)
 	handed.Wait()
+	n.leaving.Store(true)
 	if g := n.gossip.Load(); g != nil && err == nil {
 		err = g.Leave(ctx)
 	}
@@ -181,10 +181,12 @@ func (n *Node) Leave(ctx context.Context) error {
 	return nil
 }
 
-// drain waits until nothing is queued towards a peer that is up, and no event of
-// this node is unacknowledged.
+// drain waits until no event of this node is unacknowledged, all nodes of the region
+// know how far the flows are of which this node alone may know, and nothing is queued
+// towards a peer that is up.
 func (n *Node) drain(ctx context.Context) error {
 	for {
+		unlinked := n.flows.settle()
 		queued := 0
 		for _, l := range n.net.Links() {
 			if l.State == transport.Up {
@@ -192,13 +194,18 @@ func (n *Node) drain(ctx context.Context) error {
 			}
 		}
 		pending := n.flows.pending()
-		if queued == 0 && len(pending) == 0 {
+		if queued == 0 && len(pending)+len(unlinked) == 0 {
 			return nil
 		}
 		select {
 		case <-time.After(drainPoll):
 		case <-ctx.Done():
-			return fmt.Errorf("%d bytes are still queued, and events for %v not acknowledged: %w", queued, pending, ctx.Err())
+			var names []string
+			for _, id := range unlinked {
+				names = append(names, n.nodeName(id))
+			}
+			return fmt.Errorf("%d bytes are still queued, events for %v not acknowledged, and %v not linked, who may miss some: %w",
+				queued, pending, names, ctx.Err())
 		}
 	}
 }

@@ -32,6 +32,7 @@ func eventsOf(ev event.Event, key string) []event.Event {
 // trial is a mesh under load to which things happen.
 type trial struct {
 	t     *testing.T
+	seed  uint64
 	m     *simmesh.Mesh
 	rng   *rand.Rand
 	acct  *account
@@ -227,15 +228,45 @@ func (r *trial) load(long time.Duration) {
 	}
 }
 
+// newTrial makes a mesh of three regions with a subscriber at each node.
+func newTrial(t *testing.T, seed, kind uint64) *trial {
+	r := &trial{t: t, seed: seed, rng: rand.New(rand.NewPCG(seed, kind)), acct: newAccount()}
+	r.m = simmesh.New(t, simmesh.Config{Regions: []int{2, 2, 1}, Seed: seed})
+	for i := range r.m.Nodes {
+		r.listen(i)
+	}
+	r.load(time.Second)
+	return r
+}
+
+// reckon lets the mesh settle and checks the account.
+func (r *trial) reckon() counts {
+	time.Sleep(2 * time.Minute) // simulated: gossip finds everybody again, flows go on
+	r.load(time.Second)         // who is missing something must hear of it now
+	all := r.acct.mark()
+	for range 60 {
+		if len(r.acct.wrong(all)) == 0 {
+			break
+		}
+		time.Sleep(time.Second)
+	}
+	for _, w := range r.acct.wrong(all) {
+		r.t.Errorf("seed %d: %s", r.seed, w)
+	}
+	if r.t.Failed() {
+		r.t.Logf("seed %d: %s", r.seed, strings.Join(r.story, "; "))
+	}
+	c := r.acct.counts()
+	for i := range r.m.Nodes {
+		r.deafen(i)
+	}
+	return c
+}
+
 // runTrial lets some faults happen to a mesh and checks the account.
 func runTrial(t *testing.T, seed uint64) (c counts) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &trial{t: t, rng: rand.New(rand.NewPCG(seed, 3)), acct: newAccount()}
-		r.m = simmesh.New(t, simmesh.Config{Regions: []int{2, 2, 1}, Seed: seed})
-		for i := range r.m.Nodes {
-			r.listen(i)
-		}
-		r.load(time.Second)
+		r := newTrial(t, seed, 3)
 		for range 1 + r.rng.IntN(3) {
 			faults[r.rng.IntN(len(faults))].happen(r)
 			r.load(r.seconds(0, 5))
@@ -243,25 +274,7 @@ func runTrial(t *testing.T, seed uint64) (c counts) {
 		for i := range r.m.Nodes {
 			r.m.WaitReady(i)
 		}
-		time.Sleep(2 * time.Minute) // simulated: gossip finds everybody again, flows go on
-		r.load(time.Second)         // who is missing something must hear of it now
-		all := r.acct.mark()
-		for range 60 {
-			if len(r.acct.wrong(all)) == 0 {
-				break
-			}
-			time.Sleep(time.Second)
-		}
-		for _, w := range r.acct.wrong(all) {
-			t.Errorf("seed %d: %s", seed, w)
-		}
-		if t.Failed() {
-			t.Logf("seed %d: %s", seed, strings.Join(r.story, "; "))
-		}
-		c = r.acct.counts()
-		for i := range r.m.Nodes {
-			r.deafen(i)
-		}
+		c = r.reckon()
 	})
 	return c
 }

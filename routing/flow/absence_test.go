@@ -78,7 +78,7 @@ func absence(ttl, away time.Duration, stopped bool) error {
 	}
 	drain(begin)
 	o.SetPath("r", 0, Path{})
-	e.OriginGone("o", 1)
+	e.OriginGone(begin, "o", 1, false)
 	r.OriginGone(begin, "o", 1, false)
 	const step = 10 * time.Second
 	now := begin

@@ -41,6 +41,11 @@
 // For its own region an origin is its own entry node: it gives what it publishes
 // to its Entry and keeps nothing.
 //
+// The flows of an origin that has left are kept by entry nodes until every node of
+// the region knows how far they came: what a node missed that had no link then, and
+// was not waited for, nobody else can tell it. One that broke off is a loss to all,
+// and its flows are kept for a moment only, for nodes that take it for one that left.
+//
 // Nothing here does I/O, reads a clock or starts a goroutine. Calls are the
 // inputs, of which the machines keep copies only; outputs are handed to the
 // caller's functions, as views valid during the call. A machine is for one

@@ -1,7 +1,6 @@
 package flow
 
 import (
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -78,6 +77,8 @@ type passing struct {
 	asked    time.Time // when it did so, unless the number has come since
 	answer   bool      // in Entry.owing
 	dirty    bool      // in Entry.dirty
+	over     bool      // its origin is gone: kept only for those nodes that do not know its end
+	broke    bool      // it has not left: only nodes that had no link are told
 	used     time.Time
 	nodes    []share // by slot
 }
@@ -128,7 +129,7 @@ func (e *Entry) Receive(now time.Time, via peer.ID, f *Frame) {
 	if p.via != via {
 		p.via = peer.ID(strings.Clone(string(via)))
 	}
-	p.used = now
+	p.used, p.over, p.broke = now, false, false
 	e.owe(p)
 	e.touch(p)
 	if f.Base > p.examined+1 {
@@ -286,11 +287,18 @@ func (e *Entry) reply(p *passing) {
 }
 
 // Tick tells the nodes that got nothing of late how far the flows have come, and
-// drops the flows that are not used and that every node knows to the end. Call
-// it about every second.
+// drops the flows that are over or not used and that every node knows to the end.
+// Call it about every second.
 func (e *Entry) Tick(now time.Time) {
 	for id, p := range e.flows {
-		quiet := p.received() == p.examined
+		if p.broke {
+			if now.Sub(p.used) >= e.idle {
+				delete(e.flows, id)
+				e.last = nil
+			}
+			continue
+		}
+		quiet := p.over || p.received() == p.examined
 		for i := range e.slots {
 			if e.slots[i].id == "" {
 				continue
@@ -303,20 +311,45 @@ func (e *Entry) Tick(now time.Time) {
 			n.late = n.got
 			quiet = quiet && n.told == p.examined
 		}
-		if quiet && !p.dirty && !p.answer && p.via != "" && now.Sub(p.used) >= e.idle {
+		if quiet && !p.dirty && !p.answer && (p.over || p.via != "") && now.Sub(p.used) >= e.idle {
 			delete(e.flows, id)
 			e.last = nil
 		}
 	}
 }
 
-// OriginGone drops the flows of a node up to a start of it, which is over.
-func (e *Entry) OriginGone(origin peer.ID, boot uint64) {
+// OriginGone hears that the flows of a node are over up to a start of it. If that has
+// left, they are kept until all nodes know their end, or are gone: nobody else can
+// tell those that have no link now what they missed. Of one that broke off all hear
+// that it is lost, but for those that take it for one that has left: they may have no
+// link now, and will soon.
+func (e *Entry) OriginGone(now time.Time, origin peer.ID, boot uint64, left bool) {
 	e.Drain()
 	over := func(p *passing) bool { return p.id.Origin == origin && p.id.Boot <= boot }
 	e.owing = slices.DeleteFunc(e.owing, over)
-	maps.DeleteFunc(e.flows, func(_ ID, p *passing) bool { return over(p) })
-	e.last = nil
+	for _, p := range e.flows {
+		if over(p) { // it hears no replies any more
+			p.over, p.broke, p.via, p.answer, p.used = true, !left, "", false, now
+		}
+	}
+}
+
+// Settle tells all linked nodes how far the flows have come, and returns those
+// without a link who do not know: for a node that is about to leave.
+func (e *Entry) Settle() (unlinked []peer.ID) {
+	e.Drain()
+	for _, p := range e.flows {
+		for i := range p.nodes {
+			switch s := &e.slots[i]; {
+			case s.id == "" || p.nodes[i].told >= p.examined:
+			case s.linked:
+				e.claim(p, i)
+			case !slices.Contains(unlinked, s.id):
+				unlinked = append(unlinked, s.id)
+			}
+		}
+	}
+	return unlinked
 }
 
 // Stats says what the entry has done.

@@ -169,3 +169,48 @@ func TestFlowOfTheOwnRegionIsAChainWithoutReplies(t *testing.T) {
 		t.Error("replies to itself, or its numbers forgotten")
 	}
 }
+
+func TestFlowEntryTellsWhoHadNoLinkHowFarAnOriginCameThatIsGone(t *testing.T) {
+	for _, left := range []bool{true, false} {
+		e, l := newEntry("a", "b")
+		e.LinkDown("b")
+		e.Receive(begin, "o", eventsFrame(t, 1, 0, 3))
+		e.Drain()
+		e.OriginGone(begin, "o", testFlow.Boot, left)
+		if left {
+			e.Tick(begin.Add(time.Hour))
+		}
+		said := len(l.frames)
+		e.LinkUp("b")
+		expect(t, "told when it is linked", l.frames[said:], claimed{Mark, 1, 3, 3, 0, 0})
+		e.Tick(begin.Add(time.Hour))
+		if e.Stats().Flows != 0 || e.Owes() {
+			t.Error("the flow is kept for ever")
+		}
+	}
+}
+
+func TestFlowEntryDoesNotGoOnTellingOfAnOriginThatBrokeOff(t *testing.T) {
+	e, l := newEntry("a", "b")
+	l.nodes = []peer.ID{"a"}
+	e.Receive(begin, "o", eventsFrame(t, 1, 0, 3))
+	e.Drain()
+	said := len(l.frames)
+	e.OriginGone(begin, "o", testFlow.Boot, false)
+	e.Tick(begin.Add(time.Second))
+	expect(t, "told to those who hear that it is lost", l.frames[said:])
+}
+
+func TestFlowEntrySettlesWithAllThatAreLinked(t *testing.T) {
+	e, l := newEntry("a", "b", "c")
+	l.nodes = []peer.ID{"a"}
+	e.Receive(begin, "o", eventsFrame(t, 1, 0, 3))
+	e.LinkDown("c")
+	if unlinked := e.Settle(); len(unlinked) != 1 || unlinked[0] != "c" {
+		t.Errorf("%v do not know, want c", unlinked)
+	}
+	expect(t, "frames", l.frames, claimed{Events, 1, 0, 3, 3, 0}, claimed{Mark, 1, 0, 3, 0, 0})
+	if e.Gone("c"); len(e.Settle()) > 0 || len(l.frames) != 2 {
+		t.Error("something is said twice, or to a node that is gone")
+	}
+}

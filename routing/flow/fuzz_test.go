@@ -19,7 +19,7 @@ const (
 // The rule sets of the study, and those of what it does not name.
 var ruleSets = map[string]rules{
 	"everything": {steps: steps, buffer: 1000, reroute: 0.02, crash: 0.01, flap: 0.03, freeze: 0.02, cut: 0.01,
-		interest: 0.02, refuse: 0.01, disorder: 0.1, restart: 0.003, pause: 0.01},
+		interest: 0.02, refuse: 0.01, disorder: 0.1, restart: 0.003, leave: 0.003, pause: 0.01},
 	"reroutes and crashes": {steps: steps, buffer: 1 << 20, reroute: 0.03, crash: 0.02, disorder: 0.05, lossless: true},
 	"an origin that is taken for gone": {steps: steps, buffer: 1 << 20, reroute: 0.02, disorder: 0.05, restart: 0.002, interest: 0.02,
 		mistake: 0.005, ttl: time.Minute, forget: 80 * time.Second},

@@ -72,8 +72,9 @@ const maxCreditors = 8
 
 // end is the end of a node's starts up to boot, which has been reported.
 type end struct {
-	boot uint64
-	at   time.Time // zero before the next Tick
+	boot  uint64
+	at    time.Time // zero before the next Tick
+	clean bool      // it is over for certain, and nothing is lost but what entry nodes tell of
 }
 
 // maxAge bounds what is believed of an age, in seconds.
@@ -213,7 +214,7 @@ func (r *Receiver) gap(g *Gap) {
 func (r *Receiver) OriginGone(now time.Time, origin peer.ID, boot uint64, clean bool) {
 	if clean {
 		if r.ended[origin].boot < boot {
-			r.ended[peer.ID(strings.Clone(string(origin)))] = end{boot, now}
+			r.ended[peer.ID(strings.Clone(string(origin)))] = end{boot, now, true}
 		}
 		return
 	}
@@ -226,7 +227,7 @@ func (r *Receiver) end(origin peer.ID, boot uint64, now time.Time) {
 		return
 	}
 	origin = peer.ID(strings.Clone(string(origin)))
-	r.ended[origin] = end{boot, now}
+	r.ended[origin] = end{boot, now, false}
 	r.gap(&Gap{Flow: ID{Origin: origin, Boot: boot, Lane: AllLanes}, From: 1, Cause: OriginLost, Labels: Labels{Any: true}})
 }
 
@@ -243,7 +244,7 @@ func (r *Receiver) OriginBack(origin peer.ID, boot uint64) {
 // end is not over, or it is not gone.
 func (r *Receiver) revive(in *incoming) {
 	in.over = time.Time{}
-	if len(r.ended) > 0 {
+	if len(r.ended) > 0 && !r.ended[in.id.Origin].clean {
 		r.OriginBack(in.id.Origin, in.id.Boot)
 	}
 }

@@ -66,3 +66,15 @@ func TestFlowReceiverReportsALostOriginOnce(t *testing.T) {
 		t.Errorf("%d flows and %d ends are kept for ever", n, len(r.ended))
 	}
 }
+
+func TestFlowReceiverReportsNoLossOfAnOriginThatLeftAndStartsAgain(t *testing.T) {
+	l := &log{}
+	r := NewReceiver(l, 0)
+	r.Receive("e", &Frame{Kind: Mark, Flow: testFlow, Upto: 3})
+	r.OriginGone(begin, "o", testFlow.Boot, true)
+	r.Receive("e", &Frame{Kind: Mark, Flow: testFlow, Prev: 3, Upto: 5}) // what others wanted
+	r.Receive("e", &Frame{Kind: Mark, Flow: ID{"o", testFlow.Boot + 1, "r", 0}, Upto: 1})
+	if len(l.gapList) > 0 {
+		t.Errorf("gaps: %+v", l.gapList)
+	}
+}

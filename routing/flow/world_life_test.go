@@ -37,7 +37,7 @@ func (w *world) misjudge(s *stock) {
 	for _, n := range w.nodes {
 		n.receiver.OriginGone(w.now, "o", w.boot, false)
 		if w.chance(0.5) {
-			n.entry.OriginGone("o", w.boot)
+			n.entry.OriginGone(w.now, "o", w.boot, false)
 		}
 	}
 	stopped, back := w.chance(0.3), w.now.Add(time.Duration(w.rng.Int64N(int64(2*w.forget))))
@@ -53,6 +53,46 @@ func (w *world) misjudge(s *stock) {
 		}
 	}
 	w.deaf = false
+	w.reroute()
+}
+
+// depart has the origin leave when all it sent is acknowledged, and start again. Of
+// that start's end entry nodes hear first, then some links come up, and then the
+// receivers hear: those that are linked to all, and know what these have told,
+// believe that it was clean.
+func (w *world) depart() {
+	for _, n := range w.nodes {
+		n.frozen = false
+	}
+	if w.path < 0 {
+		w.reroute()
+	}
+	for range 10 {
+		w.now = w.now.Add(time.Second)
+		w.tick()
+		w.arrive()
+	}
+	if len(w.origin.Pending()) > 0 {
+		return
+	}
+	gone := w.boot
+	w.startOrigin()
+	for _, n := range w.nodes {
+		n.entry.OriginGone(w.now, "o", gone, true)
+	}
+	for i := range w.nodes {
+		if w.chance(0.5) {
+			w.linkAll(i)
+		}
+	}
+	for i, n := range w.nodes {
+		clean := true
+		for j, other := range w.nodes {
+			linked := i == j || other.entry.slots[other.entry.index[name(i)]].linked
+			clean = clean && linked && len(w.frames[j][i]) == 0
+		}
+		n.receiver.OriginGone(w.now, "o", gone, clean)
+	}
 	w.reroute()
 }
 
@@ -92,10 +132,12 @@ func (w *world) step(s *stock) {
 		for _, n := range w.nodes {
 			n.receiver.OriginGone(w.now, "o", gone, false)
 			if w.chance(0.5) { // what an entry node held may come later
-				n.entry.OriginGone("o", gone)
+				n.entry.OriginGone(w.now, "o", gone, false)
 			}
 		}
 		w.reroute()
+	case w.chance(w.leave):
+		w.depart()
 	case w.chance(w.interest):
 		i, k := w.rng.IntN(regionNodes), w.rng.IntN(kinds)
 		n := w.nodes[i]

@@ -21,6 +21,7 @@ type rules struct {
 	freeze     float64       // an entry node becomes a zombie for a while
 	cut        float64       // the origin has no path for a while
 	restart    float64       // of the origin
+	leave      float64       // of the origin, once all is acknowledged; it starts again
 	interest   float64       // a node subscribes or unsubscribes
 	refuse     float64       // of a send in the region: no room
 	disorder   float64       // of a frame of the origin: lost, doubled or late
