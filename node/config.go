@@ -85,7 +85,8 @@ const (
 	joinTimeout   = 3 * time.Second // one try at one seed
 	syncGrace     = 5 * time.Second // how long a joiner waits for peers that gossip names before it is ready without them
 	measureEvery  = time.Second     // what links cost
-	drainPoll     = 5 * time.Millisecond
+	drainPoll     = 10 * time.Millisecond
+	settleWithin  = 3 * time.Second // how long a node that leaves waits for those of its region to know what they missed
 	rememberEvery = 2 * time.Second
 	collectWithin = time.Second // how long inspection waits for other nodes
 )

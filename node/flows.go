@@ -43,7 +43,7 @@ type flows struct {
 	touch   touch
 	doubts  atomic.Pointer[doubts] // nil when there are none
 	absent  sync.Map               // peer.ID → *absence
-	former  sync.Map               // peer.ID → *absence: those that have left, of whom entry nodes may tell yet
+	former  sync.Map               // peer.ID → *leaver
 	told    sync.Map               // peer.ID → *atomic.Uint32: on which slices nodes of the region have told how far their flows are
 }
 
@@ -141,12 +141,11 @@ func (f *flows) linkUp(id peer.ID) {
 
 // linkDown hears that a link to a node of this region broke.
 func (f *flows) linkDown(id peer.ID) {
-	told := f.hasTold(id)
+	if f.hasTold(id) {
+		f.touch.part(id, time.Now()) // before it is forgotten that it has
+	}
 	if _, own := f.told.LoadAndDelete(id); own {
 		f.disturbed()
-	}
-	if told {
-		f.touch.part(id, time.Now())
 	}
 	for i := range f.lanes {
 		l := &f.lanes[i]
@@ -297,6 +296,7 @@ func (f *flows) tick(now time.Time, second bool) {
 	if second {
 		f.lost.tick(now)
 		f.decide(now)
+		f.judge(now)
 		for _, id := range f.touch.tick(now, f.n.linked) {
 			f.ended(id)
 		}
@@ -318,19 +318,6 @@ func (f *flows) pending() (regions []string) {
 	}
 	slices.Sort(regions)
 	return slices.Compact(regions)
-}
-
-// settle tells all nodes of the region how far the flows are, and lists those that
-// cannot be told now.
-func (f *flows) settle() (unlinked []peer.ID) {
-	for i := range f.lanes {
-		l := &f.lanes[i]
-		l.mu.Lock()
-		unlinked = append(unlinked, l.entry.Settle()...)
-		l.mu.Unlock()
-	}
-	slices.Sort(unlinked)
-	return slices.Compact(unlinked)
 }
 
 // stats are the sums of the origins'.

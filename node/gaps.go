@@ -1,7 +1,6 @@
 package node
 
 import (
-	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,8 +90,8 @@ func (n *Node) nodeName(id peer.ID) string {
 	if p, ok := n.book.Peer(id); ok { // it is gone, perhaps
 		return p.Name
 	}
-	if p, ok := n.flows.former.Load(id); ok { // it has left
-		return p.(*absence).peer.Name
+	if l, ok := n.flows.former.Load(id); ok {
+		return l.(*leaver).peer.Name
 	}
 	return string([]byte(id.Short()))
 }
@@ -108,38 +107,16 @@ type absence struct {
 	sight time.Time // since when its region is in sight again; zero when it is not
 }
 
-// left hears that a node has left the mesh. All its events were acknowledged then: they
-// are lost only to those that could not be reached.
-func (f *flows) left(p peer.Peer) {
-	f.absent.Delete(p.ID)
-	f.former.Store(p.ID, &absence{peer: p, since: time.Now()})
-	f.end(p.ID, p.Boot, true, f.inTouch(p))
-	f.forgetNode(p.ID)
-}
-
-// leftAfterAll hears that a node has left which may have been taken for dead before:
-// if it was not, it went on for a while, out of sight.
-func (f *flows) leftAfterAll(id peer.ID) {
-	if a, was := f.absent.Load(id); was {
-		f.left(a.(*absence).peer)
-	}
-	f.ended(id)
-}
-
-// ended hears that a node is gone for good of which that was reported before.
-func (f *flows) ended(id peer.ID) { f.outlived(peer.Peer{ID: id, Boot: math.MaxUint64}) }
-
 // missing hears that gossip takes a node for dead. Nobody can
 // tell a region that is cut off from one that is dead: while no way leads there,
 // the node's events may still come, and its end is not told until they would
 // have expired.
 func (f *flows) missing(p peer.Peer) {
 	if p.Region == f.n.self.Region {
-		f.touch.died(p.ID, time.Now())
+		f.died(p)
 	}
 	if p.Region == f.n.self.Region || f.n.graph.Hop(p.Region, 0).Next != "" {
 		f.originGone(p.ID, p.Boot)
-		f.forgetNode(p.ID)
 		return
 	}
 	f.absent.Store(p.ID, &absence{peer: p, since: time.Now()})
@@ -150,31 +127,15 @@ func (f *flows) back(p peer.Peer) {
 	f.touch.back(p.ID)
 	if a, was := f.absent.LoadAndDelete(p.ID); was {
 		if before := a.(*absence).peer; before.Boot < p.Boot {
-			f.originGone(p.ID, before.Boot) // it did not leave
+			f.over(before)
 			return
 		}
 	}
 	f.originBack(p.ID, p.Boot)
 }
 
-// forgetNode ends what is kept for a node of this region as an entry node.
-func (f *flows) forgetNode(id peer.ID) {
-	for i := range f.lanes {
-		l := &f.lanes[i]
-		l.mu.Lock()
-		l.entry.Gone(id)
-		l.mu.Unlock()
-	}
-}
-
 // decide ends the nodes that have been absent for too long. Only run calls it.
 func (f *flows) decide(now time.Time) {
-	f.former.Range(func(id, value any) bool {
-		if now.Sub(value.(*absence).since) > flow.DefaultForget {
-			f.former.Delete(id)
-		}
-		return true
-	})
 	f.absent.Range(func(id, value any) bool {
 		a := value.(*absence)
 		switch {
@@ -191,18 +152,30 @@ func (f *flows) decide(now time.Time) {
 	})
 }
 
-// originGone hears that a start of a node is over that has not left.
-func (f *flows) originGone(id peer.ID, boot uint64) { f.end(id, boot, false, false) }
+// over hears that a start of a node is over since there is a later one.
+func (f *flows) over(before peer.Peer) {
+	if f.n.hasLeft(before) {
+		f.left(before)
+		return
+	}
+	f.originGone(before.ID, before.Boot)
+	f.lost.outlived(before.ID, before.Boot+1) // all of it is reported
+	if before.Region == f.n.self.Region {
+		f.doubtLeavers()
+	}
+}
 
-// end ends the flows of a start of a node: whether it has left, and whether what it
-// sent is known here.
-func (f *flows) end(id peer.ID, boot uint64, left, known bool) {
+// originGone hears that a start of a node is over that has not left.
+func (f *flows) originGone(id peer.ID, boot uint64) { f.end(id, boot, false) }
+
+// end ends the flows of a start of a node.
+func (f *flows) end(id peer.ID, boot uint64, left bool) {
 	now := time.Now()
 	for i := range f.lanes {
 		l := &f.lanes[i]
 		l.mu.Lock()
 		l.entry.OriginGone(now, id, boot, left)
-		l.receiver.OriginGone(now, id, boot, known)
+		l.receiver.OriginGone(now, id, boot, left)
 		l.mu.Unlock()
 	}
 }
@@ -268,6 +241,13 @@ func (o *lostOrigins) first(id peer.ID, boot uint64, lane uint8) bool {
 	}
 	o.boots[peer.ID([]byte(id))] = last
 	return !same
+}
+
+// justTold reports whether a node was reported as lost a moment ago.
+func (o *lostOrigins) justTold(id peer.ID, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return now.Sub(o.boots[id].at) < sameLoss
 }
 
 // outlived notes that a start of a node is over, since there is a later one. If it was

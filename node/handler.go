@@ -72,6 +72,12 @@ func (n *Node) dead(p peer.Peer) bool {
 	return g != nil && !g.Left(p) && !slices.ContainsFunc(g.Peers(), func(q peer.Peer) bool { return q.ID == p.ID })
 }
 
+// hasLeft reports whether gossip has heard a node's farewell.
+func (n *Node) hasLeft(p peer.Peer) bool {
+	g := n.gossip.Load()
+	return g != nil && g.Left(p)
+}
+
 // HandleControl is called with each control frame, in order per peer.
 func (h *handler) HandleControl(from peer.ID, kind wire.Kind, body []byte) {
 	n := (*Node)(h)
@@ -138,8 +144,7 @@ func (o *observer) PeerAlive(p peer.Peer) {
 func (n *Node) outlived(p peer.Peer) {
 	n.flows.outlived(p)
 	if old, known := n.graph.Peer(p.ID); known && old.Boot < p.Boot {
-		n.flows.originGone(p.ID, old.Boot)  // it did not leave
-		n.flows.lost.outlived(p.ID, p.Boot) // all of it is reported
+		n.flows.over(old)
 	}
 }
 

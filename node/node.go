@@ -162,15 +162,21 @@ func (n *Node) Close() (err error) {
 
 // Leave tells the mesh that this node goes: no new publishes are taken, what
 // was published here is sent while ctx lives, what the node leads of streams others
-// lead before it goes, as far as they can, and peers forget the node at once.
+// lead before it goes, as far as they can, and peers forget the node at once. Nodes of
+// the region that have no link now, and must hear from this one what they missed, are
+// waited for a moment; later they take the farewell for a loss.
 // If something is left that a region has not acknowledged, the node goes without
 // a word, so that its peers report a loss. Close must follow.
 func (n *Node) Leave(ctx context.Context) error {
 	n.setReady(errors.New("leaving the mesh"))
 	var handed sync.WaitGroup
 	handed.Go(func() { n.streams.handOver(ctx) }) // beside what may take as long as ctx lives
-	err := n.drain(ctx)
+	settled := time.Now().Add(settleWithin)
+	err := n.drain(ctx, settled)
 	handed.Wait()
+	if err == nil {
+		err = n.drain(ctx, settled) // it was an entry node meanwhile
+	}
 	n.leaving.Store(true)
 	if g := n.gossip.Load(); g != nil && err == nil {
 		err = g.Leave(ctx)
@@ -181,12 +187,15 @@ func (n *Node) Leave(ctx context.Context) error {
 	return nil
 }
 
-// drain waits until no event of this node is unacknowledged, all nodes of the region
-// know how far the flows are of which this node alone may know, and nothing is queued
-// towards a peer that is up.
-func (n *Node) drain(ctx context.Context) error {
+// drain waits until no event of this node is unacknowledged, nothing is queued towards
+// a peer that is up and, no longer than until settled, until all nodes of the region
+// know how far the flows are of which this node alone may know.
+func (n *Node) drain(ctx context.Context, settled time.Time) error {
 	for {
-		unlinked := n.flows.settle()
+		waits := n.flows.settle()
+		if !time.Now().Before(settled) {
+			waits = nil
+		}
 		queued := 0
 		for _, l := range n.net.Links() {
 			if l.State == transport.Up {
@@ -194,18 +203,13 @@ func (n *Node) drain(ctx context.Context) error {
 			}
 		}
 		pending := n.flows.pending()
-		if queued == 0 && len(pending)+len(unlinked) == 0 {
+		if queued == 0 && len(pending)+len(waits) == 0 {
 			return nil
 		}
 		select {
 		case <-time.After(drainPoll):
 		case <-ctx.Done():
-			var names []string
-			for _, id := range unlinked {
-				names = append(names, n.nodeName(id))
-			}
-			return fmt.Errorf("%d bytes are still queued, events for %v not acknowledged, and %v not linked, who may miss some: %w",
-				queued, pending, names, ctx.Err())
+			return fmt.Errorf("%d bytes are still queued, and events for %v not acknowledged: %w", queued, pending, ctx.Err())
 		}
 	}
 }

@@ -58,11 +58,16 @@ func (t *touch) tick(now time.Time, linked func() bool) (ended []peer.ID) {
 		t.alone, t.sight = true, time.Time{}
 	case t.alone:
 		t.alone, t.sight = false, now
+	case !t.sight.IsZero() && now.Sub(t.sight) >= sightFor:
+		for id, at := range t.dead {
+			if at.Before(t.sight) {
+				ended = append(ended, id)
+				delete(t.dead, id)
+			}
+		}
+		t.sight = time.Time{}
 	case t.sight.IsZero():
 		maps.DeleteFunc(t.dead, func(_ peer.ID, at time.Time) bool { return now.Sub(at) >= mournedFor })
-	case now.Sub(t.sight) >= sightFor:
-		ended = slices.Collect(maps.Keys(t.dead))
-		clear(t.dead)
 	}
 	return ended
 }
@@ -84,17 +89,6 @@ func (t *touch) justParted(id peer.ID, now time.Time) bool {
 	defer t.mu.Unlock()
 	at, parted := t.parted[id]
 	return parted && now.Sub(at) < partedFor
-}
-
-// inTouch reports whether all others of the region have told this node how far the
-// flows are that they are entry nodes of: one that has left, by when it left.
-func (f *flows) inTouch(left peer.Peer) bool {
-	for _, p := range append(f.n.graph.Peers(), left) {
-		if p.Region == f.n.self.Region && !f.hasTold(p.ID) && (p.ID != left.ID || !f.touch.justParted(p.ID, time.Now())) {
-			return false
-		}
-	}
-	return true
 }
 
 // linked reports whether this node has a link to anybody.

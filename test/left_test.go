@@ -2,6 +2,7 @@ package test
 
 import (
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,9 +21,18 @@ func TestWhoWasOutOfReachHearsWhatItMissedOfANodeThatLeft(t *testing.T) {
 			r.m.Isolate(away)
 			r.load(long)
 			r.m.Heal(away)
-			r.load(time.Duration(r.rng.IntN(1500)) * time.Millisecond)
+			entry := seed%4 == 1 // n2 takes along what it knows
+			if !entry {
+				r.load(time.Duration(r.rng.IntN(1500)) * time.Millisecond)
+			}
 			r.deafen(0)
 			r.m.Leave(0)
+			if entry {
+				r.say("n2 crashes")
+				r.crash(2)
+				r.load(30 * time.Second)
+				r.m.Start(2)
+			}
 			r.load(time.Second)
 			r.reckon()
 		})
@@ -45,6 +55,44 @@ func TestNodesThatLeaveOneByOneCostNobodyAnEvent(t *testing.T) {
 			}
 			if c := r.reckon(); len(c.gaps) > 0 {
 				t.Errorf("seed %d: %v", seed, c)
+			}
+		})
+	})
+}
+
+// Two nodes of a region that leave at once cost nobody an event, and one that leaves
+// while its neighbour has crashed goes soon, and without a loss of its own.
+func TestNodesLeaveInSpiteOfEachOther(t *testing.T) {
+	trials(t, 3, func(t *testing.T, seed uint64) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newTrial(t, seed, 7)
+			r.deafen(0)
+			r.deafen(1)
+			var both sync.WaitGroup
+			both.Go(func() { r.m.Leave(0) })
+			r.m.Leave(1)
+			both.Wait()
+			r.load(r.seconds(0, 3))
+			r.m.Start(0)
+			r.m.Start(1)
+			r.m.WaitReady(0)
+			r.m.WaitReady(1)
+			r.load(5 * time.Second)
+			if c := r.acct.counts(); len(c.gaps) > 0 {
+				t.Errorf("seed %d: two leave: %v", seed, c)
+			}
+			r.deafen(2)
+			r.m.Crash(2)
+			r.load(r.seconds(0, 3))
+			r.deafen(3)
+			began := time.Now()
+			if r.m.Leave(3); time.Since(began) > 5*time.Second {
+				t.Errorf("seed %d: the neighbour of a node that crashed took %v to leave", seed, time.Since(began))
+			}
+			r.m.Start(2)
+			r.m.Start(3)
+			if c := r.reckon(); c.gaps["origin_lost"] > 1 {
+				t.Errorf("seed %d: one crashed: %v", seed, c)
 			}
 		})
 	})

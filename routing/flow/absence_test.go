@@ -145,6 +145,7 @@ func TestFlowReceiverForgetsTheStartsOfAnOriginThatIsRestartedAgainAndAgain(t *t
 	r, now := NewReceiver(&log{}, 0), begin
 	for boot := uint64(1); boot < 100; boot++ {
 		r.Receive("o", &Frame{Kind: Mark, Flow: ID{"o", boot, "r", 0}, Upto: 3})
+		r.Acknowledge(func(peer.ID, *Reply) {})
 		r.OriginGone(now, "o", boot, false)
 		for range 10 {
 			now = now.Add(every / 10)

@@ -26,6 +26,10 @@ type Exchange interface {
 // DefaultIdle is how long an entry node keeps a flow that is not used.
 const DefaultIdle = time.Minute
 
+// DeadFor is how long an entry node remembers what a node misses that is taken for
+// dead, and may be out of reach.
+const DeadFor = 10 * time.Minute
+
 // EntryStats are what an Entry has done.
 type EntryStats struct {
 	Flows   int    // kept now
@@ -57,6 +61,7 @@ type Entry struct {
 type slot struct {
 	id     peer.ID // "" when free
 	linked bool
+	dead   time.Time // since when it is taken for dead; zero while it is not
 }
 
 // hit remembers a slot: the nodes of an event are mostly those of the last one.
@@ -290,6 +295,7 @@ func (e *Entry) reply(p *passing) {
 // drops the flows that are over or not used and that every node knows to the end.
 // Call it about every second.
 func (e *Entry) Tick(now time.Time) {
+	e.mourn(now)
 	for id, p := range e.flows {
 		if p.broke {
 			if now.Sub(p.used) >= e.idle {
@@ -298,7 +304,7 @@ func (e *Entry) Tick(now time.Time) {
 			}
 			continue
 		}
-		quiet := p.over || p.received() == p.examined
+		quiet, told := p.over || p.received() == p.examined, true
 		for i := range e.slots {
 			if e.slots[i].id == "" {
 				continue
@@ -309,9 +315,12 @@ func (e *Entry) Tick(now time.Time) {
 				e.claim(p, i)
 			}
 			n.late = n.got
-			quiet = quiet && n.told == p.examined
+			told = told && n.told == p.examined
 		}
-		if quiet && !p.dirty && !p.answer && (p.over || p.via != "") && now.Sub(p.used) >= e.idle {
+		if p.over && !told {
+			p.used = now // what is told last has to arrive, too
+		}
+		if quiet && told && !p.dirty && !p.answer && (p.over || p.via != "") && now.Sub(p.used) >= e.idle {
 			delete(e.flows, id)
 			e.last = nil
 		}
@@ -332,24 +341,6 @@ func (e *Entry) OriginGone(now time.Time, origin peer.ID, boot uint64, left bool
 			p.over, p.broke, p.via, p.answer, p.used = true, !left, "", false, now
 		}
 	}
-}
-
-// Settle tells all linked nodes how far the flows have come, and returns those
-// without a link who do not know: for a node that is about to leave.
-func (e *Entry) Settle() (unlinked []peer.ID) {
-	e.Drain()
-	for _, p := range e.flows {
-		for i := range p.nodes {
-			switch s := &e.slots[i]; {
-			case s.id == "" || p.nodes[i].told >= p.examined:
-			case s.linked:
-				e.claim(p, i)
-			case !slices.Contains(unlinked, s.id):
-				unlinked = append(unlinked, s.id)
-			}
-		}
-	}
-	return unlinked
 }
 
 // Stats says what the entry has done.

@@ -1,7 +1,9 @@
 package flow
 
 import (
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/skeinmesh/skein/transport/peer"
 )
@@ -16,7 +18,7 @@ func (e *Entry) LinkUp(id peer.ID) {
 		e.slots[i].id = id
 		e.index[id] = i
 	}
-	e.slots[i].linked = true
+	e.slots[i].linked, e.slots[i].dead = true, time.Time{}
 	for _, p := range e.flows {
 		e.renew(p, i)
 		if p.examined > 0 {
@@ -26,7 +28,8 @@ func (e *Entry) LinkUp(id peer.ID) {
 }
 
 // LinkDown hears that a link broke: its node is not waited for any more, and
-// what it did not receive it will find out from the next claim.
+// what it did not receive it will find out from the next claim. If there is nothing of
+// the kind, it need not be told again before anybody forgets.
 func (e *Entry) LinkDown(id peer.ID) {
 	i, ok := e.index[id]
 	if !ok || !e.slots[i].linked {
@@ -34,8 +37,31 @@ func (e *Entry) LinkDown(id peer.ID) {
 	}
 	e.slots[i].linked = false
 	for _, p := range e.flows {
-		e.renew(p, i)
+		p.grow(i)
+		n := &p.nodes[i]
+		whole := n.out == nil && n.told == p.examined && n.got == p.examined
+		if e.renew(p, i); whole {
+			n.told = p.examined
+		}
 		e.progress(p)
+	}
+}
+
+// Dead hears that a node is taken for dead. It may be out of reach: what it misses is
+// remembered for a while.
+func (e *Entry) Dead(now time.Time, id peer.ID) {
+	e.LinkDown(id)
+	if i, ok := e.index[id]; ok {
+		e.slots[i].dead = now
+	}
+}
+
+// mourn forgets the nodes that have been taken for dead for long.
+func (e *Entry) mourn(now time.Time) {
+	for i := range e.slots {
+		if s := &e.slots[i]; !s.dead.IsZero() && now.Sub(s.dead) >= DeadFor {
+			e.Gone(s.id)
+		}
 	}
 }
 
@@ -74,4 +100,36 @@ func (p *passing) grow(i int) {
 	for len(p.nodes) <= i {
 		p.nodes = append(p.nodes, share{from: p.examined, got: p.examined})
 	}
+}
+
+// Settle is for a node that is about to leave, and is called until there is nothing to
+// wait for: it tells all nodes how far the flows have come of which nobody else could
+// tell them later, and returns those that do not know yet. Of this node's own flows
+// that is who has not replied; of others, who has no link.
+func (e *Entry) Settle() (waits []peer.ID) {
+	e.Drain()
+	for _, p := range e.flows {
+		if p.broke {
+			continue
+		}
+		for i := range p.nodes {
+			s, n := &e.slots[i], &p.nodes[i]
+			own := p.via == "" && !p.over
+			known := n.told == p.examined
+			if own && s.linked {
+				known = n.got == p.examined
+				if !known && n.late != p.examined {
+					e.claim(p, i) // which is answered
+					n.late = p.examined
+				}
+			} else if s.linked && !known {
+				e.claim(p, i)
+				known = n.told == p.examined
+			}
+			if s.id != "" && s.dead.IsZero() && !known && !slices.Contains(waits, s.id) {
+				waits = append(waits, s.id)
+			}
+		}
+	}
+	return waits
 }

@@ -183,7 +183,7 @@ func TestFlowEntryTellsWhoHadNoLinkHowFarAnOriginCameThatIsGone(t *testing.T) {
 		said := len(l.frames)
 		e.LinkUp("b")
 		expect(t, "told when it is linked", l.frames[said:], claimed{Mark, 1, 3, 3, 0, 0})
-		e.Tick(begin.Add(time.Hour))
+		e.Tick(begin.Add(2 * time.Hour))
 		if e.Stats().Flows != 0 || e.Owes() {
 			t.Error("the flow is kept for ever")
 		}
@@ -201,16 +201,61 @@ func TestFlowEntryDoesNotGoOnTellingOfAnOriginThatBrokeOff(t *testing.T) {
 	expect(t, "told to those who hear that it is lost", l.frames[said:])
 }
 
-func TestFlowEntrySettlesWithAllThatAreLinked(t *testing.T) {
-	e, l := newEntry("a", "b", "c")
+func TestFlowEntrySettlesWithAllThatMustHearOfIt(t *testing.T) {
+	e, l := newEntry("a", "b", "c", "d")
 	l.nodes = []peer.ID{"a"}
 	e.Receive(begin, "o", eventsFrame(t, 1, 0, 3))
 	e.LinkDown("c")
-	if unlinked := e.Settle(); len(unlinked) != 1 || unlinked[0] != "c" {
-		t.Errorf("%v do not know, want c", unlinked)
+	e.LinkDown("d")
+	e.Dead(begin, "d")
+	if waits := e.Settle(); len(waits) != 1 || waits[0] != "c" {
+		t.Errorf("%v do not know, want c", waits)
 	}
 	expect(t, "frames", l.frames, claimed{Events, 1, 0, 3, 3, 0}, claimed{Mark, 1, 0, 3, 0, 0})
 	if e.Gone("c"); len(e.Settle()) > 0 || len(l.frames) != 2 {
 		t.Error("something is said twice, or to a node that is gone")
+	}
+}
+
+func TestFlowEntrySettlesItsOwnFlowsWhenTheyAreReceived(t *testing.T) {
+	e, l := newEntry("a", "b")
+	ev := sample(t, 1)
+	own := ID{"e", 1, "r", 0}
+	e.Publish(begin, &own, "default", ev.Bytes(), []peer.ID{"a"})
+	for range 2 { // asked once
+		if waits := e.Settle(); len(waits) != 2 {
+			t.Errorf("waits for %v, want a and b", waits)
+		}
+	}
+	expect(t, "frames", l.frames, claimed{Events, 1, 0, 1, 1, 0}, claimed{Mark, 1, 1, 1, 0, 0}, claimed{Mark, 1, 0, 1, 0, 0})
+	for _, id := range []peer.ID{"a", "b"} {
+		e.Received(id, &Reply{Flow: own, Upto: 1})
+	}
+	if waits := e.Settle(); len(waits) > 0 {
+		t.Errorf("waits for %v still", waits)
+	}
+	e.LinkDown("b") // which has all
+	if waits := e.Settle(); len(waits) > 0 {
+		t.Errorf("waits for %v, who knows it all", waits)
+	}
+}
+
+func TestFlowEntryRemembersForAWhileWhatADeadNodeMisses(t *testing.T) {
+	e, l := newEntry("a")
+	e.Dead(begin, "a")
+	e.Receive(begin, "o", eventsFrame(t, 1, 0, 3))
+	e.Tick(begin.Add(DeadFor - time.Second))
+	if e.Stats().Flows != 1 {
+		t.Fatal("forgotten at once")
+	}
+	e.LinkUp("a")
+	expect(t, "told when it is back", l.frames, claimed{Mark, 1, 3, 3, 0, 0})
+	e.Dead(begin, "a")
+	e.Receive(begin, "o", eventsFrame(t, 1, 3, 1))
+	e.Drain()
+	e.Acknowledge()
+	e.Tick(begin.Add(DeadFor))
+	if e.Stats().Flows != 0 {
+		t.Error("the flow is kept for ever")
 	}
 }

@@ -118,7 +118,7 @@ func (r *Receiver) Receive(from peer.ID, f *Frame) {
 		r.lose(in, f)
 	}
 	in.covered = max(in.covered, f.Upto)
-	if from != in.id.Origin { // which keeps nothing for its own region
+	if from != in.id.Origin || f.Kind == Mark { // an origin keeps nothing for its own region, and asks only before it leaves
 		r.owe(in, from)
 	}
 }
@@ -208,9 +208,9 @@ func (r *Receiver) gap(g *Gap) {
 	r.sink.Gap(g)
 }
 
-// OriginGone hears that a start of a node is over, and with it those before.
-// Unless it was clean, that is, all it sent was acknowledged, this is a gap of
-// all its flows: even of those that were never heard of.
+// OriginGone hears that a start of a node is over, and with it those before. Unless
+// it was clean, that is, the node has left when all it sent was acknowledged, this is
+// a gap of all its flows: even of those that were never heard of.
 func (r *Receiver) OriginGone(now time.Time, origin peer.ID, boot uint64, clean bool) {
 	if clean {
 		if r.ended[origin].boot < boot {
