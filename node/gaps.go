@@ -107,10 +107,9 @@ type absence struct {
 	sight time.Time // since when its region is in sight again; zero when it is not
 }
 
-// missing hears that gossip takes a node for dead. Nobody can
-// tell a region that is cut off from one that is dead: while no way leads there,
-// the node's events may still come, and its end is not told until they would
-// have expired.
+// missing hears that gossip takes a node for dead. Nobody can tell a region that is
+// cut off from one that is dead: while no way leads there, the node's events may
+// still come, and its end is not told until they would have expired.
 func (f *flows) missing(p peer.Peer) {
 	if p.Region == f.n.self.Region {
 		f.died(p)

@@ -118,7 +118,7 @@ func (r *Receiver) Receive(from peer.ID, f *Frame) {
 		r.lose(in, f)
 	}
 	in.covered = max(in.covered, f.Upto)
-	if from != in.id.Origin || f.Kind == Mark { // an origin keeps nothing for its own region, and asks only before it leaves
+	if from != in.id.Origin || f.Kind == Mark { // an origin keeps nothing for its own region, and waits for replies to marks alone, before it leaves
 		r.owe(in, from)
 	}
 }
