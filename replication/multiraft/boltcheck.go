@@ -23,13 +23,15 @@ import (
 // a sector: if one is not sound that is damage, and bbolt would go on with what was
 // before the last transaction, which somebody may have been told of.
 const (
-	boltHead     = 16
-	boltMeta     = 64
-	boltMagic    = 0xED0CDAED
-	boltVersion  = 2
-	boltPageSize = 8  // in the meta
-	boltPages    = 40 // in the meta
-	boltSum      = 56 // in the meta
+	boltHead        = 16
+	boltMeta        = 64
+	boltMagic       = 0xED0CDAED
+	boltVersion     = 2
+	boltPageSize    = 8 // in the meta, and so are those below
+	boltRoot        = 16
+	boltPages       = 40
+	boltTransaction = 48
+	boltSum         = 56
 )
 
 // CheckBolt reads a replica's file that is not open, and returns how many entries it
@@ -40,7 +42,10 @@ func CheckBolt(path string, fn func(store.Entry)) (entries uint64, err error) {
 	if err := checkBoltPages(path); err != nil {
 		return 0, err
 	}
-	if err := checkBoltTree(path); err != nil {
+	if err := walkBolt(path); err != nil {
+		return 0, err
+	}
+	if err := checkBoltContents(path); err != nil {
 		return 0, err
 	}
 	options := boltOptions()
@@ -102,9 +107,8 @@ func checkBoltPages(path string) error {
 	return nil
 }
 
-// checkBoltTree walks through all that can be reached, and checks the values; then
-// it has bbolt check that no page is used twice.
-func checkBoltTree(path string) (err error) {
+// checkBoltContents checks that the entries follow each other, and the values.
+func checkBoltContents(path string) (err error) {
 	b := &Bolt{path: path}
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{ReadOnly: true})
 	if err != nil {
@@ -117,12 +121,8 @@ func checkBoltTree(path string) (err error) {
 	}()
 	defer b.guard(&err)()
 	return db.View(func(tx *bbolt.Tx) error {
-		logs, values := tx.Bucket([]byte("logs")), tx.Bucket([]byte("conf"))
-		if logs == nil || values == nil {
-			return nil // the file was just made
-		}
 		var before uint64
-		err := logs.ForEach(func(k, v []byte) error {
+		err := tx.Bucket([]byte("logs")).ForEach(func(k, v []byte) error {
 			if len(k) != 8 {
 				return b.corrupt(fmt.Sprintf("an index of %d bytes", len(k)))
 			}
@@ -133,22 +133,14 @@ func checkBoltTree(path string) (err error) {
 			before = index
 			return nil
 		})
-		if err == nil {
-			err = values.ForEach(func(k, v []byte) error {
-				if sealed := v; !unseal(&sealed, valueSum(string(k))) {
-					return b.corrupt(fmt.Sprintf("the checksum of value %q is wrong", k))
-				}
-				return nil
-			})
-		}
 		if err != nil {
 			return err
 		}
-		for problem := range tx.Check() {
-			if err == nil {
-				err = b.corrupt(problem.Error())
+		return tx.Bucket([]byte("conf")).ForEach(func(k, v []byte) error {
+			if sealed := v; !unseal(&sealed, valueSum(string(k))) {
+				return b.corrupt(fmt.Sprintf("the checksum of value %q is wrong", k))
 			}
-		}
-		return err
+			return nil
+		})
 	})
 }

@@ -1,6 +1,0 @@
-//go:build !race
-
-package multiraft
-
-// raced is whether the race detector watches.
-const raced = false
