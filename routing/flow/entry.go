@@ -82,11 +82,19 @@ type passing struct {
 	asked    time.Time // when it did so, unless the number has come since
 	answer   bool      // in Entry.owing
 	dirty    bool      // in Entry.dirty
-	over     bool      // its origin is gone: kept only for those nodes that do not know its end
-	broke    bool      // it has not left: only nodes that had no link are told
+	end      ending
 	used     time.Time
 	nodes    []share // by slot
 }
+
+// ending is how a flow came to its end.
+type ending uint8
+
+const (
+	goesOn      ending = iota
+	originLeft         // kept for the nodes that do not know how far it came
+	originBroke        // the same, but only nodes that had no link are told
+)
 
 // share is what one node gets of a flow, in the present session of its link.
 type share struct {
@@ -134,7 +142,7 @@ func (e *Entry) Receive(now time.Time, via peer.ID, f *Frame) {
 	if p.via != via {
 		p.via = peer.ID(strings.Clone(string(via)))
 	}
-	p.used, p.over, p.broke = now, false, false
+	p.used, p.end = now, goesOn
 	e.owe(p)
 	e.touch(p)
 	if f.Base > p.examined+1 {
@@ -297,14 +305,15 @@ func (e *Entry) reply(p *passing) {
 func (e *Entry) Tick(now time.Time) {
 	e.mourn(now)
 	for id, p := range e.flows {
-		if p.broke {
+		if p.end == originBroke {
 			if now.Sub(p.used) >= e.idle {
 				delete(e.flows, id)
 				e.last = nil
 			}
 			continue
 		}
-		quiet, told := p.over || p.received() == p.examined, true
+		over := p.end != goesOn
+		quiet, told := over || p.received() == p.examined, true
 		for i := range e.slots {
 			if e.slots[i].id == "" {
 				continue
@@ -317,10 +326,10 @@ func (e *Entry) Tick(now time.Time) {
 			n.late = n.got
 			told = told && n.told == p.examined
 		}
-		if p.over && !told {
+		if over && !told {
 			p.used = now // what is told last has to arrive, too
 		}
-		if quiet && told && !p.dirty && !p.answer && (p.over || p.via != "") && now.Sub(p.used) >= e.idle {
+		if quiet && told && !p.dirty && !p.answer && (over || p.via != "") && now.Sub(p.used) >= e.idle {
 			delete(e.flows, id)
 			e.last = nil
 		}
@@ -334,11 +343,15 @@ func (e *Entry) Tick(now time.Time) {
 // link now, and will soon.
 func (e *Entry) OriginGone(now time.Time, origin peer.ID, boot uint64, left bool) {
 	e.Drain()
+	end := originBroke
+	if left {
+		end = originLeft
+	}
 	over := func(p *passing) bool { return p.id.Origin == origin && p.id.Boot <= boot }
 	e.owing = slices.DeleteFunc(e.owing, over)
 	for _, p := range e.flows {
 		if over(p) { // it hears no replies any more
-			p.over, p.broke, p.via, p.answer, p.used = true, !left, "", false, now
+			p.end, p.via, p.answer, p.used = end, "", false, now
 		}
 	}
 }

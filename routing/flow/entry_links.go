@@ -104,32 +104,39 @@ func (p *passing) grow(i int) {
 
 // Settle is for a node that is about to leave, and is called until there is nothing to
 // wait for: it tells all nodes how far the flows have come of which nobody else could
-// tell them later, and returns those that do not know yet. Of this node's own flows
-// that is who has not replied; of others, who has no link.
+// tell them later, and returns those that do not know yet.
 func (e *Entry) Settle() (waits []peer.ID) {
 	e.Drain()
 	for _, p := range e.flows {
-		if p.broke {
+		if p.end == originBroke {
 			continue
 		}
 		for i := range p.nodes {
-			s, n := &e.slots[i], &p.nodes[i]
-			own := p.via == "" && !p.over
-			known := n.told == p.examined
-			if own && s.linked {
-				known = n.got == p.examined
-				if !known && n.late != p.examined {
-					e.claim(p, i) // which is answered
-					n.late = p.examined
-				}
-			} else if s.linked && !known {
-				e.claim(p, i)
-				known = n.told == p.examined
-			}
-			if s.id != "" && s.dead.IsZero() && !known && !slices.Contains(waits, s.id) {
+			s := &e.slots[i]
+			if s.id != "" && s.dead.IsZero() && !e.settle(p, i) && !slices.Contains(waits, s.id) {
 				waits = append(waits, s.id)
 			}
 		}
 	}
 	return waits
+}
+
+// settle tells a node how far a flow has come, if it has a link, and reports whether
+// it knows: of this node's own flow because it has replied, of another's because it
+// was told.
+func (e *Entry) settle(p *passing, i int) bool {
+	n := &p.nodes[i]
+	own := p.via == "" && p.end == goesOn
+	switch {
+	case !e.slots[i].linked:
+	case own:
+		if n.got < p.examined && n.late != p.examined {
+			e.claim(p, i)
+			n.late = p.examined
+		}
+		return n.got == p.examined
+	case n.told < p.examined:
+		e.claim(p, i)
+	}
+	return n.told == p.examined
 }
