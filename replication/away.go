@@ -25,7 +25,7 @@ func (r *Member) openAway() (err error) {
 		return nil
 	}
 	r.away, err = away.Open(away.Config{
-		FS: r.cfg.FS, Dir: filepath.Join(r.cfg.Dir, "outbox"), Files: r.files, Send: r.sendAway, Log: r.log,
+		FS: r.cfg.FS, Dir: filepath.Join(r.cfg.Dir, "outbox"), Files: segment.NewFiles(r.cfg.FS, openOutboxes, 0), Send: r.sendAway, Log: r.log,
 	})
 	return err
 }

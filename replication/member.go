@@ -74,6 +74,8 @@ type Config struct {
 
 const (
 	openFiles       = 1024            // of logs
+	openOutboxes    = 64              // files of them; each event is synced, so that nothing of it waits for more
+	unwrittenBytes  = 16 << 20        // of logs, that the journal has and no file of theirs
 	heldSegments    = 4               // of the journal, from which on groups are told to let go
 	releaseWithin   = 5 * time.Second // of each group, to let go
 	controlEvery    = 500 * time.Millisecond
@@ -174,7 +176,7 @@ func Open(cfg Config) (_ *Member, err error) {
 	if err := r.openLogs(); err != nil {
 		return nil, err
 	}
-	r.files = segment.NewFiles(cfg.FS, openFiles)
+	r.files = segment.NewFiles(cfg.FS, openFiles, unwrittenBytes)
 	if err = r.openAway(); err != nil {
 		return nil, err
 	}

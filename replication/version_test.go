@@ -94,8 +94,10 @@ func TestAnEntryOfALaterVersionClosesTheReplica(t *testing.T) {
 			t.Fatalf("%v, %v", result, err)
 		}
 		w.until("the replica is closed", func() bool { _, err := m.local(l.parts[0]); return errors.Is(err, ErrElsewhere) })
+		part, _ := m.Meta().Partition(meta.ID(p.Group().ID()))
+		dir := m.replicaDir(part.Number, part.Replicas[0].Epoch)
 		logs := func() map[string]string {
-			all := contents(w.nodes[0].disk, "streams/partitions")
+			all := contents(w.nodes[0].disk, dir)
 			maps.DeleteFunc(all, func(name, _ string) bool { return !strings.HasSuffix(name, ".seg") })
 			return all
 		}
@@ -108,8 +110,11 @@ func TestAnEntryOfALaterVersionClosesTheReplica(t *testing.T) {
 			if m.Fenced() != nil {
 				t.Error(m.Fenced())
 			}
-			if !maps.Equal(logs(), before) {
-				t.Error("what it kept was touched")
+			after := logs()
+			for name, was := range before { // what was in memory only may be written by now
+				if !strings.HasPrefix(after[name], was) {
+					t.Errorf("%s was touched", name)
+				}
 			}
 			if part, known := m.Meta().Partition(meta.ID(p.Group().ID())); !known || part.Replicas[0].Lost {
 				t.Error("it is given up as lost")

@@ -65,7 +65,7 @@ func (r *region) arrived() []string {
 
 func open(t *testing.T, disk store.FS, r *region, most int64) *Outbox {
 	t.Helper()
-	o, err := Open(Config{FS: disk, Dir: "outbox", Files: segment.NewFiles(disk, 8), Send: r.send, MaxBytes: most})
+	o, err := Open(Config{FS: disk, Dir: "outbox", Files: segment.NewFiles(disk, 8, 0), Send: r.send, MaxBytes: most})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -191,7 +191,7 @@ func TestANoteOfALaterVersionIsRefusedUntouched(t *testing.T) {
 	note[4]++
 	binary.LittleEndian.PutUint32(note[16:], crc32.Checksum(note[:16], castagnoli()))
 	disk.Put(dir+"/sent", note)
-	_, err := Open(Config{FS: disk, Dir: "outbox", Files: segment.NewFiles(disk, 8), Send: new(region).send})
+	_, err := Open(Config{FS: disk, Dir: "outbox", Files: segment.NewFiles(disk, 8, 0), Send: new(region).send})
 	if !errors.Is(err, store.ErrNewer) || !strings.Contains(err.Error(), "version 2, this one knows 1") {
 		t.Errorf("%v", err)
 	}
@@ -273,7 +273,7 @@ func TestDamageOfWhatWaitsIsSaid(t *testing.T) {
 		var said bytes.Buffer
 		r := &region{}
 		o, err = Open(Config{
-			FS: disk, Dir: "outbox", Files: segment.NewFiles(disk, 8), Send: r.send,
+			FS: disk, Dir: "outbox", Files: segment.NewFiles(disk, 8, 0), Send: r.send,
 			Log: slog.New(slog.NewTextHandler(&said, nil)),
 		})
 		if err != nil {

@@ -29,9 +29,10 @@
 //
 // # What is on the disk, and when
 //
-// Apply writes to the segments of the logs, once for all entries that Raft hands
-// over together, and does not sync: the journal has the entries. A snapshot syncs the logs that have changed, keeps the manifests of all,
-// and lets Raft drop the entries before it. After a start each log is brought back
+// Apply appends to the segments of the logs, once for all entries that Raft hands
+// over together, and does not sync; a little may wait in memory until it is worth a
+// write. The journal has the entries. A snapshot syncs the logs that have changed,
+// keeps the manifests of all, and lets Raft drop the entries before it. After a start each log is brought back
 // to its manifest, and Raft applies what came after. Trimmed files are removed
 // when a snapshot is on the disk that has no need of them.
 //

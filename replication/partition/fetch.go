@@ -28,6 +28,11 @@ func (p *Partition) prepare(ctx context.Context, from multiraft.Replica, snapsho
 		return err
 	}
 	defer done()
+	for _, l := range p.Logs() { // what is looked at are the files
+		if err := l.segment().Flush(); err != nil && !errors.Is(err, store.ErrClosed) {
+			return fmt.Errorf("partition %s: take over a snapshot: %w", p.cfg.ID, err)
+		}
+	}
 	haste := p.haste.next(&s)
 	for _, k := range s.logs {
 		missing, err := segment.Missing(p.config(k.id, k.birth), k.manifest)
@@ -97,8 +102,7 @@ func (p *Partition) Scrub(ctx context.Context, bytesPerSecond int64, report func
 	for _, l := range p.Logs() {
 		segs = append(segs, l.segment())
 	}
-	if err := segment.SyncAll(segs, syncs); err != nil && !errors.Is(err, store.ErrClosed) {
-		p.fail(fmt.Errorf("partition %s: scrub: %w", p.cfg.ID, err))
+	if p.sync(segs); p.Failed() != nil {
 		return nil
 	}
 	return segment.Scrub(ctx, slices.Values(segs), bytesPerSecond, report)

@@ -41,7 +41,7 @@ func TestWhatASnapshotNeedsIsOnTheDiskBeforeItIsKept(t *testing.T) {
 				t.Fatal(err)
 			}
 			config := follower.config(kept.logs[0].id, kept.logs[0].birth)
-			config.Files = segment.NewFiles(disk, 4)
+			config.Files = segment.NewFiles(disk, 4, 0)
 			l, err := segment.Open(config, &kept.logs[0].manifest)
 			if err != nil {
 				t.Fatal(err)

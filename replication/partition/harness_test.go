@@ -101,7 +101,7 @@ func (c *cluster) tryStart(i int) error {
 	}
 	part, err := Open(Config{
 		Host: host, ID: c.group, Epoch: n.epoch, Bootstrap: first, Store: j.Group(journal.ID(c.group)),
-		FS: n.disk, Dir: "partition", Files: segment.NewFiles(n.disk, 16), FileBytes: c.bytes, Log: log,
+		FS: n.disk, Dir: "partition", Files: segment.NewFiles(n.disk, 16, 5000), FileBytes: c.bytes, Log: log,
 		Fetch: c.fetch,
 		OnFailure: func(err error) {
 			c.mu.Lock()

@@ -123,17 +123,25 @@ func (p *Partition) Close() error {
 	p.queue.close()
 	err := p.group.Close()
 	p.wg.Wait()
+	if p.Failed() == nil {
+		for _, l := range p.Logs() { // the journal has it all, but who looks at the files would miss it
+			if err := l.segment().Flush(); err != nil {
+				p.log.Warn("the end of a log is in the journal only", "partition", p.cfg.ID, "log", l.id, "err", err)
+			}
+		}
+	}
 	return errors.Join(err, p.closeLogs())
 }
 
 func (p *Partition) closeLogs() error {
 	p.mu.Lock()
-	defer p.mu.Unlock()
+	logs := p.logs
+	p.logs = map[LogID]*Log{}
+	p.mu.Unlock()
 	var errs []error
-	for _, l := range p.logs {
+	for _, l := range logs {
 		errs = append(errs, l.end())
 	}
-	p.logs = map[LogID]*Log{}
 	return errors.Join(errs...)
 }
 

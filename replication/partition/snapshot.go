@@ -116,13 +116,8 @@ func (s *snapshot) WriteTo(w io.Writer) (int64, error) {
 	for i, l := range s.of {
 		segs[i] = l.segment()
 	}
-	if err := segment.SyncAll(segs, syncs); err != nil {
-		// A log that was dropped or replaced meanwhile cannot be synced any more: the
-		// next snapshot is another.
-		if !errors.Is(err, store.ErrClosed) {
-			s.p.fail(fmt.Errorf("partition %s: snapshot: %w", s.p.cfg.ID, err))
-		}
-		return 0, err
+	if err := s.p.sync(segs); err != nil { // the next snapshot is another
+		return 0, fmt.Errorf("partition %s: snapshot: %w", s.p.cfg.ID, err)
 	}
 	b := binary.LittleEndian.AppendUint64([]byte{snapshotVersion}, uint64(s.now))
 	b = binary.LittleEndian.AppendUint64(b, s.births)
@@ -134,6 +129,18 @@ func (s *snapshot) WriteTo(w io.Writer) (int64, error) {
 	}
 	n, err := w.Write(b)
 	return int64(n), err
+}
+
+// sync puts logs on the disk. One that was dropped or replaced meanwhile cannot be
+// synced any more, and a full disk may have room later; any other error ends the
+// replica.
+func (p *Partition) sync(segs []*segment.Log) error {
+	err := segment.SyncAll(segs, syncs)
+	passes := errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrFull)
+	if err != nil && (!passes || errors.Is(err, store.ErrFailed)) {
+		p.fail(fmt.Errorf("partition %s: sync its logs: %w", p.cfg.ID, err))
+	}
+	return err
 }
 
 // Release implements multiraft.Snapshot. If the snapshot is on the disk now, what

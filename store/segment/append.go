@@ -13,6 +13,12 @@ import (
 // with too much data, store.ErrFull if the disk is full; then a later Append may
 // do better.
 func (l *Log) Append(records []Record) (first int64, err error) {
+	first, err = l.append(records)
+	l.config.Files.relieve()
+	return first, err
+}
+
+func (l *Log) append(records []Record) (first int64, err error) {
 	l.appending.Lock()
 	defer l.appending.Unlock()
 
@@ -36,6 +42,9 @@ func (l *Log) Append(records []Record) (first int64, err error) {
 		return 0, a.undo(err)
 	}
 	a.publish()
+	if a.kept { // who wrote others out since then left what was not published yet
+		l.config.Files.keep(l, 0)
+	}
 	return first, nil
 }
 
@@ -51,6 +60,7 @@ type appender struct {
 	index sparse   // what tail's index gains
 	buf   *[]byte  // what is not written yet
 	at    int64    // where in tail it goes
+	kept  bool     // some of it waits in memory
 
 	old     *file // what was the last file, if it gains records, and what it gains
 	oldInfo FileInfo
@@ -74,13 +84,17 @@ func (a *appender) begin() error {
 		return failed
 	}
 	if l.ragged {
-		if err := a.cut(last, a.info.Bytes); err != nil {
+		if err := l.cut(last, a.info.Bytes); err != nil {
 			return fmt.Errorf("segment: append to %s: cut off what an earlier append left: %w", l.config.Dir, err)
 		}
 		l.ragged = false
 	}
 	if !all {
 		a.tail = last
+		return nil
+	}
+	if err := l.writeFile(last, a.info.Bytes); err != nil {
+		return fmt.Errorf("segment: append to %s: write what is in memory: %w", l.config.Dir, full(err))
 	}
 	return nil
 }
@@ -113,6 +127,11 @@ func (a *appender) roll() error {
 	if err := a.flush(); err != nil {
 		return err
 	}
+	if a.tail != nil { // it is full, and of full files all is written
+		if err := a.log.writeFile(a.tail, a.at); err != nil {
+			return err
+		}
+	}
 	a.settle()
 	h := header{id: a.log.config.ID, first: a.next, limit: a.log.config.FileBytes, floor: a.time}
 	a.tail = &file{first: h.first, limit: h.limit, floor: h.floor, whole: true}
@@ -134,23 +153,33 @@ func (a *appender) settle() {
 	}
 }
 
-// flush writes what is in the buffer.
+// flush writes what is in the buffer, or keeps it to be written later.
 func (a *appender) flush() error {
-	if len(*a.buf) == 0 {
+	n, files := len(*a.buf), a.log.config.Files
+	if n == 0 {
 		return nil
+	}
+	if files.behind > 0 && a.at > 0 && a.tail.behind.add(*a.buf, a.at) {
+		files.keep(a.log, n)
+		a.kept = true
+		a.at += int64(n)
+		*a.buf = (*a.buf)[:0]
+		return nil
+	}
+	if err := a.log.writeFile(a.tail, a.at); err != nil {
+		return err
 	}
 	h, err := a.log.acquire(a.tail, true)
 	if err != nil {
 		return err
 	}
-	defer a.log.config.Files.release(h)
+	defer files.release(h)
 	if a.at == 0 { // a file of that name may have been left by one that failed
 		if err := h.Truncate(0); err != nil {
 			return err
 		}
 	}
-	n, err := h.WriteAt(*a.buf, a.at)
-	if err != nil {
+	if _, err := h.WriteAt(*a.buf, a.at); err != nil {
 		return err
 	}
 	a.at += int64(n)
@@ -179,12 +208,9 @@ func (a *appender) publish() {
 // just failed: what it leaves is cut off before anything else is appended.
 func (a *appender) undo(err error) error {
 	l := a.log
-	if store.IsFull(err) {
-		err = fmt.Errorf("%w: %w", store.ErrFull, err)
-	}
-	err = fmt.Errorf("segment: append to %s: %w", l.config.Dir, err)
+	err = fmt.Errorf("segment: append to %s: %w", l.config.Dir, full(err))
 	for i := len(a.made) - 1; i >= 0; i-- {
-		l.config.Files.drop(a.made[i], nil)
+		l.forget(a.made[i])
 		err = errors.Join(err, removeAny(l.config.Files.fs, l.path(a.made[i].first, fileSuffix)))
 	}
 	l.mu.RLock()
@@ -195,17 +221,30 @@ func (a *appender) undo(err error) error {
 	}
 	l.mu.RUnlock()
 	if last != nil {
-		l.ragged = a.cut(last, size) != nil
+		l.ragged = l.cut(last, size) != nil
 	}
 	return err
 }
 
-// cut shortens a file to a length in bytes.
-func (a *appender) cut(f *file, size int64) error {
-	h, err := a.log.acquire(f, false)
+// full makes an error that says so a store.ErrFull.
+func full(err error) error {
+	if store.IsFull(err) {
+		return fmt.Errorf("%w: %w", store.ErrFull, err)
+	}
+	return err
+}
+
+// cut shortens a file to a length in bytes. What of that is not written yet stays so,
+// and may be written at this moment.
+func (l *Log) cut(f *file, size int64) error {
+	l.config.Files.less(f.behind.cut(size))
+	h, err := l.acquire(f, false)
 	if err != nil {
 		return err
 	}
-	defer a.log.config.Files.release(h)
+	defer l.config.Files.release(h)
+	if has, err := h.Size(); err != nil || has <= size {
+		return err
+	}
 	return h.Truncate(size)
 }

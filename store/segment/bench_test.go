@@ -16,7 +16,7 @@ import (
 func BenchmarkAppend(b *testing.B) {
 	for _, size := range []int{128, 256, 1024} {
 		b.Run(fmt.Sprintf("%dB", size), func(b *testing.B) {
-			l := open(b, segment.Config{Files: segment.NewFiles(store.OS{}, 8), Dir: b.TempDir(), ID: logID}, &segment.Manifest{})
+			l := open(b, segment.Config{Files: segment.NewFiles(store.OS{}, 8, 0), Dir: b.TempDir(), ID: logID}, &segment.Manifest{})
 			records := numbered(0, 256, size)
 			b.ReportAllocs()
 			b.ResetTimer()
@@ -41,7 +41,7 @@ func BenchmarkAppend(b *testing.B) {
 func BenchmarkRead(b *testing.B) {
 	for _, size := range []int{128, 1024} {
 		b.Run(fmt.Sprintf("%dB", size), func(b *testing.B) {
-			l := open(b, segment.Config{Files: segment.NewFiles(store.OS{}, 8), Dir: b.TempDir(), ID: logID}, &segment.Manifest{})
+			l := open(b, segment.Config{Files: segment.NewFiles(store.OS{}, 8, 0), Dir: b.TempDir(), ID: logID}, &segment.Manifest{})
 			for l.Next() < 256<<20/int64(size) {
 				appendTo(b, l, 1024, size)
 			}
@@ -75,7 +75,7 @@ func BenchmarkOpen(b *testing.B) {
 	dir := b.TempDir()
 	manifests := make([]segment.Manifest, n)
 	at := func(i int) string { return filepath.Join(dir, fmt.Sprint(i)) }
-	files := segment.NewFiles(store.OS{}, 64)
+	files := segment.NewFiles(store.OS{}, 64, 0)
 	for i := range manifests {
 		l := open(b, segment.Config{Files: files, Dir: at(i), ID: logID}, &segment.Manifest{})
 		appendTo(b, l, 40, 256)
@@ -88,7 +88,7 @@ func BenchmarkOpen(b *testing.B) {
 	for range b.N {
 		logs := make([]*segment.Log, n)
 		before := heap()
-		files := segment.NewFiles(store.OS{}, 64)
+		files := segment.NewFiles(store.OS{}, 64, 0)
 		for i := range logs {
 			l, err := segment.Open(segment.Config{Files: files, Dir: at(i), ID: logID}, &manifests[i])
 			if err != nil {
@@ -106,7 +106,7 @@ func BenchmarkOpen(b *testing.B) {
 func BenchmarkSyncAll(b *testing.B) {
 	const n = 1000
 	dir := b.TempDir()
-	files := segment.NewFiles(store.OS{}, 64)
+	files := segment.NewFiles(store.OS{}, 64, 0)
 	logs := make([]*segment.Log, n)
 	for i := range logs {
 		logs[i] = open(b, segment.Config{Files: files, Dir: filepath.Join(dir, fmt.Sprint(i)), ID: logID}, &segment.Manifest{})

@@ -14,7 +14,7 @@ import (
 
 func TestReadersSeeOnlyWhatAppendsReturned(t *testing.T) {
 	const total, size = 15_000, 100
-	c := segment.Config{Files: segment.NewFiles(store.OS{}, 3), Dir: t.TempDir(), ID: logID, FileBytes: 200 << 10}
+	c := segment.Config{Files: segment.NewFiles(store.OS{}, 3, 20<<10), Dir: t.TempDir(), ID: logID, FileBytes: 200 << 10}
 	l := open(t, c, &segment.Manifest{})
 	var returned, done atomic.Int64 // offsets
 	var wg sync.WaitGroup
@@ -90,7 +90,7 @@ func TestReadersSeeOnlyWhatAppendsReturned(t *testing.T) {
 }
 
 func TestReadersOutliveTruncations(t *testing.T) {
-	c := segment.Config{Files: segment.NewFiles(store.OS{}, 3), Dir: t.TempDir(), ID: logID, FileBytes: 5000}
+	c := segment.Config{Files: segment.NewFiles(store.OS{}, 3, 2000), Dir: t.TempDir(), ID: logID, FileBytes: 5000}
 	l := open(t, c, &segment.Manifest{})
 	appendTo(t, l, 100, 100)
 	var stop atomic.Bool

@@ -17,7 +17,7 @@ import (
 func TestIdleLogsCostLittleMemoryAndNoOpenFiles(t *testing.T) {
 	const n = 500
 	dir := t.TempDir()
-	files := segment.NewFiles(store.OS{}, 10)
+	files := segment.NewFiles(store.OS{}, 10, 0)
 	at := func(i int) segment.Config {
 		return segment.Config{Files: files, Dir: filepath.Join(dir, fmt.Sprint(i)), ID: logID}
 	}

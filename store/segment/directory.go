@@ -240,7 +240,7 @@ func (d *directory) restore(m Manifest) error {
 	indexed := map[int64]bool{} // of these, the ones that are full
 	for i, f := range m.Files {
 		last := i == len(m.Files)-1
-		install[f.First] = d.wrong(f, last) != nil
+		install[f.First] = d.fetched(f) || d.wrong(f, last) != nil // what was fetched is synced, too
 		keep[f.First], indexed[f.First] = true, !last
 	}
 	var moved []int64 // out of the staging place

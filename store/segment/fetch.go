@@ -41,7 +41,7 @@ func (l *Log) ReadChunk(want FileInfo, position int64, buf []byte) (int, error) 
 		l.config.Files.release(h)
 	}
 	switch {
-	case errors.Is(err, os.ErrNotExist) && l.changed(epoch, want.Next-1):
+	case (errors.Is(err, os.ErrNotExist) || errors.Is(err, io.EOF)) && l.changed(epoch, want.Next-1):
 		err = ErrNoFile
 	case errors.Is(err, io.EOF):
 		err = damage(l.path(f.first, fileSuffix), position, -1, "the file is cut short")

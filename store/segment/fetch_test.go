@@ -277,7 +277,7 @@ func TestAStagedFileOfAnotherHistoryIsNotGoneOnWithForEver(t *testing.T) {
 func TestWhatIsFetchedGoesToTheDiskLittleByLittle(t *testing.T) {
 	const megabyte = 1 << 20
 	large := func(disk store.FS) segment.Config {
-		return segment.Config{Files: segment.NewFiles(disk, 4), Dir: "/log", FileBytes: 64 * megabyte}
+		return segment.Config{Files: segment.NewFiles(disk, 4, 0), Dir: "/log", FileBytes: 64 * megabyte}
 	}
 	leader := open(t, large(storetest.NewDisk()), &segment.Manifest{})
 	appendTo(t, leader, 9, megabyte)

@@ -12,21 +12,28 @@ import (
 )
 
 // Files is what the logs of a node share: the disk, a bounded number of open
-// files, and buffers. Any number of goroutines may use it.
+// files, buffers, and room for what is not written yet. Any number of goroutines
+// may use it.
 type Files struct {
-	fs  store.FS
-	max int
+	fs     store.FS
+	max    int
+	behind int
 
 	buffers sync.Pool // of *[]byte
 
-	mu     sync.Mutex // guards the fields below, and file.handle of all logs
+	mu     sync.Mutex // guards the fields below, and file.handle and Log.waiting of all logs
 	recent list.List  // of *handle that are open, the one used last in front
+
+	unwritten int       // bytes that are in memory only
+	waiting   list.List // of *Log that have such, the one that has had them longest in front
 }
 
 // NewFiles shares a disk among logs, with at most the given number of files open
-// at a time; more only while more than that are being read or written at once.
-func NewFiles(fs store.FS, open int) *Files {
-	f := &Files{fs: fs, max: open}
+// at a time; more only while more than that are being read or written at once. Of
+// what was appended, about so many bytes stay in memory until they are worth a
+// write; with 0 all is written at once.
+func NewFiles(fs store.FS, open, behind int) *Files {
+	f := &Files{fs: fs, max: open, behind: behind}
 	f.buffers.New = func() any { b := make([]byte, 0, bufferSize); return &b }
 	return f
 }
@@ -45,7 +52,8 @@ func (f *Files) Open() int {
 // handle is an open file.
 type handle struct {
 	store.File
-	index atomic.Pointer[sparse] // of a file that is no longer written, once it was needed
+	behind *behind
+	index  atomic.Pointer[sparse] // of a file that is no longer written, once it was needed
 
 	once  sync.Once
 	err   error         // of opening it
@@ -60,7 +68,7 @@ func (f *Files) acquire(of *file, dir string, create bool) (*handle, error) {
 	f.mu.Lock()
 	h := of.handle
 	if h == nil {
-		h = &handle{owner: of}
+		h = &handle{owner: of, behind: &of.behind}
 		h.place = f.recent.PushFront(h)
 		of.handle = h
 	} else {
@@ -79,6 +87,9 @@ func (f *Files) acquire(of *file, dir string, create bool) (*handle, error) {
 	}
 	return h, nil
 }
+
+// ReadAt reads what is not written yet, too.
+func (h *handle) ReadAt(b []byte, at int64) (int, error) { return h.behind.readAt(h.File, b, at) }
 
 func (f *Files) release(h *handle) {
 	f.mu.Lock()

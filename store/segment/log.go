@@ -1,6 +1,7 @@
 package segment
 
 import (
+	"container/list"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -47,6 +48,8 @@ type Log struct {
 	newNames bool   // files were made whose names are not synced
 	epoch    uint64 // counts what makes a position found earlier invalid
 	failed   error
+
+	waiting *list.Element // in Files.waiting; guarded by Files.mu
 }
 
 // file is one file of a log. All files but the last are full and will not
@@ -62,6 +65,8 @@ type file struct {
 	// of the file if whole is set.
 	index *sparse
 	whole bool
+
+	behind behind // empty of all but the last file
 
 	handle *handle // guarded by Files.mu
 }
@@ -133,8 +138,10 @@ func (l *Log) Release(start int64) error {
 	l.mu.Unlock()
 
 	for _, f := range gone {
-		l.config.Files.drop(f, nil)
-		fs := l.config.Files.fs
+		l.forget(f)
+	}
+	fs := l.config.Files.fs
+	for _, f := range gone {
 		err := errors.Join(removeAny(fs, l.path(f.first, fileSuffix)), removeAny(fs, l.path(f.first, indexSuffix)))
 		if err != nil { // what is left is removed by the next Open
 			return fmt.Errorf("segment: release %s to offset %d: %w", l.config.Dir, start, err)
@@ -143,7 +150,8 @@ func (l *Log) Release(start int64) error {
 	return nil
 }
 
-// Close lets go of the log's open files. It does not sync.
+// Close lets go of the log's open files, and of what is not written yet. It does not
+// sync.
 func (l *Log) Close() error {
 	l.appending.Lock()
 	defer l.appending.Unlock()
@@ -152,12 +160,19 @@ func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, f := range l.files {
-		l.config.Files.drop(f, nil)
+		l.forget(f)
 	}
+	l.config.Files.leave(l)
 	l.files = nil
 	l.epoch++
 	l.failed = fmt.Errorf("segment: %s: %w", l.config.Dir, store.ErrClosed)
 	return nil
+}
+
+// forget lets go of a file, and of what of it is not written.
+func (l *Log) forget(f *file) {
+	l.config.Files.drop(f, nil)
+	l.config.Files.less(f.behind.cut(0))
 }
 
 // fail makes an error the answer to all changes from now on.

@@ -16,9 +16,10 @@ import (
 
 // replica is a log on a disk of its own, and what it should be.
 type replica struct {
-	disk  *storetest.Disk
-	log   *segment.Log
-	bytes int64 // of a file
+	disk   *storetest.Disk
+	log    *segment.Log
+	bytes  int64 // of a file
+	behind int   // bytes that may wait in memory
 
 	saved    segment.Manifest // what was persisted last
 	savedLog int              // len(history) then
@@ -43,7 +44,7 @@ type command struct {
 }
 
 func (r *replica) config() segment.Config {
-	return segment.Config{Files: segment.NewFiles(r.disk, 2), Dir: "/log", ID: logID, FileBytes: r.bytes}
+	return segment.Config{Files: segment.NewFiles(r.disk, 2, r.behind), Dir: "/log", ID: logID, FileBytes: r.bytes}
 }
 
 func (r *replica) open(t *rapid.T) {
@@ -105,7 +106,7 @@ func TestALogIsWhatWasAppendedThroughTrimsTruncationsAndCrashes(t *testing.T) {
 		m := &model{}
 		size := rapid.SampledFrom([]int64{200, 5000, 600 << 10}).Draw(t, "file bytes")
 		for i := range m.replicas {
-			m.replicas[i] = &replica{disk: storetest.NewDisk(), bytes: size}
+			m.replicas[i] = &replica{disk: storetest.NewDisk(), bytes: size, behind: rapid.SampledFrom([]int{0, 500, 1 << 20}).Draw(t, "behind")}
 			m.replicas[i].open(t)
 		}
 		data := rapid.Custom(func(t *rapid.T) []byte {

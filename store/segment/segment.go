@@ -4,8 +4,9 @@
 //
 // # What it promises
 //
-// Append does not sync: what was appended is certain after a Sync that began
-// later and returned nil, and until then lives in a journal above. Readers see
+// Append does not sync, and may not even write, since few bytes cost a disk nearly
+// as much as many: what was appended is certain after a Sync that began later and
+// returned nil, and until then lives in a journal above. Readers see
 // only records whose Append has returned, whole and with the right checksum;
 // anything else is a store.CorruptError, with file and position. An Append that
 // fails leaves the log as it was. A directory with a file of another log, or of a
@@ -35,7 +36,8 @@
 //
 // A log that is idle has a few hundred bytes of memory, 16 more for every 128 KiB
 // that were appended to its last file since it was opened, and no open file: all
-// logs of a node share one Files. The package starts no goroutines but those of
+// logs of a node share one Files. What is not written yet is bounded by that, and by
+// 32 KiB for each log. The package starts no goroutines but those of
 // SyncAll, which waits for them.
 package segment
 

@@ -22,7 +22,7 @@ func indexPath(dir string, first int64) string {
 
 // config is a log on a disk, with files of a few records.
 func config(disk store.FS) segment.Config {
-	return segment.Config{Files: segment.NewFiles(disk, 8), Dir: "/log", ID: logID, FileBytes: 2000}
+	return segment.Config{Files: segment.NewFiles(disk, 8, 0), Dir: "/log", ID: logID, FileBytes: 2000}
 }
 
 func open(t testing.TB, c segment.Config, m *segment.Manifest) *segment.Log {
@@ -212,7 +212,7 @@ func TestAFailedSyncFailsTheLogForGood(t *testing.T) {
 
 func TestSyncAllSyncsWhatIsDirtyAndNothingElse(t *testing.T) {
 	disk := storetest.NewDisk()
-	files := segment.NewFiles(disk, 3)
+	files := segment.NewFiles(disk, 3, 0)
 	var logs []*segment.Log
 	for i := range 50 {
 		logs = append(logs, open(t, segment.Config{Files: files, Dir: fmt.Sprintf("/logs/%d", i), ID: logID}, &segment.Manifest{}))

@@ -2,6 +2,7 @@ package segment
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -11,7 +12,8 @@ import (
 
 // Sync puts on the disk what was appended before it began. Appends and reads go
 // on meanwhile. If nothing was appended since the last, it does nothing. An
-// error fails the log for good.
+// error fails the log for good, but for store.ErrFull: what was to be written is
+// in memory then, and a later Sync may do better.
 func (l *Log) Sync() error {
 	l.syncing.Lock()
 	defer l.syncing.Unlock()
@@ -44,6 +46,11 @@ files:
 	}
 
 	for _, t := range slices.Backward(targets) {
+		if err := l.writeFile(t.file, t.info.Bytes); store.IsFull(err) {
+			return fmt.Errorf("segment: sync %s: %w", l.config.Dir, full(err))
+		} else if err != nil {
+			return l.fail("sync", err)
+		}
 		if err := l.syncFile(t.file, t.info); err != nil {
 			return l.fail("sync", err)
 		}

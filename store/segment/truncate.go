@@ -65,7 +65,7 @@ func (l *Log) TruncateTo(next int64) error {
 	// The last goes first: a crash in between leaves no hole.
 	fs := l.config.Files.fs
 	for i := len(gone) - 1; i >= 0; i-- {
-		l.config.Files.drop(gone[i], nil)
+		l.forget(gone[i])
 		err := errors.Join(removeAny(fs, l.path(gone[i].first, indexSuffix)), removeAny(fs, l.path(gone[i].first, fileSuffix)))
 		if err != nil {
 			return l.fail("truncate", err)
@@ -84,12 +84,7 @@ func (l *Log) TruncateTo(next int64) error {
 		return l.fail("truncate", err)
 	}
 	l.config.Files.drop(last, nil) // its handle may have the index that was removed
-	h, err := l.acquire(last, false)
-	if err == nil {
-		err = h.Truncate(info.Bytes)
-		l.config.Files.release(h)
-	}
-	if err != nil {
+	if err := l.cut(last, info.Bytes); err != nil {
 		return l.fail("truncate", err)
 	}
 	return nil
