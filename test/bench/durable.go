@@ -64,6 +64,10 @@ var durables = []durable{
 	{name: "replay-128", lines: []line{{"replay, 128 B", "k/s", "≥ 2"}}, measure: replay(128, 200_000)},
 	{name: "replay-1k", lines: []line{{"replay, 1 KiB", "k/s", "≥ 2"}}, measure: replay(1024, 60_000)},
 	{name: "idle-streams", lines: []line{{"idle, 1 000 streams on 3 nodes: CPU", "%", "≤ 0.05"}, {"memory", "MB", "≤ 0.3"}}, measure: idleStreams, alone: true},
+	{name: "streams", lines: []line{
+		{"10 000 streams: made", "/s", ""}, {"all listed", "s", ""}, {"written to in turn, 1 000 in flight", "k/s", ""},
+		{"each read from its beginning", "/s", ""}, {"p50", "ms", ""}, {"p99", "ms", ""}, {"memory of the three processes then", "MB", ""}, {"idle CPU of them", "%", ""},
+	}, measure: manyStreams, alone: true, own: true},
 	{name: "failover", lines: []line{{"leader killed until publishes are acked: median", "s", ""}, {"slowest", "s", "< 2 s"}}, measure: failover, alone: true},
 }
 
