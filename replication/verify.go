@@ -177,7 +177,8 @@ type Dumped struct {
 
 // DumpDir writes what a Member keeps in a directory that no process has open: a
 // line for each record of the journal to w, and each record of the logs, which fn
-// gets, until it fails. What cannot be read is in the error.
+// gets, until it fails. What cannot be read is in the error. The last records of a log
+// may be in the journal alone if the node was ended without being closed.
 func DumpDir(fs store.FS, dir string, w io.Writer, fn func(Dumped) error) error {
 	if fs == nil {
 		fs = store.OS{}

@@ -109,7 +109,9 @@ func storeDumpCommand(a *app) *cobra.Command {
 		Short: "Print a node's data directory",
 		Long: `Print a line for each record of a node's journal, and for each event of its logs:
 partition and epoch, the stream's ID, the offset, when it was kept, and the event.
-With --json the events alone, as JSON.`,
+With --json the events alone, as JSON. If the node was not stopped but ended, the
+last events of a log may be in the journal alone: they are put into the logs when
+it starts.`,
 		Example: "  skein store dump ./skein-data | less",
 		Args:    storeArg,
 		RunE: func(_ *cobra.Command, args []string) error {
