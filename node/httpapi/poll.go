@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,10 +25,13 @@ import (
 //	cursor:  id "." number of answers confirmed
 //
 // A poll that nobody asks for is forgotten after pollKeep; its cursor then
-// gets 410, and the client knows that it may have missed events.
+// gets 410, and the client knows that it may have missed events. Of a stream it can
+// know better: Skein-Cursor is where in the stream the answer ends, for a new poll, at
+// any node, with from or Last-Event-ID.
 const (
-	headerPoll = "Skein-Poll"
-	headerGap  = "Skein-Gap" // count=3; cause=overflow: one for each gap before or among the events
+	headerPoll   = "Skein-Poll"
+	headerCursor = "Skein-Cursor"
+	headerGap    = "Skein-Gap" // count=3; cause=overflow: one for each gap before or among the events
 
 	pollKeep  = time.Minute
 	pollBytes = 4 << 20 // of envelopes in one answer, about
@@ -53,6 +57,7 @@ type poll struct {
 	confirmed int        // answers
 	last      *answer    // given, not confirmed; nil when there is none
 	rest      []queue.Item
+	cursors   []string // of a stream, after each of rest
 }
 
 // answer is what a poll was told.
@@ -61,6 +66,7 @@ type answer struct {
 	body  []byte
 	gaps  []string // as Skein-Gap has them
 	lost  string   // regions of a stream that are out of reach
+	after string   // the cursor of a stream behind it all
 	items int      // events and gaps
 }
 
@@ -183,6 +189,9 @@ func (a *API) poll(w *response, r *http.Request, namespace, media string) error 
 	h.Set("Content-Type", p.last.media)
 	h.Set("Cache-Control", "no-store")
 	h.Set(headerPoll, fmt.Sprintf("%s.%d", p.id, p.confirmed+1))
+	if p.last.after != "" {
+		h.Set(headerCursor, p.last.after)
+	}
 	for _, g := range p.last.gaps {
 		h.Add(headerGap, g)
 	}
@@ -235,7 +244,8 @@ func (a *API) openPoll(ctx context.Context, w *response, r *http.Request, q *que
 // wait waits for events until the deadline and makes an answer of them, maybe
 // of none.
 func (p *poll) wait(ctx context.Context, deadline time.Time, q *query, media string) (*answer, error) {
-	items := p.rest
+	stream, _ := p.sub.(*replay)
+	items, cursors := p.rest, p.cursors
 	if len(items) == 0 {
 		buf := make([]queue.Item, q.max)
 		wait, cancel := context.WithDeadline(ctx, deadline)
@@ -245,6 +255,9 @@ func (p *poll) wait(ctx context.Context, deadline time.Time, q *query, media str
 			return nil, err
 		}
 		items = buf[:n]
+		if stream != nil {
+			cursors = slices.Clone(stream.cursors)
+		}
 	}
 	ans := &answer{media: media}
 	size, taken := 0, 0
@@ -273,8 +286,12 @@ func (p *poll) wait(ctx context.Context, deadline time.Time, q *query, media str
 		}
 	}
 	p.rest, ans.items = items[taken:], taken
-	if s, ok := p.sub.(*replay); ok {
-		ans.lost = strings.Join(s.reader.Missing(), ", ")
+	if stream != nil {
+		ans.lost = strings.Join(stream.reader.Missing(), ", ")
+		if ans.after = stream.reader.Cursor(); taken > 0 {
+			ans.after = cursors[taken-1]
+		}
+		p.cursors = cursors[taken:]
 	}
 	if media == mediaProtoBatch {
 		ans.body = event.AppendProtoBatch(nil, events)

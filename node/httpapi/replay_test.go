@@ -236,6 +236,26 @@ func TestLongPollsSayWhichRegionsAreMissing(t *testing.T) {
 	}
 }
 
+func TestLongPollsSayWhereTheAnswerEnds(t *testing.T) {
+	event := func(id string) queue.Item {
+		ev, err := (&script{t: t, steps: []any{id}}).Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return queue.Item{Event: ev.Event}
+	}
+	p := &poll{
+		sub:  &replay{reader: &script{t: t, steps: []any{"4"}}},
+		rest: []queue.Item{event("1"), event("2"), event("3")}, cursors: []string{"one", "two", "three"},
+	}
+	for _, want := range []string{"two", "three", "eu/0:1"} {
+		a, err := p.wait(t.Context(), time.Now().Add(time.Minute), &query{max: 2}, mediaJSONBatch)
+		if err != nil || a.after != want {
+			t.Errorf("the answer %s ends at %q, it should at %q: %v", a.body, a.after, want, err)
+		}
+	}
+}
+
 // sent is what a WebSocket sends of a reader, and why it ends.
 func sent(t *testing.T, r *script, gaps gaps) (got []string, err error) {
 	t.Helper()

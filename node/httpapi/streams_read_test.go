@@ -96,6 +96,14 @@ func TestLongPollsOfAStreamGoOnWhereTheyWere(t *testing.T) {
 	if a.StatusCode != 200 || strings.Count(a.body, `"id"`) != 2 {
 		t.Fatalf("%d %s", a.StatusCode, a.body)
 	}
+	for _, other := range []*reply{ // at this node or another, if the poll is forgotten
+		f.do("GET", "/events?stream=orders&from="+a.Header.Get("Skein-Cursor"), "", "Accept", mediaJSONBatch),
+		f.do("GET", "/events?stream=orders", "", "Accept", mediaJSONBatch, "Last-Event-ID", a.Header.Get("Skein-Cursor")),
+	} {
+		if other.StatusCode != 200 || strings.Count(other.body, `"id"`) != 1 || !strings.Contains(other.body, `"id":"2"`) {
+			t.Errorf("from the cursor: %d %s", other.StatusCode, other.body)
+		}
+	}
 	a = f.do("GET", "/events?poll="+a.Header.Get("Skein-Poll"), "", "Accept", mediaJSONBatch)
 	if a.StatusCode != 200 || !strings.Contains(a.body, `"id":"2"`) {
 		t.Errorf("%d %s", a.StatusCode, a.body)
