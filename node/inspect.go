@@ -66,10 +66,14 @@ func (n *Node) NodeViews() []NodeView {
 	for _, l := range n.net.Links() {
 		links[l.Peer.ID] = l.State
 	}
+	var draining []peer.ID
+	if m := n.streams.member.Load(); m != nil {
+		draining = m.Draining()
+	}
 	for _, p := range append([]peer.Peer{n.self}, n.graph.Peers()...) {
 		v := NodeView{
 			ID: p.ID, Name: p.Name, Region: p.Region, Addr: p.Addr.String(), HTTP: p.HTTP, Boot: p.Boot,
-			State: "alive", Gateway: slices.Contains(n.graph.Gateways(p.Region), p.ID),
+			State: "alive", Gateway: slices.Contains(n.graph.Gateways(p.Region), p.ID), Draining: slices.Contains(draining, p.ID),
 		}
 		switch {
 		case p.ID == n.self.ID:

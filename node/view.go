@@ -37,6 +37,9 @@ type NodeView struct {
 	Boot    uint64  `json:"boot"`
 	State   string  `json:"state"` // self, up, down (its link broke), alive (known by gossip; no link from here yet, or none is needed), lost (taken for dead)
 	Gateway bool    `json:"gateway"`
+	// Draining is whether its region empties it, as far as the node that answers knows:
+	// of its own region.
+	Draining bool `json:"draining,omitempty"`
 }
 
 // LinkView is one end's view of a link; a link between two nodes is listed

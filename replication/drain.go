@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/transport/peer"
 )
 
 // Drain has this node's replicas, and what it leads, go to other nodes, as far as
@@ -16,6 +17,16 @@ func (r *Member) Drain(ctx context.Context, drain bool) error {
 		state = meta.Draining
 	}
 	return r.Propose(ctx, &meta.SetNodeState{ID: r.cfg.Self.ID, State: state})
+}
+
+// Draining is the nodes of the region that are being emptied.
+func (r *Member) Draining() (list []peer.ID) {
+	for _, n := range r.meta.state().Nodes() {
+		if n.State == meta.Draining {
+			list = append(list, n.ID)
+		}
+	}
+	return list
 }
 
 // Kept is what this node keeps and others do not, or not yet without it.

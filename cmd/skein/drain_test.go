@@ -34,8 +34,14 @@ func TestANodeIsDrained(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.out), &view); err != nil || view.Node != "eu-2" || view.State != draining || view.Replicas < 2 || view.Others != 0 {
 		t.Errorf("%v: %s", err, r.out)
 	}
+	if r := skein(t, "nodes", "--server", second.HTTP); !strings.Contains(r.out, draining) {
+		t.Errorf("nodes does not say that it is draining: %s", r.out)
+	}
 	r = skein(t, "drain", "--undo", "--server", second.HTTP)
 	r.want(t, exitDone)
+	if r := skein(t, "nodes", "--server", second.HTTP); strings.Contains(r.out, draining) {
+		t.Errorf("nodes says that it is draining: %s", r.out)
+	}
 	if !strings.Contains(r.out, "node eu-2 keeps and leads its share again") {
 		t.Errorf("undo: %s", r.out)
 	}

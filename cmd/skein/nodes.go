@@ -2,6 +2,7 @@ package main
 
 import (
 	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -28,12 +29,15 @@ func nodesCommand(a *app) *cobra.Command {
 			}
 			var rows [][]cell
 			for _, n := range nodes {
-				role := ""
+				var roles []string
 				if n.Gateway {
-					role = "gateway"
+					roles = append(roles, "gateway")
+				}
+				if n.Draining {
+					roles = append(roles, draining)
 				}
 				rows = append(rows, []cell{
-					{n.Region, plain}, {nodeName(n.Name, n.ID), bold}, {n.State, stateStyle(n.State)}, {role, plain},
+					{n.Region, plain}, {nodeName(n.Name, n.ID), bold}, {n.State, stateStyle(n.State)}, {strings.Join(roles, ", "), plain},
 					{n.Addr, plain}, {printable(n.HTTP), plain}, {strconv.FormatUint(n.Boot, 10), plain}, {string(n.ID), dim},
 				})
 			}
