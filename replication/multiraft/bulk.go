@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -49,6 +50,9 @@ func (t transport) sendSnapshot(to Replica, a *raft.InstallSnapshotRequest, data
 		return nil, errMessage
 	}
 	if err := answer.status.err(string(answer.text)); err != nil {
+		if answer.last > a.LastLogIndex {
+			err = errors.Join(err, t.Snapshot(t.ctx)) // the next to be sent is younger
+		}
 		return nil, err
 	}
 	t.host.stats.snapshotsSent.Add(1)
@@ -103,6 +107,12 @@ func (h *Host) install(from peer.ID, m *message, data io.Reader) message {
 	}
 	if !g.meant(from, m.from, m.to) {
 		return g.answer(m, statusEpoch)
+	}
+	if applied := g.raft.AppliedIndex(); m.last < applied {
+		// Raft would install it, and could not apply what it has applied again.
+		a := g.answer(m, statusFailed)
+		a.last, a.text = applied, fmt.Appendf(nil, "the snapshot is of entry %d, and %d is applied here", m.last, applied)
+		return a
 	}
 	ctx, over := g.installs()
 	defer over()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -218,12 +219,49 @@ func TestAnIdleGroupLetsGoOfItsWholeLog(t *testing.T) {
 		again.sinceSnapshot(&late)
 		got := make(chan raft.RPCResponse, 1)
 		again.requests <- raft.RPC{Command: again.command(to[1], &late), RespChan: got}
-		if r := (<-got).Response.(*raft.AppendEntriesResponse); !r.Success || again.store.first > 0 {
+		if r := (<-got).Response.(*raft.AppendEntriesResponse); !r.Success {
 			t.Errorf("a leader that sends again what the snapshot has is answered %+v", r)
 		}
 		if _, _, err := group[to[1]].Apply(t.Context(), []byte("after")); err != nil {
 			t.Fatal(err)
 		}
 		until(t, time.Minute, "all applied", func() bool { n, _ := again.fsm.state(); return n == 11 })
+
+		list, err := again.cfg.Snapshots.List()
+		if err != nil {
+			t.Fatal(err)
+		}
+		resent := message{kind: kindAppend, from: 1, term: again.raft.CurrentTerm(), last: list[0].Index, lastTerm: list[0].Term}
+		again.requests <- raft.RPC{Command: again.command(to[1], &resent), RespChan: got}
+		if r := (<-got).Response.(*raft.AppendEntriesResponse); !r.Success {
+			t.Errorf("a leader that goes on behind the snapshot is answered %+v", r)
+		}
+		if first, err := again.logs.FirstIndex(); first != list[0].Index+1 {
+			t.Errorf("the log begins with %d, the snapshot ends with %d: %v", first, list[0].Index, err)
+		}
+		older := message{kind: kindInstall, group: again.id, from: 1, to: 1, term: again.raft.CurrentTerm(), last: list[0].Index - 1}
+		if a := again.host.install(to[1], &older, strings.NewReader("")); a.status == statusOK || a.last != again.raft.AppliedIndex() {
+			t.Errorf("a snapshot of what was applied before is answered %+v", a)
+		}
 	})
+}
+
+func TestEntriesOfTheLastSecondsAreYoung(t *testing.T) {
+	var a age
+	began := time.Now()
+	at := func(s float64) time.Time { return began.Add(time.Duration(s * float64(time.Second))) }
+	if got := a.settled(at(0)); got != 1<<64-1 {
+		t.Errorf("of a log that was opened, all is old up to %d", got)
+	}
+	for i := range uint64(20) { // two a second, from entry 100 on
+		a.note(at(float64(i)/2), 100+i, 100+i)
+	}
+	for _, c := range []struct {
+		at   float64
+		want uint64
+	}{{9.5, 109}, {11, 112}, {100, 119}} {
+		if got := a.settled(at(c.at)); got > c.want || got+4 < c.want {
+			t.Errorf("after %v s, entries are old up to %d, want about %d", c.at, got, c.want)
+		}
+	}
 }

@@ -39,6 +39,7 @@ type logStore struct {
 	values map[string][]byte // as stored, or about to be
 
 	cut atomic.Bool // entries at the end were deleted, and none stored since
+	age age
 }
 
 var (
@@ -86,7 +87,7 @@ func (l *logStore) GetLog(index uint64, out *raft.Log) error {
 		first, err1 := l.store.FirstIndex()
 		last, err2 := l.store.LastIndex()
 		if err1 == nil && err2 == nil && (index < first || index > last) {
-			return raft.ErrLogNotFound
+			return l.boundary(index, out)
 		}
 	}
 	l.group.fail(err)
@@ -96,6 +97,26 @@ func (l *logStore) GetLog(index uint64, out *raft.Log) error {
 	l.gap.Store(true) // before anything that comes after the entry is applied
 	*out = raft.Log{Index: index, Type: raft.LogNoop}
 	return nil
+}
+
+// boundary is GetLog for the last entry of the snapshot when that has taken its place:
+// a follower checks by its term what comes after it. To others Raft sends the snapshot,
+// since what is before it is not there; but what is before the first entry is nothing.
+func (l *logStore) boundary(index uint64, out *raft.Log) error {
+	if s, ok := l.snapshot(); ok && s.Index == index && index > 1 {
+		*out = raft.Log{Index: index, Term: s.Term, Type: raft.LogNoop}
+		return nil
+	}
+	return raft.ErrLogNotFound
+}
+
+// snapshot is the latest.
+func (l *logStore) snapshot() (s raft.SnapshotMeta, ok bool) {
+	list, err := l.group.cfg.Snapshots.List()
+	if err != nil || len(list) == 0 {
+		return s, false
+	}
+	return *list[0], true
 }
 
 // termOf is the term of an entry, or 0: one that is in the log, or the last one of
@@ -150,6 +171,7 @@ func (l *logStore) StoreLogs(logs []*raft.Log) error {
 	}
 	l.cut.Store(false)
 	l.remember(logs)
+	l.age.note(time.Now(), logs[0].Index, logs[len(logs)-1].Index)
 	return nil
 }
 
@@ -180,6 +202,11 @@ func (l *logStore) DeleteRange(low, high uint64) error {
 	if first, err := l.store.FirstIndex(); err == nil && (first == 0 || high < first) {
 		return nil // a snapshot took their place before
 	}
+	if s, ok := l.snapshot(); ok && low <= s.Index && high > s.Index {
+		// Raft clears the whole log when it has taken over a snapshot, and goes on as if
+		// what is behind that were still there.
+		high = s.Index
+	}
 	l.mu.Lock()
 	l.cache, l.bytes = nil, 0
 	l.mu.Unlock()
@@ -196,11 +223,13 @@ func (l *logStore) DeleteRange(low, high uint64) error {
 	return err
 }
 
-// release deletes the entries up to an index, which a snapshot contains.
+// release deletes the entries up to an index, which a snapshot contains, but for those
+// that are so young that others may still send them, or speak of them.
 func (l *logStore) release(upTo uint64) error {
 	if err := l.group.failure(); err != nil {
 		return err
 	}
+	upTo = min(upTo, l.age.settled(time.Now()))
 	first, err := l.store.FirstIndex()
 	if err != nil || first == 0 || first > upTo {
 		return err

@@ -236,10 +236,12 @@ func (g *Group) Snapshot(ctx context.Context) error {
 //
 // What Raft itself wrote after the state machine's last entry, as each new leader
 // does, is in no snapshot before another entry follows: if this replica leads, one
-// does. Other replicas let go of it the next time they are asked to.
+// does. Other replicas let go of it the next time they are asked to, and so do all of
+// entries of the last seconds, which others may still send or speak of.
 func (g *Group) Release(ctx context.Context) error {
 	err := g.release(ctx)
-	if first, _ := g.logs.FirstIndex(); first == 0 || !g.IsLeader() {
+	first, _ := g.logs.FirstIndex()
+	if last, _ := g.logs.LastIndex(); first == 0 || last > g.logs.age.settled(time.Now()) || !g.IsLeader() {
 		return err
 	}
 	if err := g.Barrier(ctx); err != nil {
