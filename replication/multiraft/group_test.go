@@ -239,6 +239,10 @@ func TestAnIdleGroupLetsGoOfItsWholeLog(t *testing.T) {
 		if first, err := again.logs.FirstIndex(); first != list[0].Index+1 {
 			t.Errorf("the log begins with %d, the snapshot ends with %d: %v", first, list[0].Index, err)
 		}
+		resent.commit = list[0].Index + 5
+		if c := again.command(to[1], &resent).(*raft.AppendEntriesRequest).LeaderCommitIndex; c != list[0].Index {
+			t.Errorf("an append up to %d commits up to %d", list[0].Index, c)
+		}
 		older := message{kind: kindInstall, group: again.id, from: 1, to: 1, term: again.raft.CurrentTerm(), last: list[0].Index - 1}
 		if a := again.host.install(to[1], &older, strings.NewReader("")); a.status == statusOK || a.last != again.raft.AppliedIndex() {
 			t.Errorf("a snapshot of what was applied before is answered %+v", a)

@@ -164,7 +164,10 @@ func (g *Group) command(from peer.ID, m *message) any {
 	case kindHeartbeat, kindAppend:
 		return &raft.AppendEntriesRequest{
 			RPCHeader: header, Term: m.term,
-			PrevLogEntry: m.last, PrevLogTerm: m.lastTerm, LeaderCommitIndex: m.commit, Entries: m.entries,
+			PrevLogEntry: m.last, PrevLogTerm: m.lastTerm, Entries: m.entries,
+			// An append says nothing of what follows it in this log, which may be another
+			// leader's: Raft would take that for committed, too.
+			LeaderCommitIndex: min(m.commit, m.last+uint64(len(m.entries))),
 		}
 	case kindVote:
 		return &raft.RequestVoteRequest{
