@@ -48,6 +48,16 @@
 // leader has them on its disk. But entries that the leader could not write, a
 // later leader may commit: of those it is unknown.
 //
+// # Letting go of the log
+//
+// A group that is idle keeps its last entries for ever, and with them the node's
+// journal. So Release drops all that a snapshot contains, but for the entries of the
+// last seconds. Raft knows the term of its snapshot's last entry only while nothing
+// follows it, and would refuse a leader that goes on from there: the log knows it, and
+// an append that begins before is cut down to begin there. A snapshot of less than is
+// applied is refused, since Raft would install it; what follows a snapshot stays when
+// Raft clears what is before it; and an append commits no more than it reaches.
+//
 // # Failover
 //
 // Timeouts are long so that idle groups are cheap. When the link layer says

@@ -185,6 +185,9 @@ func TestAnIdleGroupLetsGoOfItsWholeLog(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		if err := group[first].Release(t.Context()); err != nil || len(group[first].store.list) < 10 {
+			t.Errorf("%d entries are left of what came just now: %v", len(group[first].store.list), err)
+		}
 		to := slices.DeleteFunc(m.nodes(), func(id peer.ID) bool { return id == first })
 		for _, next := range []peer.ID{to[0], to[1]} {
 			if err := group[leaderOf(t, group)].TransferLeadership(t.Context(), Replica{next, 1}); err != nil {
@@ -242,6 +245,13 @@ func TestAnIdleGroupLetsGoOfItsWholeLog(t *testing.T) {
 		resent.commit = list[0].Index + 5
 		if c := again.command(to[1], &resent).(*raft.AppendEntriesRequest).LeaderCommitIndex; c != list[0].Index {
 			t.Errorf("an append up to %d commits up to %d", list[0].Index, c)
+		}
+		last, err := again.logs.LastIndex()
+		if err := errors.Join(err, again.logs.DeleteRange(1, last)); err != nil { // as Raft does for a snapshot it has taken over
+			t.Fatal(err)
+		}
+		if first, err := again.logs.FirstIndex(); first != list[0].Index+1 || err != nil {
+			t.Errorf("of what follows the snapshot, entries before %d are gone: %v", first, err)
 		}
 		older := message{kind: kindInstall, group: again.id, from: 1, to: 1, term: again.raft.CurrentTerm(), last: list[0].Index - 1}
 		if a := again.host.install(to[1], &older, strings.NewReader("")); a.status == statusOK || a.last != again.raft.AppliedIndex() {

@@ -61,8 +61,8 @@ func (l *logStore) FirstIndex() (uint64, error) { return l.store.FirstIndex() }
 func (l *logStore) LastIndex() (uint64, error) {
 	last, err := l.store.LastIndex()
 	if err == nil && last == 0 && l.running.Load() {
-		if list, err := l.group.cfg.Snapshots.List(); err == nil && len(list) > 0 {
-			return list[0].Index, nil
+		if s, ok := l.snapshot(); ok {
+			return s.Index, nil
 		}
 	}
 	return last, err
@@ -110,7 +110,7 @@ func (l *logStore) boundary(index uint64, out *raft.Log) error {
 	return raft.ErrLogNotFound
 }
 
-// snapshot is the latest.
+// snapshot is the latest there is.
 func (l *logStore) snapshot() (s raft.SnapshotMeta, ok bool) {
 	list, err := l.group.cfg.Snapshots.List()
 	if err != nil || len(list) == 0 {
@@ -125,8 +125,8 @@ func (l *logStore) termOf(index uint64) uint64 {
 	if index == 0 {
 		return 0
 	}
-	if list, err := l.group.cfg.Snapshots.List(); err == nil && len(list) > 0 && list[0].Index == index {
-		return list[0].Term
+	if s, ok := l.snapshot(); ok && s.Index == index {
+		return s.Term
 	}
 	var e raft.Log
 	if first, err := l.store.FirstIndex(); err != nil || index < first || l.GetLog(index, &e) != nil {

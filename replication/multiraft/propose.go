@@ -236,8 +236,8 @@ func (g *Group) Snapshot(ctx context.Context) error {
 //
 // What Raft itself wrote after the state machine's last entry, as each new leader
 // does, is in no snapshot before another entry follows: if this replica leads, one
-// does. Other replicas let go of it the next time they are asked to, and so do all of
-// entries of the last seconds, which others may still send or speak of.
+// does. Other replicas let go of it the next time they are asked to. Entries of the
+// last seconds stay until then, too: others may still send them, or speak of them.
 func (g *Group) Release(ctx context.Context) error {
 	err := g.release(ctx)
 	first, _ := g.logs.FirstIndex()

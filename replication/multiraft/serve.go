@@ -145,11 +145,11 @@ func (g *Group) sinceSnapshot(m *message) {
 	if err != nil || first != 0 && first <= max(m.last, 1) {
 		return
 	}
-	list, err := g.cfg.Snapshots.List()
-	if err != nil || len(list) == 0 || m.last >= list[0].Index {
+	s, ok := g.logs.snapshot()
+	if !ok || m.last >= s.Index {
 		return
 	}
-	m.last, m.lastTerm = list[0].Index, list[0].Term
+	m.last, m.lastTerm = s.Index, s.Term
 	for len(m.entries) > 0 && m.entries[0].Index <= m.last {
 		m.entries = m.entries[1:]
 	}
