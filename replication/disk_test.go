@@ -29,7 +29,7 @@ func TestDiskFullWatermarks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, l := led(t)
 		for _, n := range w.nodes {
-			n.disk.Put("ballast", make([]byte, 48<<20)) // beside which the journal's growth is small
+			n.disk.Put("ballast", make([]byte, 160<<20)) // beside which the journal grows and shrinks little
 		}
 		n := w.nodes[1]
 		used := func(hundredths int64) { n.disk.Limit(100*n.disk.Used()/hundredths + 1) }
@@ -64,7 +64,7 @@ func TestDiskFullWatermarks(t *testing.T) {
 			t.Errorf("%d appends were refused although two nodes have room", l.full)
 		}
 		n.disk.Limit(0)
-		n.disk.Limit(1 << 30)
+		n.disk.Limit(4 << 30)
 		w.until("it leads again", func() bool { return w.leads(1) > 0 })
 		for _, n := range w.nodes {
 			n.disk.Limit(100*n.disk.Used()/94 + 1)
@@ -74,7 +74,7 @@ func TestDiskFullWatermarks(t *testing.T) {
 			return isFull(err)
 		})
 		for _, n := range w.nodes {
-			n.disk.Limit(1 << 30)
+			n.disk.Limit(4 << 30)
 		}
 		l.tries[50*perPublisher] = true // it may be kept: an attempt before may have been
 		l.goesOn(100)
@@ -183,7 +183,7 @@ func TestAFullDiskChangesNoReplicas(t *testing.T) {
 				t.Errorf("partition %d has %d replicas", rep.number, n)
 			}
 		}
-		n.disk.Limit(1 << 30)
+		n.disk.Limit(4 << 30)
 		w.until("the replicas are added", func() bool { return w.whole(3) })
 		l := w.publish(s, 1)
 		l.goesOn(10)
