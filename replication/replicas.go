@@ -126,12 +126,12 @@ func (r *Member) keep(p *meta.Partition, rep *meta.Replica) error {
 func (r *Member) start(p *meta.Partition, rep *meta.Replica, group replicaLog) error {
 	id := multiraft.GroupID(p.ID)
 	var first []multiraft.Replica
-	last, err := group.LastIndex()
+	fresh, err := multiraft.IsFresh(group)
 	if err != nil {
 		return err
 	}
 	for _, i := range p.Initial {
-		if i == rep.ReplicaID && last == 0 {
+		if i == rep.ReplicaID && fresh {
 			first = initial(p)
 		}
 	}
@@ -168,7 +168,7 @@ func (r *Member) start(p *meta.Partition, rep *meta.Replica, group replicaLog) e
 	r.mu.Lock()
 	r.replicas[id] = n
 	r.mu.Unlock()
-	r.log.Info("a replica is open", "partition", p.Number, "epoch", rep.Epoch, "new", last == 0)
+	r.log.Info("a replica is open", "partition", p.Number, "epoch", rep.Epoch, "new", fresh)
 	if len(first) > 0 && first[0].Node == r.cfg.Self.ID {
 		r.wg.Go(func() { r.campaign(n.part.Group()) })
 	}

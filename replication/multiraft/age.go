@@ -6,9 +6,8 @@ import (
 )
 
 const (
-	// settleFor is how old entries are that nobody sends again and nobody speaks of: a
-	// follower that is further behind has been so for longer than a link lives on without
-	// an answer.
+	// settleFor is how old entries are that hardly anybody sends again: to a follower
+	// that is further behind its leader has the snapshot to send, which costs more.
 	settleFor = 5 * time.Second
 	ageStep   = settleFor / 5
 )
@@ -34,6 +33,10 @@ func (a *age) note(now time.Time, first, last uint64) {
 	defer a.mu.Unlock()
 	if !a.young {
 		a.young, a.old = true, first-1
+	}
+	a.old = min(a.old, first-1) // what was there is replaced
+	for i := range a.marks {
+		a.marks[i].index = min(a.marks[i].index, first-1)
 	}
 	a.pass(now)
 	if n := len(a.marks); n > 0 && now.Sub(a.marks[n-1].began) < ageStep {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -50,9 +49,6 @@ func (t transport) sendSnapshot(to Replica, a *raft.InstallSnapshotRequest, data
 		return nil, errMessage
 	}
 	if err := answer.status.err(string(answer.text)); err != nil {
-		if answer.last > a.LastLogIndex {
-			err = errors.Join(err, t.Snapshot(t.ctx)) // the next to be sent is younger
-		}
 		return nil, err
 	}
 	t.host.stats.snapshotsSent.Add(1)
@@ -90,7 +86,9 @@ func (h *Host) ServeBulk(from peer.ID, conn net.Conn) error {
 	if err != nil {
 		return fmt.Errorf("multiraft: take a snapshot from %s: %w", from, err)
 	}
-	answer := h.install(from, &m, slow)
+	data := io.LimitReader(slow, int64(m.size))
+	answer := h.install(from, &m, data)
+	io.Copy(io.Discard, data) // the peer reads an answer when it has sent all
 	if err := writeBulk(slow, nil, &answer); err != nil {
 		return fmt.Errorf("multiraft: answer for a snapshot from %s: %w", from, err)
 	}
@@ -108,26 +106,24 @@ func (h *Host) install(from peer.ID, m *message, data io.Reader) message {
 	if !g.meant(from, m.from, m.to) {
 		return g.answer(m, statusEpoch)
 	}
-	if applied := g.raft.AppliedIndex(); m.last < applied {
-		// Raft would install it, and could not apply what it has applied again.
-		a := g.answer(m, statusFailed)
-		a.last, a.text = applied, fmt.Appendf(nil, "the snapshot is of entry %d, and %d is applied here", m.last, applied)
-		return a
-	}
 	ctx, over := g.installs()
 	defer over()
-	data, err := g.prepare(ctx, Replica{from, m.from}, io.LimitReader(data, int64(m.size)))
+	if g.has(m) {
+		return g.hasAlready(m)
+	}
+	data, err := g.prepare(ctx, Replica{from, m.from}, data)
 	if err != nil {
 		a := g.answer(m, statusFailed)
 		a.text = []byte(err.Error())
 		return a
 	}
 	got := make(chan raft.RPCResponse, 1)
-	rpc := raft.RPC{Command: g.command(from, m), Reader: data, RespChan: got}
-	select {
-	case g.requests <- rpc:
-	case <-g.closing:
+	has, err := g.hand(from, m, data, got)
+	switch {
+	case err != nil:
 		return g.answer(m, statusNoGroup)
+	case has: // meanwhile
+		return g.hasAlready(m)
 	}
 	select {
 	case r := <-got:
@@ -140,6 +136,33 @@ func (h *Host) install(from peer.ID, m *message, data io.Reader) message {
 	case <-g.closing:
 		return g.answer(m, statusNoGroup)
 	}
+}
+
+// hand hands a snapshot to Raft, unless this replica has all that it contains: no request
+// of a peer comes between.
+func (g *Group) hand(from peer.ID, m *message, data io.Reader, got chan raft.RPCResponse) (has bool, err error) {
+	select {
+	case g.taking <- struct{}{}:
+		defer func() { <-g.taking }()
+	case <-g.closing:
+		return false, ErrClosed
+	}
+	if g.has(m) {
+		return true, nil
+	}
+	select {
+	case g.requests <- raft.RPC{Command: g.command(from, m), Reader: data, RespChan: got}:
+		return false, nil
+	case <-g.closing:
+		return false, ErrClosed
+	}
+}
+
+// hasAlready is the answer for a snapshot of what this replica has.
+func (g *Group) hasAlready(m *message) message {
+	a := g.answer(m, statusOK)
+	a.term, a.flags = g.raft.CurrentTerm(), flagYes
+	return a
 }
 
 // installs waits until no other snapshot is prepared or restored, which it has

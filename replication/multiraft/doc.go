@@ -52,11 +52,12 @@
 //
 // A group that is idle keeps its last entries for ever, and with them the node's
 // journal. So Release drops all that a snapshot contains, but for the entries of the
-// last seconds. Raft knows the term of its snapshot's last entry only while nothing
-// follows it, and would refuse a leader that goes on from there: the log knows it, and
-// an append that begins before is cut down to begin there. A snapshot of less than is
-// applied is refused, since Raft would install it; what follows a snapshot stays when
-// Raft clears what is before it; and an append commits no more than it reaches.
+// last seconds, which followers that are a little behind are cheaper to send. Raft knows
+// the term of its snapshot's last entry only while nothing follows it, and would refuse
+// a leader that goes on from there: a follower's log knows it, and an append that begins
+// before is cut down to begin there. Whoever has all that a leader's snapshot contains
+// says so, and does not install it: Raft would put it in the place of the entries that
+// follow, among them acknowledged ones. And an append commits no more than it reaches.
 //
 // # Failover
 //

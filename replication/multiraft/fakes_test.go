@@ -18,6 +18,7 @@ type history struct {
 	last    uint64
 	sum     [32]byte
 	hang    chan struct{}
+	refuses error // to be restored
 }
 
 func (h *history) Apply(batch []Entry) []any {
@@ -76,6 +77,9 @@ func (h *history) Restore(r io.Reader) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if h.refuses != nil {
+		return h.refuses
+	}
 	h.entries, h.sum = nil, [32]byte{}
 	h.last = binary.LittleEndian.Uint64(data)
 	d := decoder{b: data[8:]}
@@ -95,6 +99,7 @@ type memoryStore struct {
 	values map[string][]byte
 	hang   chan struct{}
 	err    error // of every write
+	full   bool  // no more entries are taken
 	rotten uint64
 	syncs  int
 }
@@ -155,6 +160,9 @@ func (s *memoryStore) Append(entries []store.Entry) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.full {
+		return store.ErrFull
+	}
 	if len(s.list) == 0 {
 		s.first = entries[0].Index
 	} else if entries[0].Index != s.first+uint64(len(s.list)) {

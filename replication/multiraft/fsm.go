@@ -1,6 +1,7 @@
 package multiraft
 
 import (
+	"fmt"
 	"io"
 	"time"
 
@@ -97,8 +98,15 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 	return snapshot{s}, nil
 }
 
-// Restore may take long: it is no sign of ill health.
-func (m *machine) Restore(r io.ReadCloser) error { return m.fsm.Restore(r) }
+// Restore may take long: it is no sign of ill health. When it fails the replica ends,
+// since the snapshot is kept already, and Raft would go on without it.
+func (m *machine) Restore(r io.ReadCloser) error {
+	err := m.fsm.Restore(r)
+	if err != nil && m.group.logs.running.Load() {
+		m.group.fail(fmt.Errorf("restore a snapshot: %w", err))
+	}
+	return err
+}
 
 type snapshot struct{ Snapshot }
 

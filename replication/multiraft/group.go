@@ -86,6 +86,8 @@ type Group struct {
 	slots   chan struct{} // one for each proposal without an outcome
 	stalled atomic.Bool   // the others were told
 
+	taking chan struct{} // holds a token while Raft handles a peer's request, or gets its snapshot
+
 	proposing sync.Mutex // held while a proposal takes its place
 
 	mu        sync.Mutex    // guards the fields below
@@ -134,9 +136,9 @@ func (h *Host) Start(cfg GroupConfig) (*Group, error) {
 		}
 		return nil, fmt.Errorf("%w: %s", ErrExists, cfg.ID)
 	}
+	g.logs.running.Store(true)
 	h.groups[cfg.ID] = g
 	h.mu.Unlock()
-	g.logs.running.Store(true)
 	g.hurryAlone()
 	return g, nil
 }
@@ -147,7 +149,7 @@ func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 	}
 	g := &Group{
 		id: cfg.ID, self: Replica{h.cfg.Node, cfg.Epoch}, host: h, cfg: cfg,
-		requests: make(chan raft.RPC), slots: make(chan struct{}, maxPending),
+		requests: make(chan raft.RPC), taking: make(chan struct{}, 1), slots: make(chan struct{}, maxPending),
 		epochs: map[peer.ID]uint64{}, followers: map[Replica]*follower{},
 	}
 	g.logs = newLogStore(g, cfg.Store)
@@ -212,6 +214,12 @@ func (g *Group) startRaft(conf *raft.Config) (err error) {
 	var snapshot uint64
 	if len(list) > 0 {
 		snapshot = list[0].Index
+		if err := g.logs.clearOvertaken(list[0]); err != nil {
+			return err
+		}
+		if first, err = g.logs.FirstIndex(); err != nil {
+			return err
+		}
 	}
 	if first > snapshot+1 {
 		return fmt.Errorf("%w: the log begins at entry %d, but the last snapshot ends at %d", store.ErrCorrupt, first, snapshot)

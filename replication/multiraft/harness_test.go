@@ -17,6 +17,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/skeinmesh/skein/store/storetest"
 	"github.com/skeinmesh/skein/transport/peer"
 )
 
@@ -213,7 +214,11 @@ func (m *mesh) startGroup(n int, on ...peer.ID) map[peer.ID]*replica {
 
 func (m *mesh) startReplica(n int, self Replica, change func(*GroupConfig)) *replica {
 	m.t.Helper()
-	r := &replica{fsm: &history{}, store: newMemoryStore(), snaps: raft.NewInmemSnapshotStore()}
+	snaps, err := OpenSnapshots(storetest.NewDisk(), ".")
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	r := &replica{fsm: &history{}, store: newMemoryStore(), snaps: snaps}
 	cfg := GroupConfig{ID: groupID(n), Epoch: self.Epoch, Store: r.store, Snapshots: r.snaps, FSM: r.fsm}
 	if change != nil {
 		change(&cfg)

@@ -86,7 +86,7 @@ func (l *logStore) GetLog(index uint64, out *raft.Log) error {
 	if errors.Is(err, store.ErrNotFound) {
 		first, err1 := l.store.FirstIndex()
 		last, err2 := l.store.LastIndex()
-		if err1 == nil && err2 == nil && (index < first || index > last) {
+		if err1 == nil && err2 == nil && (first == 0 || index < first || index > last) {
 			return l.boundary(index, out)
 		}
 	}
@@ -97,26 +97,6 @@ func (l *logStore) GetLog(index uint64, out *raft.Log) error {
 	l.gap.Store(true) // before anything that comes after the entry is applied
 	*out = raft.Log{Index: index, Type: raft.LogNoop}
 	return nil
-}
-
-// boundary is GetLog for the last entry of the snapshot when that has taken its place:
-// a follower checks by its term what comes after it. To others Raft sends the snapshot,
-// since what is before it is not there; but what is before the first entry is nothing.
-func (l *logStore) boundary(index uint64, out *raft.Log) error {
-	if s, ok := l.snapshot(); ok && s.Index == index && index > 1 {
-		*out = raft.Log{Index: index, Term: s.Term, Type: raft.LogNoop}
-		return nil
-	}
-	return raft.ErrLogNotFound
-}
-
-// snapshot is the latest there is.
-func (l *logStore) snapshot() (s raft.SnapshotMeta, ok bool) {
-	list, err := l.group.cfg.Snapshots.List()
-	if err != nil || len(list) == 0 {
-		return s, false
-	}
-	return *list[0], true
 }
 
 // termOf is the term of an entry, or 0: one that is in the log, or the last one of
@@ -202,9 +182,9 @@ func (l *logStore) DeleteRange(low, high uint64) error {
 	if first, err := l.store.FirstIndex(); err == nil && (first == 0 || high < first) {
 		return nil // a snapshot took their place before
 	}
-	if s, ok := l.snapshot(); ok && low <= s.Index && high > s.Index {
-		// Raft clears the whole log when it has taken over a snapshot, and goes on as if
-		// what is behind that were still there.
+	if s, ok := l.snapshot(); ok && low <= s.Index && high > s.Index && l.running.Load() {
+		// Raft clears the whole log when it has taken over a snapshot that contradicts it,
+		// and goes on as if what is behind that were still there: the leader replaces it.
 		high = s.Index
 	}
 	l.mu.Lock()
@@ -223,26 +203,8 @@ func (l *logStore) DeleteRange(low, high uint64) error {
 	return err
 }
 
-// release deletes the entries up to an index, which a snapshot contains, but for those
-// that are so young that others may still send them, or speak of them.
-func (l *logStore) release(upTo uint64) error {
-	if err := l.group.failure(); err != nil {
-		return err
-	}
-	upTo = min(upTo, l.age.settled(time.Now()))
-	first, err := l.store.FirstIndex()
-	if err != nil || first == 0 || first > upTo {
-		return err
-	}
-	l.busy.begin()
-	err = l.store.DeleteRange(first, upTo) // entries at the end may be gone: the snapshot tells Raft of them
-	l.busy.end()
-	if err != nil {
-		err = fmt.Errorf("delete entries %d to %d: %w", first, upTo, err)
-		l.group.fail(err)
-	}
-	return err
-}
+// currentTerm is the key under which Raft keeps its term.
+const currentTerm = "CurrentTerm"
 
 // Keys under which Raft keeps its vote: it stores them one after the other, and
 // the second makes the vote. Here they are stored together, by one sync: a term

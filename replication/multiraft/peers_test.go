@@ -300,7 +300,7 @@ func TestOneSnapshotIsPreparedAtATime(t *testing.T) {
 			wg.Go(func() { m.hosts[nodeName(0)].ServeBulk(nodeName(i), b) })
 			wg.Go(func() {
 				defer a.Close()
-				msg := message{kind: kindInstall, group: r.ID(), from: 1, to: 1, term: 1, text: raft.EncodeConfiguration(raft.Configuration{})}
+				msg := message{kind: kindInstall, group: r.ID(), from: 1, to: 1, term: 1, last: 5, lastTerm: 1, text: raft.EncodeConfiguration(raft.Configuration{})}
 				if err := writeBulk(a, preface(useBulk), &msg); err != nil {
 					t.Error(err)
 				}

@@ -105,7 +105,7 @@ func (p *pipeline) AppendEntries(a *raft.AppendEntriesRequest, resp *raft.Append
 	if err := p.failed(); err != nil {
 		return nil, p.about(p.to, err)
 	}
-	if err := p.fit(); err != nil {
+	if err := p.fitToLead(a.Term); err != nil {
 		p.end(err)
 		return nil, err
 	}

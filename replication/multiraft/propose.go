@@ -230,36 +230,6 @@ func (g *Group) Snapshot(ctx context.Context) error {
 	return g.change(ctx, "take a snapshot", func(time.Duration) raft.Future { return g.raft.Snapshot() })
 }
 
-// Release is Snapshot that leaves nothing in the log of what the snapshot contains:
-// not even what Raft would leave there for followers that are a little behind, and
-// for good if the group is idle. They get the snapshot instead.
-//
-// What Raft itself wrote after the state machine's last entry, as each new leader
-// does, is in no snapshot before another entry follows: if this replica leads, one
-// does. Other replicas let go of it the next time they are asked to. Entries of the
-// last seconds stay until then, too: others may still send them, or speak of them.
-func (g *Group) Release(ctx context.Context) error {
-	err := g.release(ctx)
-	first, _ := g.logs.FirstIndex()
-	if last, _ := g.logs.LastIndex(); first == 0 || last > g.logs.age.settled(time.Now()) || !g.IsLeader() {
-		return err
-	}
-	if err := g.Barrier(ctx); err != nil {
-		return fmt.Errorf("multiraft: group %s: let go of the log: %w", g.id, err)
-	}
-	return g.release(ctx)
-}
-
-func (g *Group) release(ctx context.Context) error {
-	// When no new snapshot can be taken, the one that is there has to do.
-	err := g.Snapshot(ctx)
-	list, listed := g.cfg.Snapshots.List()
-	if err = errors.Join(err, listed); len(list) == 0 {
-		return err
-	}
-	return errors.Join(err, g.logs.release(list[0].Index))
-}
-
 // change starts something in Raft and waits for it, no longer than ctx allows.
 func (g *Group) change(ctx context.Context, what string, begin func(within time.Duration) raft.Future) error {
 	within := changeWithin

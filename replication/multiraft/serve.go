@@ -102,25 +102,41 @@ func (g *Group) serve() {
 		case in.m.kind == kindAppend:
 			g.sinceSnapshot(&in.m)
 		}
-		select {
-		case g.requests <- raft.RPC{Command: g.command(in.session.peer.id, &in.m), RespChan: got}:
-		case <-g.closing:
+		r, taken := g.take(in.session.peer.id, &in.m, got)
+		if !taken {
 			in.session.tell(g.answer(&in.m, statusNoGroup))
 			continue
 		}
-		select {
-		case r := <-got:
-			answer := g.answerOf(&in.m, r)
-			if g.failure() != nil { // Raft may believe that it has stored what it has not
-				answer = g.answer(&in.m, statusUnwell)
-			}
-			in.session.tell(answer)
-			if in.m.kind == kindPreVote && answer.flags&flagYes == 0 {
-				g.asked(Replica{in.session.peer.id, in.m.from}, &in.m)
-			}
-		case <-g.closing:
-			in.session.tell(g.answer(&in.m, statusNoGroup))
+		answer := g.answerOf(&in.m, r)
+		if g.failure() != nil { // Raft may believe that it has stored what it has not
+			answer = g.answer(&in.m, statusUnwell)
 		}
+		in.session.tell(answer)
+		if in.m.kind == kindPreVote && answer.flags&flagYes == 0 {
+			g.asked(Replica{in.session.peer.id, in.m.from}, &in.m)
+		}
+	}
+}
+
+// take has Raft handle a request, and waits for its answer, unless the replica is
+// closed before.
+func (g *Group) take(from peer.ID, m *message, got chan raft.RPCResponse) (r raft.RPCResponse, taken bool) {
+	select {
+	case g.taking <- struct{}{}:
+		defer func() { <-g.taking }()
+	case <-g.closing:
+		return r, false
+	}
+	select {
+	case g.requests <- raft.RPC{Command: g.command(from, m), RespChan: got}:
+	case <-g.closing:
+		return r, false
+	}
+	select {
+	case r = <-got:
+		return r, true
+	case <-g.closing:
+		return r, false
 	}
 }
 
@@ -133,26 +149,6 @@ func (g *Group) serve() {
 func (g *Group) misled() bool {
 	_, id := g.raft.LeaderWithID()
 	return id != "" && g.raft.State() == raft.Candidate
-}
-
-// sinceSnapshot has an append begin behind this replica's snapshot, if it would begin
-// before all that is left of the log: a leader that has lost acknowledgements sends
-// again what a snapshot took the place of (see Group.Release), and Raft, which does not
-// find the entry before it, would refuse that for ever. What the snapshot has was
-// committed, so the leader of any later term has the same.
-func (g *Group) sinceSnapshot(m *message) {
-	first, err := g.logs.FirstIndex()
-	if err != nil || first != 0 && first <= max(m.last, 1) {
-		return
-	}
-	s, ok := g.logs.snapshot()
-	if !ok || m.last >= s.Index {
-		return
-	}
-	m.last, m.lastTerm = s.Index, s.Term
-	for len(m.entries) > 0 && m.entries[0].Index <= m.last {
-		m.entries = m.entries[1:]
-	}
 }
 
 // command is a request as Raft has it. Who sent it is not read from the request:

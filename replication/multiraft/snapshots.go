@@ -28,6 +28,8 @@ type Snapshots struct {
 	fs   store.FS
 	path string
 
+	writing sync.Mutex // held while the file is written or compared; before mu
+
 	mu   sync.Mutex // guards the fields below
 	meta *raft.SnapshotMeta
 	data []byte
@@ -190,14 +192,16 @@ func (k *sink) Close() error {
 		return fmt.Errorf("multiraft: snapshot: %w", err)
 	}
 	s := k.of
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.meta != nil && s.meta.Index > k.meta.Index {
-		return fmt.Errorf("multiraft: a snapshot up to entry %d: %w %d", k.meta.Index, errOvertaken, s.meta.Index)
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if now, _ := s.Latest(); now > k.meta.Index {
+		return fmt.Errorf("multiraft: a snapshot up to entry %d: %w %d", k.meta.Index, errOvertaken, now)
 	}
 	if err := store.Replace(s.fs, s.path, b); err != nil {
 		return fmt.Errorf("multiraft: snapshot: %w", err)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.meta, s.data = &k.meta, k.data
 	return nil
 }
@@ -220,12 +224,15 @@ func formatSnapshot(meta *raft.SnapshotMeta, data []byte) ([]byte, error) {
 // memory, and puts it there again if it is not the same: then found says what was
 // wrong. The error says why that could not be done.
 func (s *Snapshots) Scrub() (found, err error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.meta == nil {
+	meta, data := s.meta, s.data
+	s.mu.Unlock()
+	if meta == nil {
 		return nil, nil
 	}
-	want, err := formatSnapshot(s.meta, s.data)
+	want, err := formatSnapshot(meta, data)
 	if err != nil {
 		return nil, fmt.Errorf("multiraft: snapshot: %w", err)
 	}

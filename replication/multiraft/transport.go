@@ -54,6 +54,15 @@ func (t transport) fit() error {
 	return err
 }
 
+// fitToLead is fit for an append of a leader of this term. Who does not lead any more
+// may have read what a leader must not send, see boundary.
+func (t transport) fitToLead(term uint64) error {
+	if now, leads := t.Leads(); !leads || now != term {
+		return ErrNotLeader
+	}
+	return t.fit()
+}
+
 // request is a message of this group to a replica.
 func (t transport) request(k kind, to Replica) message {
 	return message{kind: k, group: t.id, from: t.self.Epoch, to: to.Epoch}
@@ -113,7 +122,7 @@ func (t transport) AppendEntries(_ raft.ServerID, target raft.ServerAddress, a *
 	if isHeartbeat(a) {
 		return t.sendHeartbeat(to, a, resp)
 	}
-	if err := t.fit(); err != nil {
+	if err := t.fitToLead(a.Term); err != nil {
 		return err
 	}
 	expired := time.NewTimer(attachWithin)
