@@ -31,6 +31,7 @@ type archive struct {
 	wg     sync.WaitGroup
 
 	mu     sync.Mutex        // guards the fields below
+	large  bool              // orders of the first region are, and come without a pause
 	acked  map[string]int    // source → how many were acknowledged
 	told   map[string]string // source and id → where, of those that were not read yet
 	resent int               // tries beyond the first
@@ -39,8 +40,12 @@ type archive struct {
 	read map[string]int   // source → how many were read; the reader's
 }
 
-// archivePause is between two orders of a publisher.
-const archivePause = 20 * time.Millisecond
+const (
+	// archivePause is between two orders of a publisher.
+	archivePause = 20 * time.Millisecond
+	// The bytes of an order: of large ones a few hundred fill a file of the journal.
+	orderBytes, largeOrderBytes = 300, 256 << 10
+)
 
 func newArchive(t *testing.T, m *realmesh.Mesh) *archive {
 	t.Helper()
@@ -51,7 +56,7 @@ func newArchive(t *testing.T, m *realmesh.Mesh) *archive {
 		acked: map[string]int{}, told: map[string]string{}, next: map[string]int64{}, read: map[string]int{},
 	}
 	for _, n := range m.Nodes {
-		a.wg.Go(func() { a.publish(ctx, n.HTTP, "/archive/"+n.Name) })
+		a.wg.Go(func() { a.publish(ctx, n, n.Region == m.Nodes[0].Region) })
 	}
 	return a
 }
@@ -63,25 +68,42 @@ func (a *archive) close() {
 	a.client.CloseIdleConnections()
 }
 
-func (a *archive) publish(ctx context.Context, url, source string) {
+func (a *archive) publish(ctx context.Context, at *realmesh.Node, swells bool) {
+	source := "/archive/" + at.Name
 	p := &publisher{source: source, client: a.client, tries: map[string]int{}}
+	small, large := strings.Repeat("x", orderBytes), strings.Repeat("x", largeOrderBytes)
 	for n := 0; ctx.Err() == nil; {
-		id := strconv.Itoa(n)
-		at := p.publish(url, id)
 		a.mu.Lock()
-		if at != "" {
+		data, pause := small, archivePause
+		if a.large && swells {
+			data, pause = large, 0
+		}
+		a.mu.Unlock()
+		id := strconv.Itoa(n)
+		position := p.publishData(at.HTTP, id, data)
+		a.mu.Lock()
+		if position != "" {
 			a.acked[source]++
-			a.told[source+" "+id] = strings.TrimSuffix(at, ";duplicate")
+			a.told[source+" "+id] = strings.TrimSuffix(position, ";duplicate")
 			a.resent += p.tries[id] - 1
 			delete(p.tries, id)
 			n++
+		} else {
+			pause = archivePause
 		}
 		a.mu.Unlock()
 		select {
-		case <-time.After(archivePause):
+		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}
+}
+
+// swell makes the orders of the first region large, or small again.
+func (a *archive) swell(large bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.large = large
 }
 
 // check reads at a node what has come since the last time, and compares. What was

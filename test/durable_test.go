@@ -25,8 +25,13 @@ type publisher struct {
 
 // publish sends an order once; the position is empty unless it was acknowledged.
 func (p *publisher) publish(url, id string) (position string) {
+	return p.publishData(url, id, strings.Repeat("x", orderBytes))
+}
+
+// publishData is publish for an order with some data.
+func (p *publisher) publishData(url, id, data string) (position string) {
 	p.tries[id]++
-	req, err := http.NewRequest(http.MethodPost, url+"/events", strings.NewReader(strings.Repeat("x", 300)))
+	req, err := http.NewRequest(http.MethodPost, url+"/events", strings.NewReader(data))
 	if err != nil {
 		return ""
 	}

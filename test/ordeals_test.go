@@ -61,6 +61,14 @@ var ordeals = []ordeal{
 		r.killed(r.seconds(0, 10), half...)
 	}},
 	{"a whole region is killed", usually, func(r *soak) { r.killed(r.seconds(0, 10), r.of(r.region())...) }},
+	{"a node is killed while journals run over", usually, func(r *soak) {
+		r.say("orders are large") // and idle groups have to let go of what they logged
+		r.archive.swell(true)
+		time.Sleep(r.seconds(5, 10))
+		r.killed(r.seconds(0, 10), r.of(r.m.Nodes[0].Region)[r.rng.IntN(4)])
+		time.Sleep(r.seconds(5, 10))
+		r.archive.swell(false)
+	}},
 	{"a node is a zombie", always, func(r *soak) { r.zombie(r.rng.IntN(len(r.m.Nodes))) }},
 	{"an entry node is a zombie", usually, func(r *soak) { r.zombie(r.entry()) }},
 	{"a cut", always, func(r *soak) {
