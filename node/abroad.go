@@ -10,6 +10,7 @@ import (
 	"github.com/skeinmesh/skein/replication/meta"
 	"github.com/skeinmesh/skein/transport"
 	"github.com/skeinmesh/skein/transport/peer"
+	"github.com/skeinmesh/skein/transport/wire"
 )
 
 // A question to another region goes from node to node on the way that its events
@@ -23,6 +24,8 @@ type abroad struct {
 	Hops   int             `json:"hops"` // so far
 	// Relay asks a node of the asker's region to be the relay, see relays.
 	Relay bool `json:"relay,omitempty"`
+	// Bulk says that the answer is large: it comes past the links on the way.
+	Bulk bool `json:"bulk,omitempty"`
 }
 
 const (
@@ -59,7 +62,7 @@ func (n *Node) askAbroad(ctx context.Context, to, kind string, question, answer 
 	if err != nil {
 		return err
 	}
-	b, err := n.passAbroad(ctx, to, q)
+	b, err := n.passAbroad(ctx, to, q, false)
 	if errors.Is(err, ErrUnreachable) || errors.Is(err, ErrBusy) {
 		return err // nobody was asked
 	}
@@ -76,8 +79,16 @@ func (n *Node) askAbroad(ctx context.Context, to, kind string, question, answer 
 	return json.Unmarshal(a.Body, answer)
 }
 
+// callFor is how a node is asked for little or, in bulk, for much.
+func (n *Node) callFor(bulk bool) func(context.Context, peer.ID, wire.Kind, []byte) ([]byte, error) {
+	if bulk {
+		return n.net.CallBulk
+	}
+	return n.net.Call
+}
+
 // passAbroad hands a question to the next node on the way.
-func (n *Node) passAbroad(ctx context.Context, region string, q []byte) ([]byte, error) {
+func (n *Node) passAbroad(ctx context.Context, region string, q []byte, bulk bool) ([]byte, error) {
 	var next peer.ID
 	if hop := n.graph.Hop(region, 0); hop.Next != "" {
 		next = hop.Next
@@ -85,7 +96,7 @@ func (n *Node) passAbroad(ctx context.Context, region string, q []byte) ([]byte,
 	if next == "" {
 		return nil, fmt.Errorf("%w: no way leads to region %.80q now", ErrUnreachable, region)
 	}
-	answer, err := n.net.Call(ctx, next, kindAbroad, q)
+	answer, err := n.callFor(bulk)(ctx, next, kindAbroad, q)
 	if errors.Is(err, transport.ErrBusy) { // it did not look at the question
 		err = &busyError{err}
 	}
@@ -104,7 +115,7 @@ func (n *Node) answerAbroad(ctx context.Context, body []byte) ([]byte, error) {
 		return nil, fmt.Errorf("the question to a region: %w", err)
 	}
 	if q.Kind == abroadBlock && (q.Relay || q.Region == n.self.Region) {
-		return n.answerBlock(ctx, q.Region, q.Body)
+		return n.answerBlock(ctx, &q)
 	}
 	if q.Region != n.self.Region {
 		if q.Hops++; q.Hops > maxAbroadHops {
@@ -114,7 +125,7 @@ func (n *Node) answerAbroad(ctx context.Context, body []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		answer, err := n.passAbroad(ctx, q.Region, b)
+		answer, err := n.passAbroad(ctx, q.Region, b, q.Bulk)
 		if errors.Is(err, ErrUnreachable) || errors.Is(err, ErrBusy) {
 			return json.Marshal(refusalAbroad(err))
 		}

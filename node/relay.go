@@ -143,7 +143,11 @@ func (r *relays) block(ctx context.Context, region string, q *blockAsk, relay bo
 func (r *relays) ask(at place, q blockAsk) *flight {
 	f := &flight{done: make(chan struct{})}
 	// The answer is for all who wait, so that no one's context ends it.
-	ctx, cancel := context.WithTimeout(r.n.ctx, q.Wait+endWait)
+	within := q.Wait + endWait
+	if q.Bulk {
+		within = aheadWait
+	}
+	ctx, cancel := context.WithTimeout(r.n.ctx, within)
 	f.cancel = cancel
 	r.asked[at] = f
 	r.wg.Go(func() {

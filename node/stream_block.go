@@ -18,6 +18,8 @@ import (
 type blockAsk struct {
 	replication.Read
 	Filter string `json:"filter,omitempty"` // in JSON; empty wants everything
+	// Bulk says that much is there, so that the block shall come past the link.
+	Bulk bool `json:"-"`
 }
 
 // block asks a region for a block. What another region keeps comes through the
@@ -63,15 +65,15 @@ func (n *Node) blockAbroad(ctx context.Context, region string, by peer.ID, q *bl
 	if err != nil {
 		return replication.Block{}, err
 	}
-	ask, err := json.Marshal(abroad{Region: region, Kind: abroadBlock, Body: body, Relay: by != ""})
+	ask, err := json.Marshal(abroad{Region: region, Kind: abroadBlock, Body: body, Relay: by != "", Bulk: q.Bulk})
 	if err != nil {
 		return replication.Block{}, err
 	}
 	var answer []byte
 	if by != "" {
-		answer, err = n.net.Call(ctx, by, kindAbroad, ask)
+		answer, err = n.callFor(q.Bulk)(ctx, by, kindAbroad, ask)
 	} else {
-		answer, err = n.passAbroad(ctx, region, ask)
+		answer, err = n.passAbroad(ctx, region, ask, q.Bulk)
 	}
 	if err != nil {
 		return replication.Block{}, fmt.Errorf("region %s: %w", region, err)
@@ -110,9 +112,9 @@ func (n *Node) blockOfOld(ctx context.Context, region string, q *blockAsk) (b re
 }
 
 // answerBlock answers blockAbroad: with a block as it is, or with a refusal in JSON.
-func (n *Node) answerBlock(ctx context.Context, region string, body []byte) ([]byte, error) {
-	var q blockAsk
-	err := json.Unmarshal(body, &q)
+func (n *Node) answerBlock(ctx context.Context, ask *abroad) ([]byte, error) {
+	q, region := blockAsk{Bulk: ask.Bulk}, ask.Region
+	err := json.Unmarshal(ask.Body, &q)
 	var b replication.Block
 	switch {
 	case err != nil:

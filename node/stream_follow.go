@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/skeinmesh/skein/replication"
@@ -40,6 +41,8 @@ func (r *StreamReader) fetch(l *logReader) {
 	if !r.q.Follow {
 		ask.Until = l.end
 	}
+	ahead, limit := r.aheadOf(l)
+	defer ahead.drop()
 	var failing time.Time
 	told := false
 	for pause := fetchPause; r.ctx.Err() == nil; {
@@ -48,7 +51,7 @@ func (r *StreamReader) fetch(l *logReader) {
 		}
 		f := fetched{log: l}
 		var err error
-		f.block, err = r.n.block(r.ctx, l.region, &ask)
+		f.block, err = ahead.next(r.ctx, &ask, limit)
 		f.at = time.Now()
 		moved := ask.From != replication.FromOffset || f.block.Next > ask.Offset
 		var trimmed *replication.TrimmedError
@@ -87,6 +90,20 @@ func (r *StreamReader) fetch(l *logReader) {
 		case <-r.ctx.Done():
 		}
 	}
+}
+
+// aheadOf is how a log's blocks are got, and where reading ends.
+func (r *StreamReader) aheadOf(l *logReader) (a *readAhead, limit int64) {
+	a = &readAhead{wg: &r.wg, ask: func(ctx context.Context, q *blockAsk) (replication.Block, error) {
+		return r.n.block(ctx, l.region, q)
+	}}
+	if l.region != r.n.self.Region {
+		a.slots = r.n.streams.ahead
+	}
+	if r.q.Follow {
+		return a, math.MaxInt64
+	}
+	return a, l.end
 }
 
 // send hands something to the reader.

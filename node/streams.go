@@ -48,6 +48,8 @@ type streams struct {
 	moved     chan struct{}                  // closed and replaced after each round of follow
 	doubted   []string                       // regions that had not told of their streams when the node became ready
 	links     map[peer.ID]context.CancelFunc // the ways of raft to the region's nodes
+
+	ahead *aheadSlots
 }
 
 func newStreams(n *Node) *streams {
@@ -55,7 +57,7 @@ func newStreams(n *Node) *streams {
 		n: n, stirred: make(chan struct{}, 1), moved: make(chan struct{}), told: map[peer.ID]map[string]meta.Stream{},
 		facts: map[meta.ID]streamFact{}, tales: map[meta.ID][]tale{}, stale: map[meta.ID]bool{},
 		keepers: map[meta.ID]*keeper{}, named: map[streamName][]meta.ID{}, ended: map[meta.ID]meta.Stream{}, memory: map[meta.ID]remembered{},
-		unwritten: map[meta.ID]bool{}, links: map[peer.ID]context.CancelFunc{},
+		unwritten: map[meta.ID]bool{}, links: map[peer.ID]context.CancelFunc{}, ahead: newAheadSlots(),
 	}
 }
 

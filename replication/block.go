@@ -69,7 +69,9 @@ func (r *Member) Select(ctx context.Context, q Read, keep func(data []byte) bool
 				}
 				b.List = append(b.List, BlockRecord{b.Next, rec.Time, rec.Data})
 			}
-			b.Next++
+			if b.Next++; q.over(b.Next) {
+				return b, nil
+			}
 		}
 		q.From, q.Offset, q.Wait = FromOffset, b.Next, max(0, time.Until(until))
 		switch {
@@ -143,6 +145,15 @@ func DecodeBlock(b []byte) (Block, error) {
 		return Block{}, fmt.Errorf("%w: it does not end where it should", errBlock)
 	}
 	return out, nil
+}
+
+// Before is the block without what lies at an offset of it, or behind that.
+func (b Block) Before(offset int64) Block {
+	for n := len(b.List); n > 0 && b.List[n-1].Offset >= offset; n-- {
+		b.List = b.List[:n-1]
+	}
+	b.Next = min(b.Next, offset)
+	return b
 }
 
 // After is the block without what lies before an offset of it.

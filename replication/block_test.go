@@ -3,6 +3,7 @@ package replication
 import (
 	"reflect"
 	"testing"
+	"testing/synctest"
 )
 
 func TestABlockIsReadAsItWasWritten(t *testing.T) {
@@ -18,6 +19,27 @@ func TestABlockIsReadAsItWasWritten(t *testing.T) {
 			t.Errorf("%+v is read as %+v, %v", b, got, err)
 		}
 	}
+}
+
+// A block ends where the question does, though more would be there: who reads ahead asks
+// another one for that.
+func TestABlockEndsWhereItsQuestionDoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, s := three(t, 1)
+		l := w.publish(s, 1)
+		l.goesOn(20)
+		ask := Read{Partition: l.parts[0], Log: s.UUID, Offset: 3, Until: 10}
+		b, err := w.nodes[0].running().Select(t.Context(), ask, nil)
+		if err != nil || b.From != 3 || b.Next != 10 || len(b.List) != 7 {
+			t.Errorf("%d records from %d to %d, %v", len(b.List), b.From, b.Next, err)
+		}
+		for _, cut := range []int64{10, 7, 3} {
+			if c := b.Before(cut); c.Next != cut || len(c.List) != int(cut-3) || c.From != 3 {
+				t.Errorf("before %d: %d records from %d to %d", cut, len(c.List), c.From, c.Next)
+			}
+		}
+		l.end(3)
+	})
 }
 
 func TestABlockThatCannotBeIsRefused(t *testing.T) {

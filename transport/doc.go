@@ -7,6 +7,7 @@
 //
 //	control:  frames in order (Send), calls (Call), heartbeats
 //	lanes:    batches of events (Offer, Forward), in order for each slice of the keys
+//	bulk:     calls for much (CallBulk), one at a time on each, while there are any
 //
 // There is one lane until more are needed: QUIC's windows shrink with each lost
 // packet, and 16 of them recover 16 times as fast, see demand. The keys come in 16

@@ -29,6 +29,7 @@ type session struct {
 	ctl      *quic.Stream // the control connection's hellos, then its frames
 	out      *frameQueue
 	calls    chan struct{}          // a token for each call of the peer's that is being answered
+	bulk     bulk                   // calls to it
 	rtt      atomic.Int64           // median of trips, nanoseconds; 0 before the first echo
 	trips    [5]time.Duration       // the last round trips, in a ring; echo's
 	tripped  int                    // how many there were
@@ -80,6 +81,7 @@ func newSession(l *link, id string, theirs Hello, dialled bool) *session {
 		repair:  theirs.Repair,
 		out:     newFrameQueue(),
 		calls:   make(chan struct{}, maxCallsPerLink),
+		bulk:    bulk{slots: make(chan struct{}, maxBulk)},
 		begun:   time.Now(),
 		started: make(chan struct{}),
 		most:    commonLanes(l.e.cfg.MaxLanes, theirs.Lanes),
