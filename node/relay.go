@@ -18,8 +18,8 @@ import (
 // read it here: for each log one node of the region, the same in the eyes of all, is
 // the relay. Others ask it; it asks the region that keeps the log, has all who want
 // the same wait for the same answer, and remembers for a while what it got. A reader
-// asks for its next block when it has room for it, so that a slow one holds up
-// nobody and fills no memory; what the relay has forgotten by then, it gets again.
+// asks for its next blocks when it has room for them, see readAhead, so that a slow one
+// holds up nobody; what the relay has forgotten by then, it gets again.
 // Readers whose filters differ share nothing: what each wants crosses for each.
 
 // Bounds of what a relay remembers. Readers at the end of a log want the same within

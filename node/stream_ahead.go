@@ -16,8 +16,14 @@ const (
 	// For all readers of a node: blocks that are asked for or lie ready, and of these
 	// those that are on their way. More would only wait for each other.
 	maxAheadNode, maxAheadAsked = 128, 16
-	// aheadWait is how long such a question waits for its answer, behind others.
-	aheadWait = 20 * time.Second
+	// aheadWait is how long such a question waits for its answer, behind others. One that
+	// has waited for aheadSlow waits for the link, which more of them would not help.
+	aheadWait, aheadSlow = 20 * time.Second, 2 * time.Second
+	// After one that has failed there is a pause, which doubles from the first to the
+	// last of these.
+	minAheadPause, maxAheadPause = time.Second, 30 * time.Second
+	// aheadKept is how long a reader that has stopped keeps what was read ahead.
+	aheadKept = 2 * time.Second
 	// aheadLooked is how many records are looked at for a block that is full although
 	// few of them are wanted.
 	aheadLooked = 4096
@@ -25,11 +31,12 @@ const (
 
 // readAhead asks for more of a log of another region before its reader needs it, so that
 // the way there and back is not waited for again with each block. How many records a
-// block holds nobody knows before it is there, so each question is for a range of them:
-// it is doubled while the answers are small, and halved when they do not reach its end;
-// what an answer leaves of its range is asked for at once. There are more questions at a time for as long as the reader has to wait for
-// the next one's answer, and fewer when all are there before it wants them. Ranges begin
-// at multiples of their size, so that readers of the same share a relay's answers.
+// block holds nobody knows before it is there, so each question is for a range of them,
+// which is doubled while the answers are small, and becomes what an answer had when that
+// does not reach its end. There are more questions at a time for as long as the reader
+// has to wait for the next one's answer, and fewer when all are there before it wants
+// them, or when that takes so long that the link must be full. Ranges begin at multiples
+// of their size, so that readers of the same share a relay's answers.
 //
 // Goroutines: one for each question, in wg. drop must follow.
 type readAhead struct {
@@ -37,9 +44,11 @@ type readAhead struct {
 	slots *aheadSlots // of the node; nil if nothing is to be read ahead
 	wg    *sync.WaitGroup
 
-	each  int64    // records, a power of two
-	width int      // questions at a time
-	queue []*ahead // without a hole between them
+	each  int64         // records, a power of two
+	width int           // questions at a time
+	pause time.Duration // after a failure
+	later time.Time     // nothing is read ahead before
+	queue []*ahead      // without a hole between them
 }
 
 // aheadSlots bounds what all readers of a node read ahead.
@@ -74,6 +83,7 @@ func (s *aheadSlots) take() bool {
 // ahead is a question for a range.
 type ahead struct {
 	from, until int64
+	began       time.Time
 	cancel      context.CancelFunc
 	done        chan struct{} // closed with the fields below
 	block       replication.Block
@@ -87,7 +97,7 @@ func (a *readAhead) next(ctx context.Context, q *blockAsk, limit int64) (replica
 		b, err := a.ask(ctx, q)
 		if size := blockSize(&b); err == nil && (size >= q.Bytes/4 || b.Next-b.From >= aheadLooked) {
 			a.each, a.width = powerOfTwo(b.Next-b.From), 1
-			if min(b.End, limit)-b.Next >= a.each {
+			if min(b.End, limit)-b.Next >= a.each && !time.Now().Before(a.later) {
 				a.extend(ctx, q, b.Next, min(b.End, limit))
 			}
 		}
@@ -103,20 +113,16 @@ func (a *readAhead) next(ctx context.Context, q *blockAsk, limit int64) (replica
 	switch {
 	case head.err != nil || b.Next <= head.from:
 		a.drop() // whoever asks again waits for it
+		a.pause = min(max(minAheadPause, 2*a.pause), maxAheadPause)
+		a.later = time.Now().Add(a.pause)
 		return b, head.err
-	case b.Next-head.from < (head.until-head.from)/2:
-		a.each = min(a.each, powerOfTwo(b.Next-b.From))
-		a.drop() // they are too large, too
 	case b.Next < head.until:
 		a.each = min(a.each, powerOfTwo(b.Next-b.From))
-		if rest := a.begin(ctx, q, b.Next, head.until); rest != nil {
-			a.queue = slices.Insert(a.queue, 0, rest)
-		} else {
-			a.drop()
-		}
+		a.drop() // they are too large, too
 	case blockSize(&b) < q.Bytes/2 && head.until-head.from >= a.each:
 		a.each = min(2*a.each, 1<<30)
 	}
+	a.pause = 0
 	from := b.Next
 	if n := len(a.queue); n > 0 {
 		from = a.queue[n-1].until
@@ -137,13 +143,17 @@ func (a *readAhead) await(ctx context.Context) error {
 		return nil
 	default:
 	}
-	a.width = min(2*a.width, maxAhead)
 	select {
 	case <-head.done:
-		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	if time.Since(head.began) < aheadSlow {
+		a.width = min(2*a.width, maxAhead)
+	} else {
+		a.width = max(1, a.width/2)
+	}
+	return nil
 }
 
 // extend asks for what follows, up to an end.
@@ -168,7 +178,7 @@ func (a *readAhead) begin(ctx context.Context, q *blockAsk, from, until int64) *
 	ask.From, ask.Offset, ask.Until = replication.FromOffset, from, until
 	ask.Wait, ask.Bulk = 0, true
 	ctx, cancel := context.WithCancel(ctx)
-	one := &ahead{from: from, until: until, cancel: cancel, done: make(chan struct{})}
+	one := &ahead{from: from, until: until, began: time.Now(), cancel: cancel, done: make(chan struct{})}
 	a.wg.Go(func() {
 		defer cancel()
 		defer close(one.done)

@@ -84,11 +84,30 @@ func (r *StreamReader) fetch(l *logReader) {
 		}
 		told = false
 		ask.From, ask.Offset = replication.FromOffset, f.block.Next
-		select {
-		case <-l.more:
-			r.send(f)
-		case <-r.ctx.Done():
+		if !r.awaitMore(l, aheadKept) {
+			ahead.drop()
+			r.awaitMore(l, 0)
 		}
+		r.send(f)
+	}
+}
+
+// awaitMore waits until the reader wants a log's next block, for a time that is not 0, and
+// reports whether it does.
+func (r *StreamReader) awaitMore(l *logReader, within time.Duration) bool {
+	var over <-chan time.Time
+	if within > 0 {
+		t := time.NewTimer(within)
+		defer t.Stop()
+		over = t.C
+	}
+	select {
+	case <-l.more:
+		return true
+	case <-over:
+		return false
+	case <-r.ctx.Done():
+		return true
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 )
 
 // Bounds of what is fetched of a log at once, in bytes. A reader holds two blocks of
-// each log at most.
+// each log at most, and what is read ahead, see readAhead.
 const (
 	blockLeast  = 32 << 10
 	readerBytes = 16 << 20

@@ -2,7 +2,7 @@ package transport
 
 import (
 	"context"
-	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,67 +14,50 @@ import (
 
 const (
 	// maxBulk bounds the connections to a peer for bulk calls, each for one at a time.
-	maxBulk = 8
-	// bulkIdle is how long such a connection is used again; idle for longer it ends by
-	// itself, at either side.
+	maxBulk = 16
+	// bulkIdle is how long such a connection is kept that no call uses.
 	bulkIdle = 5 * time.Second
 )
 
 // bulk is the connections for bulk calls to one peer.
 type bulk struct {
-	slots chan struct{} // holds a token for each call
-
-	mu   sync.Mutex // guards the field below
-	idle []idleConn // the one used last comes last
-}
-
-type idleConn struct {
-	conn  *quic.Conn
-	since time.Time
+	mu   sync.Mutex   // guards the fields below
+	used int          // places: calls that have a connection, or get one
+	idle []*quic.Conn // the one used last comes last
 }
 
 // CallBulk is Call for answers that may be large. It takes a connection apart from the
 // link's, so that they hold up neither heartbeats nor events, and one that no other
 // such call uses, so that many at a time are not held up by what one has lost. More than
-// eight to a peer wait for each other.
+// sixteen to a peer at a time go over the link: nobody waits for who may wait for him.
 func (e *Endpoint) CallBulk(ctx context.Context, to peer.ID, kind wire.Kind, body []byte) ([]byte, error) {
 	s, err := e.session(to)
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case s.bulk.slots <- struct{}{}:
-		defer func() { <-s.bulk.slots }()
-	case <-s.done:
-		return nil, ErrLinkDown
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	conn, err := s.bulkConn(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return nil, err
-		}
-		e.log.Debug("no connection for a bulk call", "peer", to, "cause", err)
+	conn, free := s.bulk.take()
+	if !free {
 		return e.call(ctx, s.control, to, kind, body)
 	}
-	reply, err := e.call(ctx, conn, to, kind, body)
-	var said *CallError
-	if err != nil && !errors.As(err, &said) {
-		e.shut(conn, codeDone, "")
-		return nil, err
+	defer s.bulk.leave()
+	if conn == nil {
+		if conn, err = s.dialBulk(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			e.log.Debug("no connection for a bulk call", "peer", to, "cause", err)
+			return e.call(ctx, s.control, to, kind, body)
+		}
 	}
-	s.bulk.put(conn)
-	return reply, err
+	defer s.bulk.put(conn)
+	return e.call(ctx, conn, to, kind, body)
 }
 
-// bulkConn is a connection to the peer that no call uses.
-func (s *session) bulkConn(ctx context.Context) (*quic.Conn, error) {
-	if conn := s.bulk.take(); conn != nil {
-		return conn, nil
-	}
+// dialBulk makes a connection to the peer for bulk calls, which ends when none has used it
+// for a while, or with the session.
+func (s *session) dialBulk(ctx context.Context) (*quic.Conn, error) {
 	e := s.link.e
-	d, err := e.greet(ctx, addrPort(s.control.RemoteAddr()), e.hello(roleVisit, ""), quietConfig, nil)
+	d, err := e.greet(ctx, addrPort(s.control.RemoteAddr()), e.hello(roleVisit, ""), linkConfig, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -84,31 +67,74 @@ func (s *session) bulkConn(ctx context.Context) (*quic.Conn, error) {
 		return nil, ErrUnreachable
 	}
 	e.wg.Go(func() {
-		select {
-		case <-d.conn.Context().Done():
-		case <-s.done:
-		case <-e.ctx.Done():
+		defer e.shut(d.conn, codeDone, "")
+		idle := time.NewTicker(bulkIdle)
+		defer idle.Stop()
+		for unused := false; ; {
+			select {
+			case <-d.conn.Context().Done():
+				s.bulk.drop(d.conn)
+				return
+			case <-s.done:
+				return
+			case <-e.ctx.Done():
+				return
+			case <-idle.C:
+			}
+			switch was := unused; {
+			case !s.bulk.has(d.conn):
+				unused = false
+			case was && s.bulk.drop(d.conn):
+				return
+			default:
+				unused = true
+			}
 		}
-		e.shut(d.conn, codeDone, "")
 	})
 	return d.conn, nil
 }
 
-// take is an idle connection, or nil.
-func (b *bulk) take() *quic.Conn {
+// take takes a place, if one is free, and an idle connection for it, if there is one.
+func (b *bulk) take() (conn *quic.Conn, free bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for n := len(b.idle); n > 0; n = len(b.idle) {
-		c := b.idle[n-1]
-		if b.idle = b.idle[:n-1]; c.conn.Context().Err() == nil && time.Since(c.since) < bulkIdle {
-			return c.conn
-		}
+	if b.used == maxBulk {
+		return nil, false
 	}
-	return nil
+	b.used++
+	if n := len(b.idle); n > 0 {
+		conn = b.idle[n-1]
+		b.idle = b.idle[:n-1]
+	}
+	return conn, true
 }
 
+func (b *bulk) leave() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.used--
+}
+
+// put gives a connection back, unless it has ended.
 func (b *bulk) put(conn *quic.Conn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.idle = append(b.idle, idleConn{conn, time.Now()})
+	if conn.Context().Err() == nil {
+		b.idle = append(b.idle, conn)
+	}
+}
+
+func (b *bulk) has(conn *quic.Conn) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Contains(b.idle, conn)
+}
+
+// drop forgets an idle connection, and reports whether it was one.
+func (b *bulk) drop(conn *quic.Conn) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := len(b.idle)
+	b.idle = slices.DeleteFunc(b.idle, func(c *quic.Conn) bool { return c == conn })
+	return len(b.idle) < n
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,11 +26,8 @@ func TestBulkCallsHaveConnectionsOfTheirOwn(t *testing.T) {
 			return len(a.conns)
 		}
 		link := conns()
-		var at, most atomic.Int64
 		b.onCall = func(_ context.Context, _ peer.Peer, _ wire.Kind, body []byte) ([]byte, error) {
-			most.Store(max(most.Load(), at.Add(1)))
-			defer at.Add(-1)
-			time.Sleep(time.Second) // simulated
+			time.Sleep(15 * time.Second) // simulated: longer than a connection lives without a packet
 			if string(body) == "fail" {
 				return nil, errors.New("as you wish")
 			}
@@ -54,22 +50,61 @@ func TestBulkCallsHaveConnectionsOfTheirOwn(t *testing.T) {
 			t.Errorf("%d connections for three calls at a time", got)
 		}
 		many(1)
-		if got := conns() - link; got != 3 {
-			t.Errorf("%d connections after another one", got)
+		if got := conns() - link; got != 1 {
+			t.Errorf("%d connections after another one, which takes one of them and lets the others end", got)
 		}
-		many(3 * maxBulk)
-		if got := conns() - link; got != maxBulk || most.Load() != maxBulk {
-			t.Errorf("%d connections, %d calls at a time, want %d", got, most.Load(), maxBulk)
+		many(3 * maxBulk) // more than that take the link
+		if got := conns() - link; got != maxBulk {
+			t.Errorf("%d connections, want %d", got, maxBulk)
 		}
 		var said *CallError
 		if _, err := a.CallBulk(t.Context(), "b", 0x30, []byte("fail")); !errors.As(err, &said) || said.Peer != "b" {
 			t.Errorf("refused: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if _, err := a.CallBulk(ctx, "b", 0x30, nil); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("with a deadline: %v", err)
+		}
+		if got := conns() - link; got == 0 {
+			t.Error("a call that was given up took its connection along")
 		}
 		time.Sleep(time.Minute) // simulated
 		if got := conns() - link; got != 0 {
 			t.Errorf("%d connections are left after a minute", got)
 		}
 		many(1)
+	})
+}
+
+// To close a stream that was dialled to a peer leaves nothing behind.
+func TestALayersConnectionEndsWithItsStream(t *testing.T) {
+	pair(t, func(t *testing.T, w *network, a, b *node) {
+		linkUp(a, b)
+		conns := func(n *node) int {
+			n.Endpoint.mu.Lock()
+			defer n.Endpoint.mu.Unlock()
+			return len(n.conns)
+		}
+		there := b.Layer("x")
+		defer there.Close()
+		before, at := conns(a), conns(b)
+		for range 10 {
+			c, err := a.Dialer("x").Dial(t.Context(), "b")
+			if err != nil {
+				t.Fatal(err)
+			}
+			other, err := there.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Close()
+			other.Close()
+		}
+		time.Sleep(time.Minute) // simulated
+		if conns(a) != before || conns(b) != at {
+			t.Errorf("%d and %d connections are left", conns(a)-before, conns(b)-at)
+		}
 	})
 }
 
@@ -82,18 +117,13 @@ func TestABulkCallEndsWithItsLink(t *testing.T) {
 			return nil, ctx.Err()
 		}
 		errs := make(chan error)
-		for range maxBulk + 1 { // one waits for its turn
+		for range maxBulk + 1 { // one over the link
 			go func() {
 				_, err := a.CallBulk(t.Context(), "b", 0x30, nil)
 				errs <- err
 			}()
 		}
 		time.Sleep(time.Second) // simulated
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		if _, err := a.CallBulk(ctx, "b", 0x30, nil); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("with a deadline: %v", err)
-		}
 		began := time.Now()
 		w.setBoth(a.peer.Addr, b.peer.Addr, true)
 		for range maxBulk + 1 {

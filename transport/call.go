@@ -22,8 +22,9 @@ const (
 	// one more is refused. Questions that wait for something to come take one each for
 	// as long: who asks them leaves room for others.
 	maxCallsPerLink = 1024
-	// maxVisits bounds the calls and layer streams from outside of links.
-	maxVisits = 256
+	// maxVisits bounds the streams from outside of links that have not said yet what
+	// they are, and maxGuests the calls from there that are answered at once.
+	maxVisits, maxGuests = 256, 1024
 	// callWait is how long a call may take if its context does not say, and at
 	// most; requests must have come within it too.
 	callWait = 30 * time.Second
@@ -150,11 +151,16 @@ func (s *session) answerCalls(wg *sync.WaitGroup) {
 				}
 			})
 		default:
-			stream.SetWriteDeadline(time.Now().Add(time.Second))
-			stream.Write(wire.AppendFrame(nil, wire.Failure, []byte(tooManyCalls)))
+			s.link.e.refuseCall(stream)
 			s.link.e.closeStream(stream)
 		}
 	}
+}
+
+// refuseCall says that there are too many calls.
+func (e *Endpoint) refuseCall(stream *quic.Stream) {
+	stream.SetWriteDeadline(time.Now().Add(time.Second))
+	stream.Write(wire.AppendFrame(nil, wire.Failure, []byte(tooManyCalls)))
 }
 
 // answer handles one call and writes the reply. The stream is the caller's to

@@ -55,8 +55,8 @@ type Handler interface {
 	// The body is valid during the call. It must not block.
 	HandleControl(from peer.ID, kind wire.Kind, body []byte)
 	// HandleCall answers a call, in a goroutine of its own. ctx ends when the
-	// caller gives up or the link goes down, whose LinkDown waits for the call:
-	// it must heed ctx. from is the caller as it says it is; it may be joining. The
+	// caller gives up or the link goes down, whose LinkDown waits for the call unless
+	// it was a CallBulk: it must heed ctx. from is the caller as it says it is; it may be joining. The
 	// body is the callee's.
 	HandleCall(ctx context.Context, from peer.Peer, kind wire.Kind, body []byte) ([]byte, error)
 	// HandleBatch is called with each batch of a lane, in order, and from several
@@ -107,7 +107,8 @@ type Endpoint struct {
 	listener   *quic.Listener
 	clients    *clients
 	batches    *sync.Pool    // of *batch
-	visits     chan struct{} // a token for each incoming call or layer stream outside of links
+	visits     chan struct{} // a token for each incoming stream outside of links that has not said what it is
+	guests     chan struct{} // a token for each call of those that is being answered
 
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -154,6 +155,7 @@ func Open(cfg Config) (*Endpoint, error) {
 		socket:     newSocket(cfg.Conn),
 		batches:    newBatchPool(),
 		visits:     make(chan struct{}, maxVisits),
+		guests:     make(chan struct{}, maxGuests),
 		self:       cfg.Self,
 		mesh:       cfg.MeshID,
 		links:      map[peer.ID]*link{},

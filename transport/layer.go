@@ -68,23 +68,32 @@ func (l *Layer) Close() error {
 
 // DialAddr opens a stream to the layer's namesake at addr.
 func (l *Layer) DialAddr(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	return l.dial(ctx, addr, quietConfig)
+	c, err := l.dial(ctx, addr, quietConfig)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // Dialer dials the layers of that name at other nodes, without one here.
 func (e *Endpoint) Dialer(name string) *Layer { return &Layer{e: e, name: name} }
 
 // Dial opens a stream to the layer's namesake at a linked peer, which lives for as
-// long as neither side closes it.
+// long as neither side closes it. To close it here drops what the peer has not got yet.
 func (l *Layer) Dial(ctx context.Context, to peer.ID) (net.Conn, error) {
 	s, err := l.e.session(to)
 	if err != nil {
 		return nil, fmt.Errorf("transport: layer %s: %w", l.name, err)
 	}
-	return l.dial(ctx, addrPort(s.control.RemoteAddr()), linkConfig)
+	c, err := l.dial(ctx, addrPort(s.control.RemoteAddr()), linkConfig)
+	if err != nil {
+		return nil, err
+	}
+	c.shut = func() { l.e.shut(c.conn, codeDone, "") } // it is kept alive until then
+	return c, nil
 }
 
-func (l *Layer) dial(ctx context.Context, addr netip.AddrPort, config *quic.Config) (net.Conn, error) {
+func (l *Layer) dial(ctx context.Context, addr netip.AddrPort, config *quic.Config) (*streamConn, error) {
 	d, err := l.e.greet(ctx, addr, l.e.hello(roleVisit, ""), config, nil)
 	if err != nil {
 		return nil, fmt.Errorf("transport: layer %s: %w", l.name, err)
@@ -99,7 +108,7 @@ func (l *Layer) dial(ctx context.Context, addr netip.AddrPort, config *quic.Conf
 		return nil, fmt.Errorf("transport: layer %s: %w", l.name, l.e.creds.cause(err, ""))
 	}
 	// From here on the connection ends by itself, when both ends are done with
-	// the stream and nothing has moved for a while.
+	// the stream and nothing has moved for a while, unless it is kept alive.
 	l.e.wg.Go(func() {
 		<-d.conn.Context().Done()
 		l.e.shut(d.conn, codeDone, "")
@@ -128,7 +137,6 @@ func (e *Endpoint) host(conn *quic.Conn, from peer.Peer) error {
 		select {
 		case e.visits <- struct{}{}:
 			e.wg.Go(func() {
-				defer func() { <-e.visits }()
 				if err := e.visit(conn, stream, from); err != nil {
 					e.closeStream(stream)
 					e.log.Debug("visit ended", "peer", from.ID, "cause", err)
@@ -140,16 +148,25 @@ func (e *Endpoint) host(conn *quic.Conn, from peer.Peer) error {
 	}
 }
 
-// visit takes one stream of a visiting node to where it belongs.
+// visit takes one stream of a visiting node to where it belongs. It has a token of
+// visits; calls, which may take long, have some of their own.
 func (e *Endpoint) visit(conn *quic.Conn, stream *quic.Stream, from peer.Peer) error {
 	stream.SetReadDeadline(time.Now().Add(callWait))
 	kind, body, err := wire.ReadFrame(stream, e.cfg.MaxFrame)
+	<-e.visits
 	if err != nil {
 		return err
 	}
 	if kind != wire.Layer {
 		defer e.closeStream(stream)
-		return e.answer(stream, from, kind, body)
+		select {
+		case e.guests <- struct{}{}:
+			defer func() { <-e.guests }()
+			return e.answer(stream, from, kind, body)
+		default:
+			e.refuseCall(stream)
+			return ErrBusy
+		}
 	}
 	stream.SetReadDeadline(time.Time{})
 	e.mu.RLock()

@@ -81,7 +81,6 @@ func newSession(l *link, id string, theirs Hello, dialled bool) *session {
 		repair:  theirs.Repair,
 		out:     newFrameQueue(),
 		calls:   make(chan struct{}, maxCallsPerLink),
-		bulk:    bulk{slots: make(chan struct{}, maxBulk)},
 		begun:   time.Now(),
 		started: make(chan struct{}),
 		most:    commonLanes(l.e.cfg.MaxLanes, theirs.Lanes),

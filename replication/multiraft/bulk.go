@@ -86,9 +86,7 @@ func (h *Host) ServeBulk(from peer.ID, conn net.Conn) error {
 	if err != nil {
 		return fmt.Errorf("multiraft: take a snapshot from %s: %w", from, err)
 	}
-	data := io.LimitReader(slow, int64(m.size))
-	answer := h.install(from, &m, data)
-	io.Copy(io.Discard, data) // the peer reads an answer when it has sent all
+	answer := h.install(from, &m, io.LimitReader(slow, int64(m.size)))
 	if err := writeBulk(slow, nil, &answer); err != nil {
 		return fmt.Errorf("multiraft: answer for a snapshot from %s: %w", from, err)
 	}
@@ -106,9 +104,15 @@ func (h *Host) install(from peer.ID, m *message, data io.Reader) message {
 	if !g.meant(from, m.from, m.to) {
 		return g.answer(m, statusEpoch)
 	}
+	if g.failure() != nil {
+		return g.answer(m, statusUnwell)
+	}
 	ctx, over := g.installs()
 	defer over()
-	if g.has(m) {
+	if has, err := g.hand(from, m, nil, nil); err != nil {
+		return g.answer(m, statusNoGroup)
+	} else if has {
+		io.Copy(io.Discard, data) // the peer reads an answer when it has sent all
 		return g.hasAlready(m)
 	}
 	data, err := g.prepare(ctx, Replica{from, m.from}, data)
@@ -123,6 +127,7 @@ func (h *Host) install(from peer.ID, m *message, data io.Reader) message {
 	case err != nil:
 		return g.answer(m, statusNoGroup)
 	case has: // meanwhile
+		io.Copy(io.Discard, data)
 		return g.hasAlready(m)
 	}
 	select {
@@ -139,7 +144,7 @@ func (h *Host) install(from peer.ID, m *message, data io.Reader) message {
 }
 
 // hand hands a snapshot to Raft, unless this replica has all that it contains: no request
-// of a peer comes between.
+// of a peer comes between. Without got it only looks.
 func (g *Group) hand(from peer.ID, m *message, data io.Reader, got chan raft.RPCResponse) (has bool, err error) {
 	select {
 	case g.taking <- struct{}{}:
@@ -147,8 +152,8 @@ func (g *Group) hand(from peer.ID, m *message, data io.Reader, got chan raft.RPC
 	case <-g.closing:
 		return false, ErrClosed
 	}
-	if g.has(m) {
-		return true, nil
+	if has := g.has(m); has || got == nil {
+		return has, nil
 	}
 	select {
 	case g.requests <- raft.RPC{Command: g.command(from, m), Reader: data, RespChan: got}:
@@ -161,7 +166,7 @@ func (g *Group) hand(from peer.ID, m *message, data io.Reader, got chan raft.RPC
 // hasAlready is the answer for a snapshot of what this replica has.
 func (g *Group) hasAlready(m *message) message {
 	a := g.answer(m, statusOK)
-	a.term, a.flags = g.raft.CurrentTerm(), flagYes
+	a.term, a.flags = g.raft.CurrentTerm(), flagYes|flagHad
 	return a
 }
 

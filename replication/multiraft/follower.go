@@ -13,11 +13,25 @@ import (
 type follower struct {
 	pipe atomic.Pointer[pipeline] // through which Raft appends to it; nil while it does not
 
-	mu          sync.Mutex // guards the fields below
-	known       state      // acknowledged; the zero state if that may be gone
-	matched     uint64     // the last entry acknowledged
-	matchedTerm uint64     // to the leader of this term
-	heard       time.Time  // when the last request was sent that was answered with success
+	mu          sync.Mutex    // guards the fields below
+	known       state         // acknowledged; the zero state if that may be gone
+	matched     uint64        // the last entry acknowledged
+	matchedTerm uint64        // to the leader of this term
+	heard       time.Time     // when the last request was sent that was answered with success
+	pause       time.Duration // after the last snapshot that it had already; 0 after entries
+}
+
+// Between snapshots that a follower has already: it has refused the entries behind them,
+// and Raft, which takes a snapshot for progress, would send them again at once.
+const leastPause, mostPause = 20 * time.Millisecond, 2 * time.Second
+
+// had notes that the follower has been sent a snapshot that it had, and returns how long
+// it is to be left in peace.
+func (f *follower) had() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.pause = min(max(leastPause, 2*f.pause), mostPause)
+	return f.pause
 }
 
 // state is what an acknowledged append leaves at a follower: of this term it
@@ -48,6 +62,9 @@ func (f *follower) appended(s *session, a *raft.AppendEntriesRequest, sent time.
 	if answer == nil || answer.flags&flagYes == 0 || answer.term != a.Term {
 		f.known = state{}
 		return
+	}
+	if len(a.Entries) > 0 {
+		f.pause = 0
 	}
 	was := f.known
 	f.known = after(s, answer.start, a)

@@ -195,10 +195,23 @@ func (g *Group) bootstrap(conf *raft.Config) error {
 		c.Servers = append(c.Servers, raft.Server{Suffrage: raft.Voter, ID: r.id(), Address: r.addr()})
 	}
 	err := raft.BootstrapCluster(conf, g.logs, g.logs, g.cfg.Snapshots, transport{g}, c)
-	if errors.Is(err, raft.ErrCantBootstrap) {
-		return nil // it has state: it was bootstrapped before
+	if errors.Is(err, raft.ErrCantBootstrap) { // it has state: it was bootstrapped before
+		return g.bootstrapOn(c)
 	}
 	return err
+}
+
+// bootstrapOn goes on with a bootstrap that a crash has ended halfway: after its term, and
+// before its entry.
+func (g *Group) bootstrapOn(c raft.Configuration) error {
+	fresh, err := IsFresh(g.cfg.Store)
+	if err != nil || !fresh {
+		return err
+	}
+	if _, took := g.logs.snapshot(); took {
+		return nil
+	}
+	return g.logs.StoreLog(&raft.Log{Index: 1, Term: bootstrapTerm, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(c)})
 }
 
 // startRaft starts Raft. What makes Raft panic at its start is an error here.

@@ -71,18 +71,21 @@ func (g *Group) has(m *message) bool {
 		(m.last <= g.raft.AppliedIndex() || m.lastTerm != 0 && g.logs.termOf(m.last) == m.lastTerm)
 }
 
-// IsFresh reports whether a replica's store holds nothing yet: neither entries, which
-// a snapshot may have taken the place of, nor a term.
+// bootstrapTerm is the term of a group's first configuration, and nobody's who leads.
+const bootstrapTerm = 1
+
+// IsFresh reports whether a replica's store holds nothing yet: neither entries, which a
+// snapshot may have taken the place of, nor a term in which anybody has led.
 func IsFresh(s store.Replica) (bool, error) {
 	last, err := s.LastIndex()
 	if err != nil || last > 0 {
 		return false, err
 	}
-	_, err = s.Value(currentTerm)
+	term, err := store.Uint64(s, currentTerm)
 	if errors.Is(err, store.ErrNotFound) {
 		return true, nil
 	}
-	return false, err
+	return term <= bootstrapTerm, err
 }
 
 // clearOvertaken deletes what is left of a log that a snapshot has taken the place of,

@@ -197,6 +197,11 @@ func TestAFullDiskBehindAReleasedLog(t *testing.T) {
 					time.Sleep(100 * time.Millisecond) // simulated
 				}
 				until(t, time.Minute, "a snapshot sent", func() bool { return leader.host.Stats().SnapshotsSent > sent })
+				sent = leader.host.Stats().SnapshotsSent
+				time.Sleep(30 * time.Second) // simulated
+				if n := leader.host.Stats().SnapshotsSent - sent; n > 25 {
+					t.Errorf("in half a minute the leader sent %d snapshots", n)
+				}
 				full.store.set(func(s *memoryStore) { s.full = false })
 				for range cap(done) {
 					if err := <-done; err != nil {
@@ -355,6 +360,25 @@ func TestALogThatASnapshotHasOvertakenIsCleared(t *testing.T) {
 	}
 }
 
+// A crash between the two writes of a bootstrap leaves a term without an entry.
+func TestABootstrapThatEndedHalfwayGoesOn(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
+		m := newMesh(t, 1, nil)
+		defer m.close()
+		self := Replica{nodeName(0), 1}
+		r := m.startReplica(0, self, func(c *GroupConfig) {
+			if err := c.Store.SetValues(store.Uint64Value(currentTerm, bootstrapTerm)); err != nil {
+				t.Fatal(err)
+			}
+			c.Bootstrap = []Replica{self}
+		})
+		leaderOf(t, map[peer.ID]*replica{self.Node: r})
+		if _, _, err := r.Apply(t.Context(), []byte("x")); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestAReplicaIsFreshUntilItHasATerm(t *testing.T) {
 	s := newMemoryStore()
 	is := func(want bool) {
@@ -368,7 +392,11 @@ func TestAReplicaIsFreshUntilItHasATerm(t *testing.T) {
 		t.Fatal(err)
 	}
 	is(false)
-	if err := errors.Join(s.DeleteRange(1, 1), s.SetValues(store.Uint64Value(currentTerm, 1))); err != nil {
+	if err := errors.Join(s.DeleteRange(1, 1), s.SetValues(store.Uint64Value(currentTerm, bootstrapTerm))); err != nil {
+		t.Fatal(err)
+	}
+	is(true)
+	if err := s.SetValues(store.Uint64Value(currentTerm, bootstrapTerm+1)); err != nil {
 		t.Fatal(err)
 	}
 	is(false)

@@ -294,6 +294,12 @@ func (t transport) InstallSnapshot(_ raft.ServerID, target raft.ServerAddress, a
 		return t.about(to, err)
 	}
 	*resp = raft.InstallSnapshotResponse{Term: answer.term, Success: answer.flags&flagYes != 0}
+	if answer.flags&flagHad != 0 {
+		select {
+		case <-time.After(t.follower(to).had()):
+		case <-t.closing:
+		}
+	}
 	return nil
 }
 

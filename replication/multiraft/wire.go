@@ -75,6 +75,7 @@ const (
 	flagYes      = 1 << iota // answer: success or granted; unwell: it is
 	flagNoWait               // answer to append: the next attempt need not wait
 	flagTransfer             // vote: leadership is being handed over
+	flagHad                  // answer to install: what the snapshot contains was there
 )
 
 // message is any message; which fields have a meaning depends on its kind.
