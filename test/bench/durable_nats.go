@@ -23,14 +23,40 @@ type jetStream struct {
 // startJetStream starts three servers that call fsync so often: always, or each so
 // long.
 func startJetStream(ctx context.Context, dir, sync string) (keeper, error) {
-	n, err := launchNATS(ctx, dir, oneRegion(), fmt.Sprintf("jetstream {store_dir: \"DIR\", sync_interval: %s, max_file_store: 20GB}\n", sync))
+	n, err := launchNATS(ctx, dir, oneRegion(), func(seat) string { return keepingFiles(sync) })
 	if err != nil {
 		return nil, err
 	}
+	return readyJetStream(ctx, n)
+}
+
+// keepingFiles is the configuration of a server that keeps streams.
+func keepingFiles(sync string) string {
+	return fmt.Sprintf("jetstream {store_dir: \"DIR\", sync_interval: %s, max_file_store: 20GB}\n", sync)
+}
+
+// startFarJetStream starts a server a seat, of which those of the first region alone
+// keep streams.
+func startFarJetStream(ctx context.Context, dir string, seats []seat) (system, error) {
+	n, err := launchNATS(ctx, dir, seats, func(at seat) string {
+		if at.region != seats[0].region {
+			return ""
+		}
+		return keepingFiles("2m")
+	})
+	if err != nil {
+		return nil, err
+	}
+	return readyJetStream(ctx, n)
+}
+
+// readyJetStream waits until streams can be made.
+func readyJetStream(ctx context.Context, n *nats) (*jetStream, error) {
 	s := &jetStream{nats: n}
 	for _, p := range n.processes {
 		s.args = append(s.args, p.Args)
 	}
+	var err error
 	if s.c, err = n.connect(0); err == nil {
 		s.js, err = jetstream.New(s.c)
 	}
@@ -122,7 +148,24 @@ func (p *natsAcked) publish(topic string, data []byte) (func(context.Context) er
 func (p *natsAcked) close() { p.c.Close() }
 
 func (s *jetStream) replay(ctx context.Context, topic string, n int, got func([]byte)) error {
-	c, err := s.js.OrderedConsumer(ctx, streamName(topic), jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
+	return replayNATS(ctx, s.js, topic, n, got)
+}
+
+func (s *jetStream) replayAt(ctx context.Context, at int, topic string, n int, got func([]byte)) error {
+	c, err := s.connect(at)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	js, err := jetstream.New(c)
+	if err != nil {
+		return err
+	}
+	return replayNATS(ctx, js, topic, n, got)
+}
+
+func replayNATS(ctx context.Context, js jetstream.JetStream, topic string, n int, got func([]byte)) error {
+	c, err := js.OrderedConsumer(ctx, streamName(topic), jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
 	if err != nil {
 		return err
 	}

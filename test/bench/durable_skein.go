@@ -40,7 +40,9 @@ func (s *keeping) call(ctx context.Context, method, path string, body, answer an
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	resp, err := http.DefaultClient.Do(req)
+	face := s.seats[0].http()
+	face.Timeout = time.Minute
+	resp, err := face.Do(req)
 	if err != nil {
 		return err
 	}
@@ -124,7 +126,11 @@ func (p *skeinAcked) publish(topic string, data []byte) (func(context.Context) e
 func (p *skeinAcked) close() { p.c.Close() }
 
 func (s *keeping) replay(ctx context.Context, topic string, n int, got func([]byte)) error {
-	c, err := s.connect(ctx, 0)
+	return s.replayAt(ctx, 0, topic, n, got)
+}
+
+func (s *keeping) replayAt(ctx context.Context, at int, topic string, n int, got func([]byte)) error {
+	c, err := s.connect(ctx, at)
 	if err != nil {
 		return err
 	}

@@ -80,9 +80,11 @@ func (t tcp) apply(at *tun.Site) error {
 	return at.Congestion(t.control)
 }
 
-// seats are one in the near region, the first, and so many in the far one.
-func (l *link) seats(remote int) []seat {
-	seats := []seat{l.seat(near, 0)}
+// seats are so many in the near region, first, and so many in the far one.
+func (l *link) seats(local, remote int) (seats []seat) {
+	for i := range local {
+		seats = append(seats, l.seat(near, i))
+	}
 	for i := range remote {
 		seats = append(seats, l.seat(far, i))
 	}

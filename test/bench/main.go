@@ -108,6 +108,7 @@ func (p plan) scale() float64 {
 type rival struct {
 	name  string // nats or skein
 	start func(ctx context.Context, seats []seat) (system, error)
+	keep  func(ctx context.Context, seats []seat) (system, error) // one that keeps, a farKeeper
 }
 
 func run(ctx context.Context, p plan) error {
@@ -122,8 +123,15 @@ func run(ctx context.Context, p plan) error {
 			return err
 		}
 	}
-	nats := rival{"nats", func(ctx context.Context, seats []seat) (system, error) { return startNATS(ctx, dir, seats) }}
-	skein := rival{"skein", func(ctx context.Context, seats []seat) (system, error) { return startSkein(ctx, binary, dir, seats) }}
+	nats := rival{"nats",
+		func(ctx context.Context, seats []seat) (system, error) { return startNATS(ctx, dir, seats) },
+		func(ctx context.Context, seats []seat) (system, error) { return startFarJetStream(ctx, dir, seats) }}
+	skein := rival{"skein",
+		func(ctx context.Context, seats []seat) (system, error) { return startSkein(ctx, binary, dir, seats) },
+		func(ctx context.Context, seats []seat) (system, error) {
+			s, err := startSkein(ctx, binary, dir, seats)
+			return &keeping{s}, err
+		}}
 	if p.quick {
 		p.rounds, p.wanRounds = 1, 1
 	}

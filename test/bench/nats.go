@@ -59,7 +59,7 @@ type nats struct {
 }
 
 func startNATS(ctx context.Context, dir string, seats []seat) (system, error) {
-	s, err := launchNATS(ctx, dir, seats, "")
+	s, err := launchNATS(ctx, dir, seats, func(seat) string { return "" })
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func startNATS(ctx context.Context, dir string, seats []seat) (system, error) {
 }
 
 // launchNATS is startNATS with more configuration for each server.
-func launchNATS(ctx context.Context, dir string, seats []seat, more string) (*nats, error) {
+func launchNATS(ctx context.Context, dir string, seats []seat, more func(seat) string) (*nats, error) {
 	dir, err := os.MkdirTemp(dir, "nats-")
 	if err != nil {
 		return nil, err
@@ -98,7 +98,7 @@ func launchNATS(ctx context.Context, dir string, seats []seat, more string) (*na
 
 // configureNATS writes a configuration file for the server of each seat; in what is
 // more, DIR is a directory of the server's own.
-func configureNATS(dir string, seats []seat, more string) (files, urls []string, err error) {
+func configureNATS(dir string, seats []seat, more func(seat) string) (files, urls []string, err error) {
 	cert, key, err := selfSigned(dir, seats)
 	if err != nil {
 		return nil, nil, err
@@ -127,7 +127,7 @@ func configureNATS(dir string, seats []seat, more string) (files, urls []string,
 		if peers := routes[at.region]; len(peers) > 1 {
 			config += fmt.Sprintf("cluster {name: %q, listen: \"%s:%s\", routes: [%s]}\n", at.region, at.ip, route, strings.Join(peers, ", "))
 		}
-		config += strings.ReplaceAll(more, "DIR", filepath.Join(dir, at.name))
+		config += strings.ReplaceAll(more(at), "DIR", filepath.Join(dir, at.name))
 		file := filepath.Join(dir, at.name+".conf")
 		if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 			return nil, nil, err

@@ -17,6 +17,7 @@ type wanRow struct {
 	name    string
 	loss    float64 // share of the link's packets
 	remote  int     // nodes of the far region; the near one has one
+	keeps   bool    // it needs a farKeeper, and the near region has three nodes
 	lines   []line
 	against map[string][]string // what is wanted of the lines' ratios, by the stack of the peer
 	measure func(ctx context.Context, l *link, s system, scale float64) (result, error)
@@ -26,7 +27,8 @@ type wanRow struct {
 // that it is to be measured with, and Skein, which brings its own congestion
 // control.
 func runWAN(ctx context.Context, p plan, nats, skein rival, alone func() error) error {
-	if !p.has(reroute) && !slices.ContainsFunc(wanRows, func(r wanRow) bool { return p.has(r.name) }) {
+	all := slices.Concat(wanRows, wanReplays)
+	if !p.has(reroute) && !slices.ContainsFunc(all, func(r wanRow) bool { return p.has(r.name) }) {
 		return nil
 	}
 	probe, err := openLink(1, 0, tcp{})
@@ -45,7 +47,7 @@ func runWAN(ctx context.Context, p plan, nats, skein rival, alone func() error) 
 		"Messages of 1 KiB of %d sources. The host's own TCP congestion control is %s.\n",
 		2*linkDelay, linkBandwidth*8/1e9, linkQueue>>20, wanSources, hostControl())
 	fmt.Printf(format, "", "NATS", "Skein", "ratio", "wanted")
-	for _, r := range wanRows {
+	for _, r := range all {
 		if p.has(r.name) {
 			if err := r.run(ctx, p, nats, skein, have); err != nil {
 				return fmt.Errorf("%s: %w", r.name, err)
@@ -109,7 +111,11 @@ func (r *wanRow) round(ctx context.Context, seed uint64, stack tcp, of rival, sc
 		return result{}, err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	s, err := of.start(ctx, l.seats(r.remote))
+	start, local := of.start, 1
+	if r.keeps {
+		start, local = of.keep, 3
+	}
+	s, err := start(ctx, l.seats(local, r.remote))
 	if err != nil {
 		return result{}, err
 	}
