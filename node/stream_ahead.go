@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"math/bits"
 	"slices"
 	"sync"
@@ -113,8 +114,11 @@ func (a *readAhead) next(ctx context.Context, q *blockAsk, limit int64) (replica
 	switch {
 	case head.err != nil || b.Next <= head.from:
 		a.drop() // whoever asks again waits for it
-		a.pause = min(max(minAheadPause, 2*a.pause), maxAheadPause)
-		a.later = time.Now().Add(a.pause)
+		var trimmed *replication.TrimmedError
+		if head.err != nil && !errors.As(head.err, &trimmed) {
+			a.pause = min(max(minAheadPause, 2*a.pause), maxAheadPause)
+			a.later = time.Now().Add(a.pause)
+		}
 		return b, head.err
 	case b.Next < head.until:
 		a.each = min(a.each, powerOfTwo(b.Next-b.From))

@@ -265,3 +265,23 @@ func TestNothingIsReadAheadAtTheEndOfALog(t *testing.T) {
 		}
 	})
 }
+
+// A reader that has stopped is noticed, and one that goes on at once.
+func TestAReaderThatHasStoppedIsNoticed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		r, l := &StreamReader{ctx: ctx}, &logReader{more: make(chan struct{}, 1)}
+		began := time.Now()
+		if r.awaitMore(l, aheadKept) || time.Since(began) != aheadKept {
+			t.Errorf("after %v it wants more", time.Since(began))
+		}
+		l.more <- struct{}{}
+		if began = time.Now(); !r.awaitMore(l, aheadKept) || time.Since(began) > 0 {
+			t.Error("it is not noticed that it wants more")
+		}
+		cancel()
+		if !r.awaitMore(l, 0) {
+			t.Error("a reader that is closed is waited for")
+		}
+	})
+}

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"errors"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -190,4 +191,26 @@ func TestOfTwoFoundersOneStops(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// Wherever the power fails while a founder begins, its region begins when it is started
+// again.
+func TestAFounderBeginsWhereverThePowerFailed(t *testing.T) {
+	whole := false
+	for n := 1; !whole; n++ { // operations on its disk
+		synctest.Test(t, func(t *testing.T) {
+			w := &town{t: t, rng: rand.New(rand.NewPCG(uint64(n), 1))}
+			founder := &townNode{town: w, disk: storetest.NewDisk(), found: true, self: peer.Peer{ID: "node-0", Name: "n0", Region: "eu", Boot: 1}}
+			w.nodes = append(w.nodes, founder)
+			founder.disk.CrashAfter(n, w.rng)
+			if m, err := Open(founder.config()); err == nil {
+				whole = true
+				m.Close() // which may find the disk gone
+			}
+			founder.disk.Start()
+			w.start(0)
+			defer w.stop(0)
+			w.until("the region begins", func() bool { return w.metaVoters() == 1 })
+		})
+	}
 }

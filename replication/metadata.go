@@ -74,16 +74,22 @@ func openMetadata(r *Member) (*metadata, error) {
 		return nil, err
 	}
 	m := r.newMetadata()
+	epoch := r.cfg.Self.Boot
+	if len(epochs) == 1 {
+		epoch = epochs[0]
+	}
+	var first []multiraft.Replica
+	if r.cfg.Found { // which may have begun, and ended halfway
+		first = []multiraft.Replica{{Node: r.cfg.Self.ID, Epoch: epoch}}
+	}
 	var rep *metaReplica
-	if n := len(epochs); n > 0 {
-		rep, err = r.resumeMetadata(m, epochs[n-1], nil)
-	} else {
-		epoch := r.cfg.Self.Boot
-		var first []multiraft.Replica
-		if r.cfg.Found {
-			first = []multiraft.Replica{{Node: r.cfg.Self.ID, Epoch: epoch}}
-		}
+	switch n := len(epochs); n {
+	case 0:
 		rep, err = startMetadata(r, m, epoch, first)
+	case 1:
+		rep, err = r.resumeMetadata(m, epoch, first, nil)
+	default:
+		rep, err = r.resumeMetadata(m, epochs[n-1], nil, nil)
 	}
 	if err != nil {
 		return nil, err
@@ -94,10 +100,11 @@ func openMetadata(r *Member) (*metadata, error) {
 }
 
 // resumeMetadata starts the replica that began under an epoch, or another one if it
-// is damaged, which damage may be known already.
-func (r *Member) resumeMetadata(m *metadata, epoch uint64, damage error) (*metaReplica, error) {
+// is damaged, which damage may be known already. It is the first of its group if it was
+// to be.
+func (r *Member) resumeMetadata(m *metadata, epoch uint64, first []multiraft.Replica, damage error) (*metaReplica, error) {
 	if damage == nil {
-		rep, err := startMetadata(r, m, epoch, nil)
+		rep, err := startMetadata(r, m, epoch, first)
 		if err == nil || !errors.Is(err, store.ErrCorrupt) {
 			return rep, err
 		}
@@ -133,7 +140,7 @@ func (r *Member) renewMetadata() {
 	if damaged {
 		damage = *cause
 	}
-	rep, err := r.resumeMetadata(r.meta, old.group.Self().Epoch, damage)
+	rep, err := r.resumeMetadata(r.meta, old.group.Self().Epoch, nil, damage)
 	if err != nil {
 		r.log.Warn("the region's metadata cannot be kept here yet", "err", err)
 		return

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -21,15 +22,20 @@ const (
 
 // bulk is the connections for bulk calls to one peer.
 type bulk struct {
-	mu   sync.Mutex   // guards the fields below
-	used int          // places: calls that have a connection, or get one
-	idle []*quic.Conn // the one used last comes last
+	mu   sync.Mutex // guards the fields below
+	used int        // places: calls that have a connection, or get one
+	idle []idleConn // the one used last comes last
+}
+
+type idleConn struct {
+	conn  *quic.Conn
+	since time.Time
 }
 
 // CallBulk is Call for answers that may be large. It takes a connection apart from the
 // link's, so that they hold up neither heartbeats nor events, and one that no other
-// such call uses, so that many at a time are not held up by what one has lost. More than
-// sixteen to a peer at a time go over the link: nobody waits for who may wait for him.
+// such call uses, so that many at a time are not held up by what one has lost. One more
+// than sixteen to a peer at a time is ErrBusy: nobody waits for who may wait for him.
 func (e *Endpoint) CallBulk(ctx context.Context, to peer.ID, kind wire.Kind, body []byte) ([]byte, error) {
 	s, err := e.session(to)
 	if err != nil {
@@ -37,7 +43,7 @@ func (e *Endpoint) CallBulk(ctx context.Context, to peer.ID, kind wire.Kind, bod
 	}
 	conn, free := s.bulk.take()
 	if !free {
-		return e.call(ctx, s.control, to, kind, body)
+		return nil, fmt.Errorf("transport: bulk call %#x to %s: %w", kind, to.Short(), ErrBusy)
 	}
 	defer s.bulk.leave()
 	if conn == nil {
@@ -70,24 +76,19 @@ func (s *session) dialBulk(ctx context.Context) (*quic.Conn, error) {
 		defer e.shut(d.conn, codeDone, "")
 		idle := time.NewTicker(bulkIdle)
 		defer idle.Stop()
-		for unused := false; ; {
+		for {
 			select {
 			case <-d.conn.Context().Done():
-				s.bulk.drop(d.conn)
+				s.bulk.drop(d.conn, 0)
 				return
 			case <-s.done:
 				return
 			case <-e.ctx.Done():
 				return
 			case <-idle.C:
-			}
-			switch was := unused; {
-			case !s.bulk.has(d.conn):
-				unused = false
-			case was && s.bulk.drop(d.conn):
-				return
-			default:
-				unused = true
+				if s.bulk.drop(d.conn, bulkIdle) {
+					return
+				}
 			}
 		}
 	})
@@ -102,11 +103,13 @@ func (b *bulk) take() (conn *quic.Conn, free bool) {
 		return nil, false
 	}
 	b.used++
-	if n := len(b.idle); n > 0 {
-		conn = b.idle[n-1]
-		b.idle = b.idle[:n-1]
+	for n := len(b.idle); n > 0; n = len(b.idle) {
+		conn = b.idle[n-1].conn
+		if b.idle = b.idle[:n-1]; conn.Context().Err() == nil {
+			return conn, true
+		}
 	}
-	return conn, true
+	return nil, true
 }
 
 func (b *bulk) leave() {
@@ -120,21 +123,15 @@ func (b *bulk) put(conn *quic.Conn) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if conn.Context().Err() == nil {
-		b.idle = append(b.idle, conn)
+		b.idle = append(b.idle, idleConn{conn, time.Now()})
 	}
 }
 
-func (b *bulk) has(conn *quic.Conn) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return slices.Contains(b.idle, conn)
-}
-
-// drop forgets an idle connection, and reports whether it was one.
-func (b *bulk) drop(conn *quic.Conn) bool {
+// drop forgets a connection that has been idle for a time, and reports whether it has.
+func (b *bulk) drop(conn *quic.Conn, idle time.Duration) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	n := len(b.idle)
-	b.idle = slices.DeleteFunc(b.idle, func(c *quic.Conn) bool { return c == conn })
+	b.idle = slices.DeleteFunc(b.idle, func(c idleConn) bool { return c.conn == conn && time.Since(c.since) >= idle })
 	return len(b.idle) < n
 }

@@ -53,7 +53,7 @@ func TestBulkCallsHaveConnectionsOfTheirOwn(t *testing.T) {
 		if got := conns() - link; got != 1 {
 			t.Errorf("%d connections after another one, which takes one of them and lets the others end", got)
 		}
-		many(3 * maxBulk) // more than that take the link
+		many(maxBulk)
 		if got := conns() - link; got != maxBulk {
 			t.Errorf("%d connections, want %d", got, maxBulk)
 		}
@@ -117,16 +117,19 @@ func TestABulkCallEndsWithItsLink(t *testing.T) {
 			return nil, ctx.Err()
 		}
 		errs := make(chan error)
-		for range maxBulk + 1 { // one over the link
+		for range maxBulk {
 			go func() {
 				_, err := a.CallBulk(t.Context(), "b", 0x30, nil)
 				errs <- err
 			}()
 		}
 		time.Sleep(time.Second) // simulated
+		if _, err := a.CallBulk(t.Context(), "b", 0x30, nil); !errors.Is(err, ErrBusy) {
+			t.Errorf("one more at a time: %v", err)
+		}
 		began := time.Now()
 		w.setBoth(a.peer.Addr, b.peer.Addr, true)
-		for range maxBulk + 1 {
+		for range maxBulk {
 			if err := <-errs; !errors.Is(err, ErrLinkDown) {
 				t.Errorf("over a link that breaks: %v", err)
 			}

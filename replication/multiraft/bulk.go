@@ -19,6 +19,8 @@ const (
 	bulkStall = 30 * time.Second
 	// installWithin bounds the wait for a peer to restore a snapshot it has.
 	installWithin = 10 * time.Minute
+	// refusedWithin bounds the wait for the reason why a peer does not read one.
+	refusedWithin = time.Second
 )
 
 // sendSnapshot sends a snapshot by a stream of its own, so that it stands in
@@ -37,12 +39,18 @@ func (t transport) sendSnapshot(to Replica, a *raft.InstallSnapshotRequest, data
 	if err := writeBulk(slow, preface(useBulk), &m); err != nil {
 		return nil, fmt.Errorf("send a snapshot: %w", err)
 	}
-	if _, err := io.CopyN(slow, data, a.Size); err != nil {
-		return nil, fmt.Errorf("send a snapshot: %w", err)
+	_, sent := io.CopyN(slow, data, a.Size)
+	within := installWithin
+	if sent != nil {
+		within = refusedWithin // it may have been refused before it was read
 	}
-	conn.SetReadDeadline(time.Now().Add(installWithin))
+	conn.SetReadDeadline(time.Now().Add(within))
 	var answer message
-	if err := readBulk(conn, &answer); err != nil {
+	err = readBulk(conn, &answer)
+	switch {
+	case err != nil && sent != nil:
+		return nil, fmt.Errorf("send a snapshot: %w", sent)
+	case err != nil:
 		return nil, fmt.Errorf("wait for a snapshot to be installed: %w", err)
 	}
 	if answer.kind != kindAnswer {
@@ -86,7 +94,11 @@ func (h *Host) ServeBulk(from peer.ID, conn net.Conn) error {
 	if err != nil {
 		return fmt.Errorf("multiraft: take a snapshot from %s: %w", from, err)
 	}
-	answer := h.install(from, &m, io.LimitReader(slow, int64(m.size)))
+	data := io.LimitReader(slow, int64(m.size))
+	answer := h.install(from, &m, data)
+	if answer.flags&flagHad != 0 {
+		io.Copy(io.Discard, data) // the peer reads an answer when it has sent all
+	}
 	if err := writeBulk(slow, nil, &answer); err != nil {
 		return fmt.Errorf("multiraft: answer for a snapshot from %s: %w", from, err)
 	}
@@ -112,7 +124,6 @@ func (h *Host) install(from peer.ID, m *message, data io.Reader) message {
 	if has, err := g.hand(from, m, nil, nil); err != nil {
 		return g.answer(m, statusNoGroup)
 	} else if has {
-		io.Copy(io.Discard, data) // the peer reads an answer when it has sent all
 		return g.hasAlready(m)
 	}
 	data, err := g.prepare(ctx, Replica{from, m.from}, data)
@@ -127,7 +138,6 @@ func (h *Host) install(from peer.ID, m *message, data io.Reader) message {
 	case err != nil:
 		return g.answer(m, statusNoGroup)
 	case has: // meanwhile
-		io.Copy(io.Discard, data)
 		return g.hasAlready(m)
 	}
 	select {

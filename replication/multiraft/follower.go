@@ -18,7 +18,8 @@ type follower struct {
 	matched     uint64        // the last entry acknowledged
 	matchedTerm uint64        // to the leader of this term
 	heard       time.Time     // when the last request was sent that was answered with success
-	pause       time.Duration // after the last snapshot that it had already; 0 after entries
+	pause       time.Duration // after the last snapshot that it had already; 0 after entries it had not
+	most        uint64        // the highest entry that it has acknowledged
 }
 
 // Between snapshots that a follower has already: it has refused the entries behind them,
@@ -63,11 +64,11 @@ func (f *follower) appended(s *session, a *raft.AppendEntriesRequest, sent time.
 		f.known = state{}
 		return
 	}
-	if len(a.Entries) > 0 {
-		f.pause = 0
-	}
 	was := f.known
 	f.known = after(s, answer.start, a)
+	if f.known.prev > f.most {
+		f.most, f.pause = f.known.prev, 0
+	}
 	if f.known.start != was.start || f.matchedTerm != a.Term || f.known.prev > f.matched {
 		f.matched, f.matchedTerm = f.known.prev, a.Term
 	}

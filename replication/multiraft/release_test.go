@@ -166,18 +166,22 @@ func (m *mesh) again(r *replica) *replica {
 // is gone of what was acknowledged, and the group goes on, also if it needs this
 // follower.
 func TestAFullDiskBehindAReleasedLog(t *testing.T) {
-	for name, others := range map[string]int{"NeededForAQuorum": 1, "NotNeeded": 2} {
+	for name, c := range map[string]struct{ others, bytes int }{
+		"NeededForAQuorum": {1, 1},
+		"NotNeeded":        {2, 1},
+		"LargeEntries":     {1, partBytes + 1}, // so that of what is sent again a part succeeds
+	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(t *testing.T) {
 				m := newMesh(t, 3, nil)
 				defer m.close()
 				group := released(t, m)
 				running := map[peer.ID]*replica{}
-				for _, id := range m.nodes()[:others+1] {
+				for _, id := range m.nodes()[:c.others+1] {
 					running[id] = m.again(group[id])
 				}
 				leader := running[leaderOf(t, running)]
-				if _, _, err := leader.Apply(t.Context(), []byte("acknowledged")); err != nil {
+				if _, _, err := leader.Apply(t.Context(), make([]byte, c.bytes)); err != nil {
 					t.Fatal(err)
 				}
 				var full *replica
@@ -379,7 +383,7 @@ func TestABootstrapThatEndedHalfwayGoesOn(t *testing.T) {
 	})
 }
 
-func TestAReplicaIsFreshUntilItHasATerm(t *testing.T) {
+func TestAReplicaIsFreshUntilSomebodyHasLedIt(t *testing.T) {
 	s := newMemoryStore()
 	is := func(want bool) {
 		t.Helper()
