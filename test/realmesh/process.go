@@ -164,7 +164,12 @@ func (n *Node) Terminate() error {
 	select {
 	case <-n.gone:
 	case <-time.After(leaveTime):
-		_ = n.cmd.Process.Kill() // it may have ended at this moment
+		_ = n.cmd.Process.Signal(syscall.SIGQUIT) // its log has then what it waits for
+		select {
+		case <-n.gone:
+		case <-time.After(leaveTime):
+			_ = n.cmd.Process.Kill() // it may have ended at this moment
+		}
 		n.wg.Wait()
 		return fmt.Errorf("it did not leave within %v", leaveTime)
 	}
