@@ -294,7 +294,8 @@ func TestALaneThatDiesEndsTheLinkAndWhatWaitedIsDropped(t *testing.T) {
 					close(b.hold)
 					a.waitDown("b")
 					b.waitDown("a")
-					if st := a.Links()[0]; queued == 0 || int(st.Dropped) < queued/len(body) {
+					// Each lane may have sent one more meanwhile.
+					if st := a.Links()[0]; queued == 0 || int(st.Dropped)+4 < queued/len(body) {
 						t.Errorf("%d dropped of %d bytes that waited", st.Dropped, queued)
 					}
 					a.waitUp("b")

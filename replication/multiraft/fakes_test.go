@@ -112,6 +112,13 @@ func (s *memoryStore) set(f func(*memoryStore)) {
 	f(s)
 }
 
+// length is how many entries there are.
+func (s *memoryStore) length() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.list)
+}
+
 func (s *memoryStore) begin() error {
 	s.mu.Lock()
 	hang, err := s.hang, s.err

@@ -29,8 +29,8 @@ func TestAnIdleGroupLetsGoOfItsWholeLog(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := group[first].Release(t.Context()); err != nil || len(group[first].store.list) < 10 {
-			t.Errorf("%d entries are left of what came just now: %v", len(group[first].store.list), err)
+		if err := group[first].Release(t.Context()); err != nil || group[first].store.length() < 10 {
+			t.Errorf("%d entries are left of what came just now: %v", group[first].store.length(), err)
 		}
 		to := slices.DeleteFunc(m.nodes(), func(id peer.ID) bool { return id == first })
 		for _, next := range []peer.ID{to[0], to[1]} {
@@ -44,7 +44,7 @@ func TestAnIdleGroupLetsGoOfItsWholeLog(t *testing.T) {
 					if err := r.Release(t.Context()); err != nil {
 						t.Log(err)
 					}
-					left += len(r.store.list)
+					left += r.store.length()
 				}
 				return left == 0
 			})
@@ -141,7 +141,7 @@ func released(t *testing.T, m *mesh) map[peer.ID]*replica {
 			if err := r.Release(t.Context()); err != nil {
 				t.Log(err)
 			}
-			left += len(r.store.list)
+			left += r.store.length()
 		}
 		return left == 0
 	})
