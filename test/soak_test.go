@@ -63,8 +63,9 @@ func TestNothingIsLostUntoldWhateverHappensToProcesses(t *testing.T) {
 		regions[0].Nodes = 4
 	}
 	r := &soak{t: t, rng: rand.New(rand.NewPCG(seed, 7)), acct: newAccount(), began: time.Now(), limit: limit, happened: map[string]int{}}
-	r.m = realmesh.New(t, realmesh.Binary(t), seed, regions...)
-	defer r.keepLogs()
+	binary := realmesh.Binary(t)
+	t.Cleanup(r.keepLogs) // once the nodes have left
+	r.m = realmesh.New(t, binary, seed, regions...)
 	defer func() {
 		for i := range r.witnesses {
 			r.silence(i)
@@ -206,7 +207,7 @@ func (r *soak) finish() {
 // keepLogs puts the logs of the nodes where they outlive the test.
 func (r *soak) keepLogs() {
 	dir := os.Getenv("SKEIN_SOAK_LOGS")
-	if dir == "" {
+	if dir == "" || r.m == nil {
 		return
 	}
 	for _, n := range r.m.Nodes {

@@ -3,6 +3,8 @@ package transport
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -105,6 +107,61 @@ func TestALayersConnectionEndsWithItsStream(t *testing.T) {
 		if conns(a) != before || conns(b) != at {
 			t.Errorf("%d and %d connections are left", conns(a)-before, conns(b)-at)
 		}
+	})
+}
+
+// Who writes to a peer that does not read is let go by Close at either end, and the peer
+// does not take what it got for all.
+func TestToCloseAStreamEndsItsWrite(t *testing.T) {
+	pair(t, func(t *testing.T, w *network, a, b *node) {
+		linkUp(a, b)
+		there := b.Layer("x")
+		defer there.Close()
+		writing := func() (near, far net.Conn, wrote chan error) {
+			near, err := a.Dialer("x").Dial(t.Context(), "b")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if far, err = there.Accept(); err != nil {
+				t.Fatal(err)
+			}
+			wrote = make(chan error, 1)
+			go func() {
+				for b := make([]byte, 1<<20); err == nil; {
+					_, err = near.Write(b)
+				}
+				wrote <- err
+			}()
+			time.Sleep(time.Minute) // simulated: what is under way has no room any more
+			if len(wrote) > 0 {
+				t.Fatalf("to a peer that does not read: %v", <-wrote)
+			}
+			return near, far, wrote
+		}
+		ended := func(wrote chan error) {
+			t.Helper()
+			select {
+			case <-wrote:
+			case <-time.After(time.Minute): // simulated
+				t.Fatal("the write goes on")
+			}
+		}
+
+		near, far, wrote := writing()
+		near.Close()
+		ended(wrote)
+		if _, err := near.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("to write after Close: %v", err)
+		}
+		if _, err := io.Copy(io.Discard, far); err == nil {
+			t.Error("the peer takes what it has for all that was written")
+		}
+		far.Close()
+
+		near, far, wrote = writing()
+		far.Close()
+		ended(wrote)
+		near.Close()
 	})
 }
 

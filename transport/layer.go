@@ -182,34 +182,3 @@ func (e *Endpoint) visit(conn *quic.Conn, stream *quic.Stream, from peer.Peer) e
 		return ErrBusy
 	}
 }
-
-// PeerConn is a stream to a node of the mesh.
-type PeerConn interface {
-	net.Conn
-	Peer() peer.ID // who is at the other end
-}
-
-var _ PeerConn = (*streamConn)(nil)
-
-// streamConn is a QUIC stream as a net.Conn.
-type streamConn struct {
-	*quic.Stream
-	conn *quic.Conn
-	peer peer.ID // empty for a native client
-	shut func()  // what else ends with the stream, or nil
-}
-
-func (s *streamConn) Peer() peer.ID        { return s.peer }
-func (s *streamConn) LocalAddr() net.Addr  { return s.conn.LocalAddr() }
-func (s *streamConn) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
-
-// Close ends both directions: a stream that is closed one way only keeps its
-// place for ever.
-func (s *streamConn) Close() error {
-	s.CancelRead(0)
-	err := s.Stream.Close()
-	if s.shut != nil {
-		s.shut()
-	}
-	return err
-}
