@@ -266,22 +266,51 @@ func TestNothingIsReadAheadAtTheEndOfALog(t *testing.T) {
 	})
 }
 
-// A reader that has stopped is noticed, and one that goes on at once.
-func TestAReaderThatHasStoppedIsNoticed(t *testing.T) {
+// A reader that has stopped gives back what was read ahead for it, and loses nothing.
+func TestAReaderThatHasStoppedGivesBackWhatIsAhead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
+		far := &farLog{t: t, trip: 80 * time.Millisecond, end: 10_000, size: func(int64) int { return 1 << 10 }}
+		var wg sync.WaitGroup
+		slots := newAheadSlots()
 		r, l := &StreamReader{ctx: ctx}, &logReader{more: make(chan struct{}, 1)}
-		began := time.Now()
-		if r.awaitMore(l, aheadKept) || time.Since(began) != aheadKept {
-			t.Errorf("after %v it wants more", time.Since(began))
+		a := &readAhead{ask: far.ask, slots: slots, wg: &wg}
+		q := &blockAsk{Read: replication.Read{Bytes: replication.BlockBytes}}
+		read := func() {
+			t.Helper()
+			b, err := a.next(ctx, q, math.MaxInt64)
+			if err != nil || b.From != q.Offset || b.Next == q.Offset {
+				t.Fatalf("from %d to %d: %v", b.From, b.Next, err)
+			}
+			q.Offset = b.Next
 		}
-		l.more <- struct{}{}
-		if began = time.Now(); !r.awaitMore(l, aheadKept) || time.Since(began) > 0 {
-			t.Error("it is not noticed that it wants more")
+		await := func(more time.Duration) (waited time.Duration, kept int) {
+			began := time.Now()
+			time.AfterFunc(more, func() { l.more <- struct{}{} })
+			r.awaitMore(l, a)
+			return time.Since(began), len(slots.kept)
+		}
+		for range 4 {
+			read()
+		}
+		if waited, kept := await(aheadKept - 1); waited != aheadKept-1 || kept == 0 {
+			t.Errorf("a reader that pauses has %d answers after %v", kept, waited)
+		}
+		if waited, kept := await(time.Hour); waited != time.Hour || kept > 0 {
+			t.Errorf("a reader that has stopped has %d answers after %v", kept, waited)
+		}
+		for range 4 {
+			read()
+		}
+		if len(slots.kept) == 0 {
+			t.Error("nothing is read ahead for a reader that goes on")
 		}
 		cancel()
-		if !r.awaitMore(l, 0) {
-			t.Error("a reader that is closed is waited for")
+		if waited, _ := await(time.Hour); waited > 0 {
+			t.Errorf("a reader that is closed is waited for: %v", waited)
 		}
+		<-l.more // simulated: an hour later
+		a.drop()
+		wg.Wait()
 	})
 }

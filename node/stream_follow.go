@@ -84,30 +84,25 @@ func (r *StreamReader) fetch(l *logReader) {
 		}
 		told = false
 		ask.From, ask.Offset = replication.FromOffset, f.block.Next
-		if !r.awaitMore(l, aheadKept) {
-			ahead.drop()
-			r.awaitMore(l, 0)
-		}
+		r.awaitMore(l, ahead)
 		r.send(f)
 	}
 }
 
-// awaitMore waits until the reader wants a log's next block, for a time that is not 0, and
-// reports whether it does.
-func (r *StreamReader) awaitMore(l *logReader, within time.Duration) bool {
-	var over <-chan time.Time
-	if within > 0 {
-		t := time.NewTimer(within)
-		defer t.Stop()
-		over = t.C
-	}
-	select {
-	case <-l.more:
-		return true
-	case <-over:
-		return false
-	case <-r.ctx.Done():
-		return true
+// awaitMore waits until the reader wants a log's next block, or is closed. A reader that
+// has stopped gives back what was read ahead for it.
+func (r *StreamReader) awaitMore(l *logReader, ahead *readAhead) {
+	stopped := time.NewTimer(aheadKept)
+	defer stopped.Stop()
+	for {
+		select {
+		case <-l.more:
+			return
+		case <-stopped.C:
+			ahead.drop()
+		case <-r.ctx.Done():
+			return
+		}
 	}
 }
 

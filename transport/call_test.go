@@ -116,6 +116,51 @@ func TestCallsOfOnePeerAreBounded(t *testing.T) {
 	})
 }
 
+// Calls from outside of the link that take long leave room for streams from there.
+func TestCallsOfVisitorsLeaveRoomForStreams(t *testing.T) {
+	pair(t, func(t *testing.T, w *network, a, b *node) {
+		linkUp(a, b)
+		layer, other := a.Layer("gossip"), b.Layer("gossip")
+		release := make(chan struct{})
+		b.onCall = func(context.Context, peer.Peer, wire.Kind, []byte) ([]byte, error) {
+			<-release
+			return nil, nil
+		}
+		s, err := a.session("b")
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := s.dialBulk(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		results := make(chan error)
+		for range maxVisits + 1 {
+			go func() {
+				_, err := a.call(t.Context(), conn, "b", 0x30, nil)
+				results <- err
+			}()
+		}
+		time.Sleep(time.Second) // simulated
+		stream, err := layer.DialAddr(t.Context(), b.peer.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		accepted, err := other.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream.Close()
+		accepted.Close()
+		close(release)
+		for range maxVisits + 1 {
+			if err := <-results; err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 func TestVisitsLeaveNothingBehind(t *testing.T) {
 	pair(t, func(t *testing.T, w *network, a, b *node) {
 		layer, other := a.Layer("gossip"), b.Layer("gossip")

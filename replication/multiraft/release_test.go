@@ -38,16 +38,7 @@ func TestAnIdleGroupLetsGoOfItsWholeLog(t *testing.T) {
 				t.Fatal(err)
 			}
 			until(t, time.Minute, "led by "+string(next), func() bool { return leaderOf(t, group) == next })
-			until(t, time.Minute, "no entry left", func() bool {
-				left := 0
-				for _, r := range group {
-					if err := r.Release(t.Context()); err != nil {
-						t.Log(err)
-					}
-					left += r.store.length()
-				}
-				return left == 0
-			})
+			letGo(t, group)
 		}
 		again := group[first]
 		was, _ := again.snaps.List()
@@ -124,6 +115,21 @@ func TestEntriesOfTheLastSecondsAreYoung(t *testing.T) {
 	}
 }
 
+// letGo has all replicas let go of their logs until no entry is left.
+func letGo(t *testing.T, group map[peer.ID]*replica) {
+	t.Helper()
+	until(t, time.Minute, "no entry left", func() bool {
+		left := 0
+		for _, r := range group {
+			if err := r.Release(t.Context()); err != nil {
+				t.Log(err)
+			}
+			left += r.store.length()
+		}
+		return left == 0
+	})
+}
+
 // released makes a group of three that has let go of ten entries, and closes it: what is
 // read now is read from what is kept.
 func released(t *testing.T, m *mesh) map[peer.ID]*replica {
@@ -135,16 +141,7 @@ func released(t *testing.T, m *mesh) map[peer.ID]*replica {
 			t.Fatal(err)
 		}
 	}
-	until(t, time.Minute, "no entry left", func() bool {
-		left := 0
-		for _, r := range group {
-			if err := r.Release(t.Context()); err != nil {
-				t.Log(err)
-			}
-			left += r.store.length()
-		}
-		return left == 0
-	})
+	letGo(t, group)
 	for _, r := range group {
 		if err := r.Close(); err != nil {
 			t.Fatal(err)
@@ -312,9 +309,17 @@ func TestALeaderDoesNotReadBehindItsLog(t *testing.T) {
 			}
 		}
 		to := slices.DeleteFunc(m.nodes(), func(id peer.ID) bool { return id == at })
-		append := &raft.AppendEntriesRequest{Term: group[at].raft.CurrentTerm() - 1, PrevLogEntry: 1, PrevLogTerm: 1}
-		if err := (transport{group[at].Group}).AppendEntries("", group[to[0]].self.addr(), append, &raft.AppendEntriesResponse{}); !errors.Is(err, ErrNotLeader) {
-			t.Errorf("an append of a term that is over: %v", err)
+		term := group[at].raft.CurrentTerm()
+		for _, c := range []struct {
+			what string
+			from peer.ID
+			term uint64
+		}{{"a leader of a term that is over", at, term - 1}, {"who has led in this term", to[1], term}} {
+			a := &raft.AppendEntriesRequest{Term: c.term, PrevLogEntry: 1, PrevLogTerm: 1}
+			err := transport{group[c.from].Group}.AppendEntries("", group[to[0]].self.addr(), a, &raft.AppendEntriesResponse{})
+			if !errors.Is(err, ErrNotLeader) {
+				t.Errorf("an append of %s: %v", c.what, err)
+			}
 		}
 	})
 }
