@@ -40,6 +40,7 @@ func (g *Group) Close() error {
 	}
 	g.host.mu.Unlock()
 	err := g.raft.Shutdown().Error()
+	g.passing.Stop()
 	g.wg.Wait()
 	return err
 }

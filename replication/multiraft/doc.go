@@ -23,8 +23,10 @@
 //
 // # Silence when idle
 //
-// A leader sends each follower an empty AppendEntries every 50 to 100 ms, only
-// to pass on its commit index. One that says what the follower has already
+// Raft's leader sends each follower an empty AppendEntries every so often
+// (Config.CommitTimeout), only to pass on its commit index. Here it is passed on a few
+// milliseconds after the last entry was applied, if no others follow, so that followers
+// need not wait for that and Raft need not do it often. An AppendEntries that says what the follower has already
 // acknowledged (same term, same previous entry, same commit index) changes
 // nothing there, and is not sent. It is not answered either: to Raft it is a
 // message whose answer is still on its way, and Raft must bear the loss of any

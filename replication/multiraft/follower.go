@@ -75,6 +75,17 @@ func (f *follower) appended(s *session, a *raft.AppendEntriesRequest, sent time.
 	f.heard = sent
 }
 
+// reached is what the follower is known to have by a connection, acknowledged to the
+// leader of a term; 0 if that may be gone.
+func (f *follower) reached(s *session) (term, last, lastTerm uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.known.session != s {
+		return 0, 0, 0
+	}
+	return f.known.term, f.known.prev, f.known.prevTerm
+}
+
 // beaten notes the answer to a heartbeat, or that there was none.
 func (f *follower) beaten(s *session, term uint64, sent time.Time, answer *message) {
 	f.mu.Lock()

@@ -52,6 +52,7 @@ func newMachine(g *Group, f FSM) *machine {
 }
 
 func (m *machine) ApplyBatch(logs []*raft.Log) []any {
+	m.group.passOnSoon()
 	m.busy.begin()
 	defer m.busy.end()
 	m.batch = m.batch[:0]

@@ -85,6 +85,7 @@ type Group struct {
 	wg      sync.WaitGroup
 	slots   chan struct{} // one for each proposal without an outcome
 	stalled atomic.Bool   // the others were told
+	passing *time.Timer   // calls passOn
 
 	taking chan struct{} // holds a token while Raft handles a peer's request, or gets its snapshot
 
@@ -156,6 +157,8 @@ func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 	g.fsm = newMachine(g, cfg.FSM)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.closing = g.ctx.Done()
+	g.passing = time.AfterFunc(forEver, g.passOn)
+	g.passing.Stop()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.starts++

@@ -152,6 +152,7 @@ func (l *logStore) StoreLogs(logs []*raft.Log) error {
 	l.cut.Store(false)
 	l.remember(logs)
 	l.age.note(time.Now(), logs[0].Index, logs[len(logs)-1].Index)
+	l.group.passOnSoon()
 	return nil
 }
 

@@ -32,7 +32,7 @@ type pipeline struct {
 
 	sending  sync.Mutex // guards the fields below; held while messages are sent
 	sent     uint64     // messages
-	term     uint64     // of the leader, once a message was sent
+	term     uint64     // of the leader, once a message was sent or the follower is known
 	last     uint64     // index of the last entry that was sent
 	lastTerm uint64
 	early    []upTo // those sent ahead that Raft has not asked for, oldest first
@@ -62,6 +62,7 @@ func (t transport) AppendEntriesPipeline(_ raft.ServerID, target raft.ServerAddr
 		answers: make(chan raft.AppendFuture, pipelineAnswers),
 		over:    make(chan struct{}),
 	}
+	p.term, p.last, p.lastTerm = p.follower.reached(s)
 	p.follower.pipe.Store(p)
 	return p, nil
 }
@@ -293,6 +294,7 @@ func (p *pipeline) hear(a *raft.AppendEntriesRequest, sent time.Time, answer *me
 		p.end(err)
 		return
 	}
+	p.passOnSoon()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.err != nil {
@@ -354,18 +356,21 @@ func (g *Group) sendAhead(logs []*raft.Log) bool {
 	if !g.logs.running.Load() || !g.IsLeader() {
 		return false
 	}
-	var room [8]*pipeline
-	pipes := room[:0]
-	g.mu.Lock()
-	for _, f := range g.followers {
-		if p := f.pipe.Load(); p != nil {
-			pipes = append(pipes, p)
-		}
-	}
-	g.mu.Unlock()
 	sent := false
-	for _, p := range pipes {
+	for _, p := range g.pipelines(make([]*pipeline, 0, 8)) {
 		sent = p.ahead(logs[0].Term, logs, g.raft.CommitIndex()) || sent
 	}
 	return sent
+}
+
+// pipelines appends to list those through which Raft appends now.
+func (g *Group) pipelines(list []*pipeline) []*pipeline {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, f := range g.followers {
+		if p := f.pipe.Load(); p != nil {
+			list = append(list, p)
+		}
+	}
+	return list
 }

@@ -161,6 +161,7 @@ func (t transport) appendParts(s *session, to Replica, a *raft.AppendEntriesRequ
 		if err != nil {
 			return err
 		}
+		t.passOnSoon()
 		t.host.stats.appends.Add(1)
 		fillAppend(resp, answer)
 		if !resp.Success {
