@@ -45,15 +45,16 @@ func (r *Member) Append(ctx context.Context, number uint32, records []partition.
 
 // AppendAsync is Append for those who do not wait: done is called once if the error
 // is nil, when the outcome is known, after about appendWait at the latest; it must
-// not block. What is not on its way when ctx ends is not kept. What a node appends to a partition is kept in the order of the
-// calls; an append that fails does not keep later ones from being kept. The
-// records' bytes must not be changed until done is called.
+// not block. What is not on its way when ctx ends is not kept. What a node appends to
+// a partition is kept in the order of the calls; an append that fails does not keep
+// later ones from being kept. The records' bytes must not be changed until done is
+// called.
 func (r *Member) AppendAsync(ctx context.Context, number uint32, records []partition.Record, done func([]partition.Appended, error)) error {
 	if len(records) == 0 {
 		done(nil, nil)
 		return nil
 	}
-	return r.courier(number).put(&appendCall{ctx, time.Now().Add(appendWait), records, done})
+	return r.courier(number).put((&appendCall{ctx, time.Now().Add(appendWait), records, done}).divide()...)
 }
 
 func (r *Member) noteLeader(number uint32, leader peer.ID) {

@@ -84,10 +84,13 @@ func (co *courier) busy() bool {
 	return co.running
 }
 
-func (co *courier) put(c *appendCall) error {
+// put takes calls, all of them or none.
+func (co *courier) put(calls ...*appendCall) error {
 	size := 0
-	for i := range c.records {
-		size += recordSize(&c.records[i])
+	for _, c := range calls {
+		for i := range c.records {
+			size += recordSize(&c.records[i])
+		}
 	}
 	co.mu.Lock()
 	defer co.mu.Unlock()
@@ -98,7 +101,7 @@ func (co *courier) put(c *appendCall) error {
 		return partition.ErrClosed
 	}
 	co.bytes += size
-	co.calls = append(co.calls, c)
+	co.calls = append(co.calls, calls...)
 	if !co.running {
 		co.running = true
 		return nil

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/replication/multiraft"
 	"github.com/skeinmesh/skein/replication/partition"
 )
 
@@ -60,6 +61,68 @@ func TestAnAppendGetsItsOwnOutcome(t *testing.T) {
 			}
 		}
 	})
+}
+
+// More than goes to a leader at once is divided, and kept in order. If a part of it is
+// not kept, that is unknown of all.
+func TestALargeAppendReachesALeaderElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newTown(t, 3)
+		s := w.stream("orders", 1)
+		a, _ := w.nodes[0].running().Meta().Assignment(s.UUID)
+		number := a.Partitions[0]
+		for _, size := range []int{1, appendBytes / 3, 1<<20 + 60<<10} {
+			records := make([]partition.Record, 5<<20/size)
+			if size == 1 {
+				records = make([]partition.Record, 3*appendRecords+1)
+			}
+			for i := range records {
+				records[i] = partition.Record{Log: partition.LogID(s.UUID), Data: make([]byte, size)}
+			}
+			for _, n := range w.nodes {
+				began := time.Now()
+				kept, err := n.running().Append(t.Context(), number, records)
+				if err != nil {
+					t.Fatalf("%d records of %d bytes: %v", len(records), size, err)
+				}
+				if took := time.Since(began); took > time.Second {
+					t.Errorf("%d records of %d bytes took %v", len(records), size, took)
+				}
+				for i, k := range kept {
+					if k.Offset != kept[0].Offset+int64(i) {
+						t.Fatalf("record %d is at %d, the first at %d", i, k.Offset, kept[0].Offset)
+					}
+				}
+			}
+		}
+	})
+	records := make([]partition.Record, 2*appendRecords+1)
+	outcome := func(errs ...error) (got []partition.Appended, err error) {
+		done := 0
+		c := appendCall{records: records, done: func(a []partition.Appended, e error) { got, err, done = a, e, done+1 }}
+		for i, part := range c.divide() {
+			var kept []partition.Appended
+			if errs[i] == nil {
+				for range part.records {
+					kept = append(kept, partition.Appended{Offset: int64(i)})
+				}
+			}
+			part.done(kept, errs[i])
+		}
+		if done != 1 {
+			t.Errorf("%d outcomes", done)
+		}
+		return got, err
+	}
+	if got, err := outcome(nil, nil, nil); err != nil || len(got) != len(records) || got[0].Offset != 0 || got[appendRecords].Offset != 1 || got[2*appendRecords].Offset != 2 {
+		t.Errorf("%d results, %v", len(got), err)
+	}
+	if _, err := outcome(ErrNoLeader, nil, nil); !errors.Is(err, multiraft.ErrUnknown) {
+		t.Errorf("some are kept: %v", err)
+	}
+	if _, err := outcome(ErrNoLeader, partition.ErrBusy, ErrNoLeader); !nothingKept(err) {
+		t.Errorf("none is kept: %v", err)
+	}
 }
 
 // What is refused while another batch is on its way holds up what comes after it.

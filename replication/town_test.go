@@ -194,6 +194,9 @@ func (n *townNode) reach(to peer.ID) *Member {
 var errDown = errors.New("the node is down")
 
 func (n *townNode) Ask(ctx context.Context, to peer.ID, question []byte) ([]byte, error) {
+	if most := 1<<20 + 64<<10 - 32; len(question) > most { // as in the transport
+		return nil, fmt.Errorf("a question of %d bytes", len(question))
+	}
 	there, back := n.town.journey()
 	if m := n.reach(to); m == nil || !there {
 		return nil, errDown
