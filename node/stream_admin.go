@@ -114,6 +114,9 @@ func (n *Node) CreateStream(ctx context.Context, d StreamDefinition) (StreamView
 	if err := def.Check(); err != nil {
 		return StreamView{}, err
 	}
+	if err := checkTellable(&def, n.self.Region); err != nil {
+		return StreamView{}, err
+	}
 	id := meta.ID(newUUID())
 	if err := m.Propose(ctx, &meta.CreateStream{UUID: id, Definition: def}); err != nil {
 		return StreamView{}, err

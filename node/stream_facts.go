@@ -2,7 +2,11 @@ package node
 
 import (
 	"encoding/json"
+	"fmt"
+	"math"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/skeinmesh/skein/gossip/fact"
 	"github.com/skeinmesh/skein/replication"
@@ -35,16 +39,40 @@ func (s *streams) own(m *replication.Member, id meta.ID) {
 	if !there {
 		return
 	}
-	b, err := json.Marshal(d)
-	if err == nil && len(b) > fact.MaxEntry {
+	text, err := factText(&d)
+	if err == nil && len(text) > fact.MaxEntry { // made before that was refused
 		err = fact.ErrTooLarge
 	}
 	if err != nil {
 		s.n.log.Error("a stream cannot be told to other regions", "stream", d.Name, "err", err)
 		return
 	}
-	s.facts[id] = streamFact{d.Version, string(b)}
-	s.sayAs(string(b), true)
+	s.facts[id] = streamFact{d.Version, text}
+	s.sayAs(text, true)
+}
+
+// factText is a stream as its fact has it.
+func factText(d *meta.Stream) (string, error) {
+	var b strings.Builder
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // which would make six bytes of some
+	err := e.Encode(d)
+	return strings.TrimSuffix(b.String(), "\n"), err
+}
+
+// checkTellable reports a definition that is too large for other regions to be told.
+func checkTellable(d *meta.Definition, owner string) error {
+	now := time.Now()
+	longest := meta.Stream{
+		Definition: *d, Owner: owner, OwnerEpoch: math.MaxUint64, Version: math.MaxUint64, Created: now,
+		Tombstone: &meta.Tombstone{At: now, By: strings.Repeat("x", 64)},
+	}
+	text, err := factText(&longest)
+	if over := len(text) - fact.MaxEntry; err == nil && over > 0 {
+		err = fmt.Errorf("%w: stream %s: other regions can be told of %d bytes, and its definition has %d: make its filter shorter",
+			meta.ErrInvalid, d.Name, fact.MaxEntry, len(text))
+	}
+	return err
 }
 
 // sayAs notes that a fact is to be said, or is over. s.mu is held.
