@@ -28,9 +28,7 @@ const (
 	fetchPauseMax = 5 * time.Second
 	// lostAfter is how long a log fails to be read before its region is missing. A
 	// partition has a new leader by then, and another way to the region is found.
-	lostAfter  = 3 * time.Second
-	watchEvery = 10 * time.Second // for logs that are new
-	watchSoon  = time.Second      // for regions that are missing
+	lostAfter = 3 * time.Second
 )
 
 // fetch fetches a log's records until the reader is closed, or has what it wants. A
@@ -171,54 +169,6 @@ func (r *StreamReader) fill(l *logReader, f *fetched) {
 	}
 	if r.at = l; len(l.got) == 0 {
 		l.empty()
-	}
-}
-
-// watch looks for logs that the reader does not know: of regions that are absent,
-// and of those that begin to keep the stream while it follows.
-func (r *StreamReader) watch(known, absent map[string]bool) {
-	for looked := r.began; ; {
-		if r.pause(watchSoon); r.ctx.Err() != nil {
-			return
-		}
-		all := time.Since(looked) >= watchEvery
-		if all {
-			looked = time.Now()
-		} else if len(absent) == 0 {
-			continue
-		}
-		for _, region := range r.regions() {
-			if !all && !absent[region] {
-				continue
-			}
-			ctx, cancel := context.WithTimeout(r.ctx, endWait+DefaultWait)
-			ends, err := r.n.endsOf(ctx, region, r.stream.UUID)
-			cancel()
-			if err != nil {
-				continue // it is asked again
-			}
-			f, then := fetched{region: region}, seenNewer
-			if absent[region] {
-				then = seenUnasked
-			}
-			for _, e := range ends {
-				l := r.log(region, e, len(known))
-				if known[l.name()] {
-					continue
-				}
-				known[l.name()] = true
-				r.start.place(l, e, r.began, then)
-				f.logs = append(f.logs, l)
-			}
-			if len(f.logs) == 0 && !absent[region] {
-				continue
-			}
-			delete(absent, region)
-			r.send(f)
-			for _, l := range f.logs {
-				r.wg.Go(func() { r.fetch(l) })
-			}
-		}
 	}
 }
 

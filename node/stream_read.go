@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"sync"
 	"time"
 
@@ -117,12 +116,8 @@ func (n *Node) ReadStream(ctx context.Context, q StreamRead) (*StreamReader, err
 		r.wg.Go(func() { r.fetch(l) })
 	}
 	if q.Follow {
-		known := map[string]bool{}
-		for _, l := range r.logs {
-			known[l.name()] = true
-		}
-		absent := maps.Clone(r.absent)
-		r.wg.Go(func() { r.watch(known, absent) })
+		w := r.newWatched()
+		r.wg.Go(func() { r.watch(w) })
 	}
 	return r, nil
 }
