@@ -45,6 +45,8 @@ type state struct {
 	Since     time.Time `json:"since"`
 }
 
+const stateFile = "node.json"
+
 // stateFormat is the format of data directories. A directory without one is of the
 // versions before, and is taken over.
 const stateFormat = 1
@@ -64,7 +66,7 @@ func openState(dir string, now time.Time) (_ *state, err error) {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	data, err := os.ReadFile(s.path("node.json"))
+	data, err := os.ReadFile(s.path(stateFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		s.ID, s.Since = peer.ID(randomHex(8)), now.UTC()
@@ -90,7 +92,7 @@ func (s *state) parse(data []byte) error {
 		return fmt.Errorf("node: data directory %s: format %d, this one knows up to %d: %w", s.dir, version.Format, stateFormat, store.ErrNewer)
 	}
 	if err != nil {
-		return fmt.Errorf("node: %s is damaged (restore it, or start with another data directory, as a new node): %w", s.path("node.json"), err)
+		return fmt.Errorf("node: %s is damaged (restore it, or start with another data directory, as a new node): %w", s.path(stateFile), err)
 	}
 	return nil
 }
@@ -126,7 +128,7 @@ func (s *state) save() error {
 	if err != nil {
 		return fmt.Errorf("node: encode state: %w", err)
 	}
-	return store.ReplaceFile(s.path("node.json"), data)
+	return store.ReplaceFile(s.path(stateFile), data)
 }
 
 func (s *state) close() error { return s.lock.Close() }

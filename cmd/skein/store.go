@@ -51,10 +51,10 @@ func storeVerifyCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify DIR",
 		Short: "Check a node's data directory",
-		Long: `Read all that a node keeps of streams, and say what is wrong and where: the
-journal, the snapshots, and the logs' files, each against its checksums and
-against what the others say of it. What a crash leaves is noted, and is no damage:
-the node mends it when it starts.
+		Long: `Read all that a node keeps, and say what is wrong and where: who it is, which
+streams it knows, and of these the journal, the snapshots, and the logs' files, each
+against its checksums and against what the others say of it. What a crash leaves is
+noted, and is no damage: the node mends it when it starts.
 
 The exit code is 1 if something is damaged. The node gives up the replicas that
 need it, and they are rebuilt from others.`,
@@ -66,9 +66,16 @@ need it, and they are rebuilt from others.`,
 			if err != nil {
 				return err
 			}
-			r, err := replication.VerifyDir(nil, dir)
+			damage, err := node.VerifyData(args[0])
+			var r replication.Report
+			if err == nil {
+				r, err = replication.VerifyDir(nil, dir)
+			}
 			if err = errors.Join(err, release()); err != nil {
 				return err
+			}
+			for _, d := range damage {
+				r.Damage = append(r.Damage, d.Error())
 			}
 			if a.json {
 				err = a.out.json(r)

@@ -236,6 +236,20 @@ func TestVerifyFindsWhatIsDamaged(t *testing.T) {
 	if err := json.Unmarshal([]byte(r.out), &report); err != nil || len(report.Damage) == 0 || !strings.Contains(report.Damage[0], "at byte") {
 		t.Errorf("%v: %s", err, r.out)
 	}
+	for _, name := range []string{"streams.notes", "node.json"} {
+		path := filepath.Join(dir, name)
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[len(b)-3] ^= 0x10
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if r := skein(t, "store", "verify", dir); r.code != exitFailed || !strings.Contains(r.out, path) {
+			t.Errorf("a flipped bit in %s: %s", name, r.out)
+		}
+	}
 	skein(t, "store", "verify", t.TempDir()).want(t, exitFailed, "no data directory")
 	skein(t, "store", "verify").want(t, exitUsage, "data directory")
 }

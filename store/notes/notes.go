@@ -79,14 +79,33 @@ func (b *Book) open() (err error) {
 	if err != nil {
 		return err
 	}
-	size, err := b.file.Size()
+	data, err := readAll(b.file)
+	if err == nil {
+		err = b.load(data)
+	}
 	if err != nil {
 		return err
 	}
-	data := make([]byte, size)
-	if _, err := b.file.ReadAt(data, 0); err != nil && !errors.Is(err, io.EOF) {
-		return err
+	if b.size < int64(len(data)) {
+		return b.file.Truncate(b.size)
 	}
+	return nil
+}
+
+func readAll(f store.File) ([]byte, error) {
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	data := make([]byte, size)
+	if _, err := f.ReadAt(data, 0); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return data, nil
+}
+
+// load reads what a file has.
+func (b *Book) load(data []byte) error {
 	first, rest, whole := bytes.Cut(data, []byte("\n"))
 	if err := checkHeader(string(first), whole); err != nil {
 		return err
@@ -96,7 +115,7 @@ func (b *Book) open() (err error) {
 	for {
 		line, after, whole := bytes.Cut(rest, []byte("\n"))
 		if !whole {
-			break // it was being written when the power went
+			return nil // it was being written when the power went
 		}
 		if n, err := read(line); err != nil {
 			b.damaged = append(b.damaged, &store.CorruptError{File: b.path, Offset: b.size, What: err.Error()})
@@ -105,10 +124,30 @@ func (b *Book) open() (err error) {
 		}
 		rest, b.size = after, b.size+int64(len(line))+1
 	}
-	if b.size < size {
-		return b.file.Truncate(b.size)
+}
+
+// Verify says what is damaged in a file of notes, and changes nothing. Without a file
+// nothing is. The error says why it cannot be read, as that of Open.
+func Verify(fs store.FS, path string) (damage []error, err error) {
+	b := &Book{fs: fs, path: path, values: map[string][]byte{}}
+	b.file, err = fs.Open(path, false)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
 	}
-	return nil
+	if err == nil {
+		var data []byte
+		if data, err = readAll(b.file); err == nil {
+			err = b.load(data)
+		}
+		err = errors.Join(err, b.Close())
+	}
+	if errors.Is(err, store.ErrCorrupt) {
+		return []error{&store.CorruptError{File: path, What: err.Error()}}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store: notes %s: %w", path, err)
+	}
+	return b.damaged, nil
 }
 
 func checkHeader(line string, whole bool) error {

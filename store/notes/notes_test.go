@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"github.com/skeinmesh/skein/store"
@@ -105,6 +106,11 @@ func TestADamagedLineCostsItselfAlone(t *testing.T) {
 	if err := d.Flip(file, 8*(int64(len(header()))+3*line+12)); err != nil {
 		t.Fatal(err)
 	}
+	for range 2 { // it changes nothing
+		if damage, err := Verify(d, file); err != nil || len(damage) != 1 || !strings.Contains(damage[0].Error(), file) {
+			t.Errorf("verified: %v, %v", damage, err)
+		}
+	}
 	got := open(t, d)
 	if all := text(got); len(all) != 9 || all["k3"] != "" || all["k9"] != "value" {
 		t.Errorf("of ten notes with one damaged there are %v", all)
@@ -177,6 +183,9 @@ func TestWhatIsNoFileOfNotesIsRefusedUntouched(t *testing.T) {
 		}
 		if _, err := Open(d, file); !errors.Is(err, want) {
 			t.Errorf("%q: %v, want %v", content, err, want)
+		}
+		if damage, err := Verify(d, file); !errors.Is(errors.Join(append(damage, err)...), want) {
+			t.Errorf("%q is verified: %v, %v", content, damage, err)
 		}
 	}
 	b := open(t, disk(t))
