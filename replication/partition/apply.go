@@ -68,6 +68,10 @@ func (m *machine) Apply(entries []multiraft.Entry) []any {
 		}
 	}
 	p.askSnapshot()
+	if p.freed {
+		p.freed = false
+		p.spares()
+	}
 	return results
 }
 
@@ -102,12 +106,13 @@ func (p *Partition) apply(entry []byte) (result any, err error) {
 			return nil, err
 		}
 		if l, err := p.Log(c.id); err == nil {
-			l.seg.Trim(c.offset)
+			p.freed = l.seg.Trim(c.offset) || p.freed
 		}
 	case kindDrop:
 		if err := p.write(); err != nil {
 			return nil, err
 		}
+		p.freed = true
 		return nil, p.drop(c.id)
 	}
 	return nil, nil

@@ -34,7 +34,8 @@
 // write. The journal has the entries. A snapshot syncs the logs that have changed,
 // keeps the manifests of all, and lets Raft drop the entries before it. After a start each log is brought back
 // to its manifest, and Raft applies what came after. Trimmed files are removed
-// when a snapshot is on the disk that has no need of them.
+// when a snapshot is on the disk that has no need of them. Where files can go, one is
+// taken within seconds, on every replica, at most one every ten.
 //
 // A replica that is too far behind for entries gets the leader's snapshot. Prepare
 // fetches the files that it names and that are not here, before Raft hears of it:
@@ -46,6 +47,6 @@
 // meanwhile, and others lead. Any other error ends the replica: nothing is applied
 // any more, no snapshot is taken, and OnFailure is told, once.
 //
-// Goroutines: one while records wait or are on their way; those of the group.
+// Goroutines: one that has files removed; one while records wait or are on their way; those of the group.
 // Close waits for them.
 package partition

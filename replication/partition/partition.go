@@ -62,14 +62,18 @@ type Partition struct {
 	now     int64  // the last entry's time
 	births  uint64 // of logs, so far
 	since   int64  // bytes of entries since the last snapshot
+	freed   bool   // entries that are being applied have let files go
 	command command
 	touched []*Log
 	// unwritten are the logs with records that no file has yet.
 	unwritten []*Log
 
 	due     atomic.Bool   // a snapshot has been asked for
+	spare   chan struct{} // holds a token while there are files that the next snapshot does without
 	staging chan struct{} // holds a token while files are fetched
 	haste   haste
+
+	sweeping sync.Mutex // held while files are removed that nothing needs
 
 	mu     sync.RWMutex // guards the fields below
 	logs   map[LogID]*Log
@@ -82,7 +86,7 @@ func Open(cfg Config) (_ *Partition, err error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	p := &Partition{cfg: cfg, log: cfg.Log, logs: map[LogID]*Log{}, staging: make(chan struct{}, 1)}
+	p := &Partition{cfg: cfg, log: cfg.Log, logs: map[LogID]*Log{}, staging: make(chan struct{}, 1), spare: make(chan struct{}, 1)}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	p.queue.init()
 	defer func() {
@@ -101,6 +105,7 @@ func Open(cfg Config) (_ *Partition, err error) {
 		if err := p.adopt(data); err != nil {
 			return nil, fmt.Errorf("partition %s: %w", cfg.ID, err)
 		}
+		p.tidy() // the process may have ended between the snapshot and the files' end
 	}
 	p.group, err = cfg.Host.Start(multiraft.GroupConfig{
 		ID: cfg.ID, Epoch: cfg.Epoch, Store: cfg.Store, Snapshots: p.snaps,
@@ -111,6 +116,7 @@ func Open(cfg Config) (_ *Partition, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("partition %s: %w", cfg.ID, err)
 	}
+	p.wg.Go(p.free)
 	return p, nil
 }
 

@@ -145,9 +145,12 @@ func (p *Partition) sync(segs []*segment.Log) error {
 
 // Release implements multiraft.Snapshot. If the snapshot is on the disk now, what
 // only earlier ones needed is removed.
-func (s *snapshot) Release() {
-	if err := s.p.sweep(); err != nil {
-		s.p.log.Warn("files that are not needed any more could not be removed", "partition", s.p.cfg.ID, "err", err)
+func (s *snapshot) Release() { s.p.tidy() }
+
+// tidy is sweep for those who go on without.
+func (p *Partition) tidy() {
+	if err := p.sweep(); err != nil {
+		p.log.Warn("files that are not needed any more could not be removed", "partition", p.cfg.ID, "err", err)
 	}
 }
 
@@ -155,6 +158,8 @@ func (s *snapshot) Release() {
 // was trimmed, and of logs that were dropped. Logs born since are let alone, since
 // Apply may be making one, and prepare fetching one, at this moment.
 func (p *Partition) sweep() error {
+	p.sweeping.Lock()
+	defer p.sweeping.Unlock()
 	_, data := p.snaps.Latest()
 	if data == nil {
 		return nil
@@ -190,7 +195,12 @@ func (m *machine) Restore(r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	return (*Partition)(m).adopt(data)
+	p := (*Partition)(m)
+	if err := p.adopt(data); err != nil {
+		return err
+	}
+	p.tidy() // it may lack logs that were here
+	return nil
 }
 
 // adopt makes the partition what a snapshot says, whose files must be here.

@@ -109,12 +109,13 @@ func (l *Log) Manifest() Manifest {
 }
 
 // Trim moves the start up to an offset, or to Next if that is less. It removes
-// nothing: see Release. A log trimmed to its end begins a new file with the next
-// record, so that the old one can go.
-func (l *Log) Trim(offset int64) {
+// nothing: see Release, and reports whether that would remove a file. A log trimmed
+// to its end begins a new file with the next record, so that the old one can go.
+func (l *Log) Trim(offset int64) (frees bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.start = max(l.start, min(offset, l.next.Load()))
+	return len(l.files) > 0 && l.files[0].info.Next <= l.start
 }
 
 // Release removes the files that no manifest with the given Start, or a later

@@ -277,6 +277,10 @@ func TestATrimKeepsFilesUntilTheyAreReleased(t *testing.T) {
 	if next, err := readFrom(t, l, 55, 100); next != 100 || err != nil {
 		t.Fatal(next, err)
 	}
+	first := l.Files()[0].Next
+	if l.Trim(first-1) || !l.Trim(first) {
+		t.Fatalf("a trim to offset %d lets the first file go, and none before", first)
+	}
 
 	// A log trimmed to its end gives everything back once it is written to.
 	l.Trim(1000)
