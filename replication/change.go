@@ -130,7 +130,8 @@ func (r *Member) tendLog(p *partition.Partition, l *partition.Log) error {
 	return p.Trim(ctx, l.ID(), start)
 }
 
-// retained is the first offset that retention leaves to a log.
+// retained is the first offset that retention leaves to a log. The room of what is
+// before it comes back by whole files.
 func retained(l *partition.Log, keep meta.Retention, now time.Time) (start int64, err error) {
 	start = l.Start()
 	if keep.Events > 0 {
@@ -144,14 +145,11 @@ func retained(l *partition.Log, keep meta.Retention, now time.Time) (start int64
 		start = max(start, at)
 	}
 	if keep.Bytes > 0 {
-		var bytes int64
-		files := l.Files()
-		for i := len(files) - 1; i >= 0; i-- { // whole files: a log may take one more than its bytes
-			if bytes += files[i].Bytes; bytes > keep.Bytes && i < len(files)-1 {
-				start = max(start, files[i].Next)
-				break
-			}
+		at, err := l.OffsetWithin(keep.Bytes)
+		if err != nil {
+			return 0, err
 		}
+		start = max(start, at)
 	}
 	return start, nil
 }

@@ -99,7 +99,9 @@ The command returns once every node that can be reached knows the stream, or aft
 ten seconds; nodes and regions that do not know it then are named.
 
 Without limits a stream keeps everything. --max-age, --max-bytes and --max-events
-are of each of its logs, of which there is one for each partition and region.`,
+are of each of its logs, of which there is one for each partition and region: events
+beyond them cannot be read any more after some seconds. The disk gets room back by
+whole files, of 64 MiB, so a log may have up to that much more there than it keeps.`,
 		Example: `  skein stream create orders --type 'order.>'
   skein stream create audit --placement home:eu --max-age 720h
   skein stream create readings --filter "reading > 8" --partitions 4 --max-bytes 10000000000`,

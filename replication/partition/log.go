@@ -59,6 +59,10 @@ func (l *Log) Next() int64 { return l.segment().Next() }
 // later one; Next if there is none.
 func (l *Log) OffsetAt(time int64) (int64, error) { return l.segment().OffsetAt(time) }
 
+// OffsetWithin is the first offset from which on the log has no more than so many
+// bytes.
+func (l *Log) OffsetWithin(bytes int64) (int64, error) { return l.segment().OffsetWithin(bytes) }
+
 // Reader reads from an offset on; see segment.Reader. When reading ends with
 // store.ErrClosed the replica has taken over another's log: a new Reader goes on.
 func (l *Log) Reader(offset int64) *segment.Reader { return l.segment().Reader(offset) }

@@ -235,6 +235,10 @@ func (m *model) check(t *rapid.T) {
 		if got, err := r.log.OffsetAt(time); err != nil || got != want {
 			t.Fatalf("the first offset of time %d is %d (%v), it should be %d", time, got, err, want)
 		}
+		most := rapid.Int64Range(0, 1000+r.log.Manifest().Bytes()).Draw(t, "at most bytes")
+		if got, err := r.log.OffsetWithin(most); err != nil || got != m.within(r.log.Files(), most) {
+			t.Fatalf("the first offset of the last %d bytes is %d (%v), it should be %d", most, got, err, m.within(r.log.Files(), most))
+		}
 		if m.start > 0 {
 			if _, err := r.log.Reader(m.start - 1).Read(buf); !errors.Is(err, segment.ErrTrimmed) {
 				t.Fatalf("reading what was trimmed: %v", err)
@@ -252,6 +256,21 @@ func (m *model) check(t *rapid.T) {
 	if err != nil || len(rest) > 0 || !slices.Equal(parsed.Files, a.Files) || parsed.Time != a.Time {
 		t.Fatalf("a manifest read back is %+v (%v), it was %+v", parsed, err, a)
 	}
+}
+
+// within is the first offset from which on there are so many bytes at most.
+func (m *model) within(files []segment.FileInfo, bytes int64) int64 {
+	const header, head = 56, 36 // of a file and of a record
+	at := int64(len(m.records))
+	for _, f := range slices.Backward(files) {
+		for ; at > max(f.First, m.start); at-- {
+			if bytes -= head + int64(len(m.records[at-1].Data)); bytes < 0 {
+				return at
+			}
+		}
+		bytes -= header
+	}
+	return m.start
 }
 
 func same(a, b segment.Record) bool {

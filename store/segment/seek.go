@@ -13,31 +13,77 @@ import (
 // OffsetAt is the first offset with that time, in nanoseconds since 1970, or a
 // later one; Next if there is none.
 func (l *Log) OffsetAt(time int64) (int64, error) {
+	offset, err := l.offsetOf(func(files []*file) (int, sought) {
+		i := sort.Search(len(files), func(i int) bool { return files[i].info.LastTime >= time })
+		return i, sought{
+			before: func(e entry) bool { return e.time < time },
+			right:  func(_, _ int64, head []byte) bool { return headTime(head) >= time },
+		}
+	})
+	if err != nil {
+		return 0, fmt.Errorf("segment: find time %d in %s: %w", time, l.config.Dir, err)
+	}
+	return offset, nil
+}
+
+// OffsetWithin is the first offset from which on the log has no more than so many
+// bytes in its files; Next if its last record alone has more.
+func (l *Log) OffsetWithin(bytes int64) (int64, error) {
+	offset, err := l.offsetOf(func(files []*file) (int, sought) {
+		from := -bytes // where in a file what stays may begin
+		for i := len(files) - 1; i >= 0; i-- {
+			if from += files[i].info.Bytes; from > 0 {
+				return i, sought{
+					before: func(e entry) bool { return int64(e.position) < from },
+					right:  func(_, position int64, _ []byte) bool { return position >= from },
+					orEnd:  true,
+				}
+			}
+		}
+		return -1, sought{}
+	})
+	if err != nil {
+		return 0, fmt.Errorf("segment: find the last %d bytes of %s: %w", bytes, l.config.Dir, err)
+	}
+	return offset, nil
+}
+
+// sought is the first record of a file that is right, or what follows the file if none
+// is and orEnd is set. before holds for the entries of the index that are not behind it.
+type sought struct {
+	before func(entry) bool
+	right  func(offset, position int64, head []byte) bool
+	orEnd  bool
+}
+
+// offsetOf is the offset of what is sought in one of the files; Start if that has been
+// trimmed. in says in which file, with mu held: before all of them is Start, behind them
+// Next.
+func (l *Log) offsetOf(in func(files []*file) (int, sought)) (int64, error) {
 	for {
 		l.mu.RLock()
 		epoch, start, next, closed := l.epoch, l.start, l.next.Load(), l.closed()
-		i := sort.Search(len(l.files), func(i int) bool { return l.files[i].info.LastTime >= time })
+		i, what := in(l.files)
 		var f *file
 		var info FileInfo
-		if i < len(l.files) {
+		if i >= 0 && i < len(l.files) {
 			f, info = l.files[i], l.files[i].info
 		}
 		l.mu.RUnlock()
 		switch {
 		case closed:
-			return 0, fmt.Errorf("segment: %s: %w", l.config.Dir, store.ErrClosed)
+			return 0, store.ErrClosed
+		case i < 0 || f != nil && info.Next <= start:
+			return start, nil
 		case f == nil:
 			return next, nil
-		case info.Next <= start:
-			return start, nil
 		}
-		offset, _, err := l.seek(f, info.Bytes, func(e entry) bool { return e.time < time },
-			func(_ int64, head []byte) bool { return headTime(head) >= time })
+		offset, _, err := l.seek(f, info.Bytes, what)
 		if err == nil {
 			return max(offset, start), nil
 		}
 		if !l.changed(epoch, max(start, f.first)) {
-			return 0, fmt.Errorf("segment: find time %d in %s: %w", time, l.config.Dir, err)
+			return 0, err
 		}
 	}
 }
@@ -48,9 +94,10 @@ func (l *Log) locate(f *file, end, offset int64) (position int64, err error) {
 	if offset == f.first {
 		return headerSize, nil
 	}
-	_, position, err = l.seek(f, end,
-		func(e entry) bool { return f.first+int64(e.relative) <= offset },
-		func(at int64, _ []byte) bool { return at == offset })
+	_, position, err = l.seek(f, end, sought{
+		before: func(e entry) bool { return f.first+int64(e.relative) <= offset },
+		right:  func(at, _ int64, _ []byte) bool { return at == offset },
+	})
 	if err != nil {
 		return 0, fmt.Errorf("segment: find offset %d in %s: %w", offset, l.config.Dir, err)
 	}
@@ -60,15 +107,15 @@ func (l *Log) locate(f *file, end, offset int64) (position int64, err error) {
 // seekStep is how much is read at a time to find a record, in bytes.
 const seekStep = 32 << 10
 
-// seek finds the first record of a file that is right, beginning at the last
-// entry of the index that is before it.
-func (l *Log) seek(f *file, end int64, before func(entry) bool, right func(offset int64, head []byte) bool) (offset, position int64, err error) {
+// seek finds what is sought in a file, beginning at the last entry of the index that
+// is before it.
+func (l *Log) seek(f *file, end int64, what sought) (offset, position int64, err error) {
 	h, err := l.acquire(f, false)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer l.config.Files.release(h)
-	from, err := l.entryBefore(f, h, end, before)
+	from, err := l.entryBefore(f, h, end, what.before)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -80,13 +127,16 @@ func (l *Log) seek(f *file, end int64, before func(entry) bool, right func(offse
 	for {
 		offset, position = s.state.Next, s.state.Bytes
 		head, _, err := s.next()
+		if err == io.EOF && what.orEnd {
+			return offset, position, nil
+		}
 		if err == io.EOF {
 			return 0, 0, damage(s.name, position, offset, "the file ends before the record that should be in it")
 		}
 		if err != nil {
 			return 0, 0, err
 		}
-		if right(offset, head) {
+		if what.right(offset, position, head) {
 			return offset, position, nil
 		}
 	}

@@ -364,6 +364,37 @@ func TestManyRecordsOfOneTimeAreFoundAtTheFirst(t *testing.T) {
 	}
 }
 
+func TestTheLastBytesOfALogAreFound(t *testing.T) {
+	const size, header = 136, 56
+	c := config(storetest.NewDisk())
+	c.FileBytes = header + 4*size
+	l := open(t, c, &segment.Manifest{})
+	appendTo(t, l, 10, 100)
+	l.Trim(1)
+	for bytes, want := range map[int64]int64{
+		0: 10, size - 1: 10, size: 9, 2*size - 1: 9, 2 * size: 8, // the last file has two
+		2*size + header: 8, 3*size + header - 1: 8, 3*size + header: 7,
+		6*size + 2*header: 4, 7*size + 2*header: 3, 9*size + 2*header: 1,
+		10*size + 2*header: 1, 1 << 40: 1, // what is before is trimmed
+	} {
+		if got, err := l.OffsetWithin(bytes); got != want || err != nil {
+			t.Errorf("the last %d bytes begin at offset %d, not at %d: %v", bytes, got, want, err)
+		}
+	}
+}
+
+func TestTheLastBytesAreFoundByTheIndex(t *testing.T) {
+	c := config(storetest.NewDisk())
+	c.FileBytes = 8 << 20
+	l := open(t, c, &segment.Manifest{})
+	appendTo(t, l, 5000, 1000)
+	for n := int64(0); n < 5000; n += 7 {
+		if got, err := l.OffsetWithin(n * 1036); got != 5000-n || err != nil {
+			t.Fatalf("the last %d records begin at offset %d: %v", n, got, err)
+		}
+	}
+}
+
 func TestAClosedLogAnswersSo(t *testing.T) {
 	l := open(t, config(storetest.NewDisk()), &segment.Manifest{})
 	appendTo(t, l, 3, 10)
@@ -374,7 +405,8 @@ func TestAClosedLogAnswersSo(t *testing.T) {
 	_, readErr := r.Read(make([]byte, 100))
 	_, appendErr := l.Append(numbered(3, 1, 10))
 	_, timeErr := l.OffsetAt(0)
-	for _, err := range []error{readErr, appendErr, timeErr, l.Sync(), l.TruncateTo(0), l.Release(0), l.Keys(0, nil)} {
+	_, bytesErr := l.OffsetWithin(50)
+	for _, err := range []error{readErr, appendErr, timeErr, bytesErr, l.Sync(), l.TruncateTo(0), l.Release(0), l.Keys(0, nil)} {
 		if !errors.Is(err, store.ErrClosed) {
 			t.Errorf("%v, want %v", err, store.ErrClosed)
 		}
