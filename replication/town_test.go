@@ -261,16 +261,23 @@ func (w *town) until(what string, ok func() bool) {
 // stream makes a stream and waits until it is assigned.
 func (w *town) stream(name string, partitions int) meta.Stream {
 	w.t.Helper()
+	return w.define(meta.Definition{Name: name, Partitions: partitions})
+}
+
+// define makes a stream of a definition and waits until it is assigned.
+func (w *town) define(def meta.Definition) meta.Stream {
+	w.t.Helper()
 	m := w.nodes[0].running()
 	id := newID()
-	def := meta.Definition{Namespace: "default", Name: name, Partitions: partitions, Placement: "local"}.WithDefaults()
+	def.Namespace, def.Placement = "default", "local"
+	def = def.WithDefaults()
 	w.until("the stream is made", func() bool {
 		return m.Propose(w.t.Context(), &meta.CreateStream{UUID: id, Definition: def}) == nil
 	})
 	w.until("the stream has its partitions everywhere", func() bool {
 		for _, n := range w.nodes {
 			if m := n.running(); m != nil {
-				if a, ok := m.Meta().Assignment(id); !ok || len(a.Partitions) != partitions {
+				if a, ok := m.Meta().Assignment(id); !ok || len(a.Partitions) != def.Partitions {
 					return false
 				}
 			}
