@@ -307,7 +307,7 @@ func (r *Member) dedicated(stream meta.ID) (numbers []uint32) {
 
 // purge ends streams whose grace is over.
 func (r *Member) purge() {
-	now := r.meta.state().Clock()
+	now := time.Now()
 	for _, s := range r.meta.state().Deleted() {
 		if now.Sub(s.Tombstone.At) > meta.Grace {
 			if err := r.command(&meta.PurgeStream{UUID: s.UUID}); err != nil {
