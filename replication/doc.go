@@ -37,8 +37,9 @@
 // another replica's, an index and a snapshot are written again; what cannot be
 // replaced, and an entry in the journal, costs the replica its place.
 // Reading goes on at another replica meanwhile. A node whose disk fills up leads
-// nothing from 92 % on, if others can, and refuses with store.ErrFull; it does not
-// vote from 97 % on. A sync that fails ends the use of the disk until the node is
+// nothing from 92 % on, if others can, and refuses records with store.ErrFull, while
+// trims and retention pass, which make room; it does not vote from 97 % on, and where
+// a majority does not, only what else is on those disks can make room. A sync that fails ends the use of the disk until the node is
 // started again: it leads nothing, votes for nobody, and counts as down. Health
 // says all that.
 //

@@ -47,6 +47,6 @@
 // meanwhile, and others lead. Any other error ends the replica: nothing is applied
 // any more, no snapshot is taken, and OnFailure is told, once.
 //
-// Goroutines: one that has files removed; one while records wait or are on their way; those of the group.
-// Close waits for them.
+// Goroutines: one that has files removed; one while records wait or are on their
+// way; one while a snapshot is due; those of the group. Close waits for them.
 package partition
