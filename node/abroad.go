@@ -29,7 +29,7 @@ type abroad struct {
 }
 
 const (
-	abroadKeep   = "keep"   // []abroadRecord → []Position
+	abroadKeep   = "keep"   // []abroadRecord → []Position: older nodes ask so, see bundle
 	abroadRead   = "read"   // replication.Read → replication.Records in Base64: older nodes ask so
 	abroadBlock  = "block"  // blockAsk → replication.Block, in its binary form
 	abroadStream = "stream" // a stream's UUID → []StreamLog
@@ -63,7 +63,12 @@ func (n *Node) askAbroad(ctx context.Context, to, kind string, question, answer 
 		return err
 	}
 	b, err := n.passAbroad(ctx, to, q, false)
-	if errors.Is(err, ErrUnreachable) || errors.Is(err, ErrBusy) {
+	return heardAbroad(to, b, err, answer)
+}
+
+// heardAbroad reads what a region has answered, unless there is an error.
+func heardAbroad(to string, b []byte, err error, answer any) error {
+	if errors.Is(err, ErrUnreachable) || errors.Is(err, ErrBusy) || errors.Is(err, transport.ErrTooLarge) {
 		return err // nobody was asked
 	}
 	if err != nil {
@@ -87,14 +92,20 @@ func (n *Node) callFor(bulk bool) func(context.Context, peer.ID, wire.Kind, []by
 	return n.net.Call
 }
 
+// nextTo is the next node on the way to a region.
+func (n *Node) nextTo(region string) (peer.ID, error) {
+	hop := n.graph.Hop(region, 0)
+	if hop.Next == "" {
+		return "", fmt.Errorf("%w: no way leads to region %.80q now", ErrUnreachable, region)
+	}
+	return hop.Next, nil
+}
+
 // passAbroad hands a question to the next node on the way.
 func (n *Node) passAbroad(ctx context.Context, region string, q []byte, bulk bool) ([]byte, error) {
-	var next peer.ID
-	if hop := n.graph.Hop(region, 0); hop.Next != "" {
-		next = hop.Next
-	}
-	if next == "" {
-		return nil, fmt.Errorf("%w: no way leads to region %.80q now", ErrUnreachable, region)
+	next, err := n.nextTo(region)
+	if err != nil {
+		return nil, err
 	}
 	answer, err := n.callFor(bulk)(ctx, next, kindAbroad, q)
 	if errors.Is(err, transport.ErrBusy) { // it did not look at the question
@@ -149,6 +160,11 @@ func (n *Node) answerAbroad(ctx context.Context, body []byte) ([]byte, error) {
 	default:
 		err = fmt.Errorf("%s %q: is this node older than the asker?", unknownQuestion, q.Kind)
 	}
+	return replyAbroad(result, err)
+}
+
+// replyAbroad is the answer to a question: what came of it, or the error.
+func replyAbroad(result any, err error) ([]byte, error) {
 	var a abroadAnswer
 	if err == nil {
 		a.Body, err = json.Marshal(result)

@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -17,16 +16,13 @@ import (
 // no other: its events wait in this node's outbox while the home cannot be reached,
 // and all that are published after them, too.
 
-// abroadRecord is a record for another region.
-type abroadRecord struct {
-	Stream meta.ID         `json:"stream"`
-	Dedup  replication.Key `json:"dedup"`
-	Data   []byte          `json:"data"`
-}
-
-// awayWait is how long a publisher waits for another region before its events wait
-// in the outbox.
-const awayWait = 3 * time.Second
+const (
+	// awayWait is how long a publisher waits for another region, for each bundle,
+	// before its events wait in the outbox.
+	awayWait = 3 * time.Second
+	// sendWait is how long a bundle from there may take, on a link that is slow.
+	sendWait = 30 * time.Second
+)
 
 // keepAbroad has records of one stream kept in another region, or in the outbox.
 func (n *Node) keepAbroad(ctx context.Context, c *captured) ([]Position, error) {
@@ -39,28 +35,34 @@ func (n *Node) keepAbroad(ctx context.Context, c *captured) ([]Position, error) 
 	for i, r := range c.records {
 		list[i] = replication.Away{Key: r.Key, Data: r.Data}
 	}
+	limit, cancel := context.WithTimeout(ctx, awayWait)
+	drained := m.DrainedAway(limit, stream.UUID)
+	cancel()
 	var positions []Position
 	var err error
-	limit, cancel := context.WithTimeout(ctx, awayWait)
-	defer cancel()
-	if m.DrainedAway(limit, stream.UUID) {
-		positions, err = n.sendAbroad(limit, c.region, stream.UUID, list)
-		if err != nil && (len(c.streams[0].regions) > 1 || !mayWait(err, stream)) {
-			return nil, err
+	if drained {
+		positions, err = n.sendAbroad(ctx, awayWait, c.region, stream.UUID, list)
+		if err != nil && !(len(c.streams[0].regions) == 1 && mayWait(err, stream)) {
+			return c.placed(positions), err
 		}
 	}
-	if positions == nil {
-		if full := m.PutAway(stream.UUID, list); full != nil {
-			return nil, errors.Join(full, err)
+	if rest := list[len(positions):]; len(rest) > 0 {
+		if full := m.PutAway(stream.UUID, rest); full != nil {
+			return c.placed(positions), errors.Join(full, err)
 		}
-		for range list {
+		for range rest {
 			positions = append(positions, Position{Stream: stream.Name, Region: c.region, Waiting: true})
 		}
 	}
+	return c.placed(positions), nil
+}
+
+// placed says of which events the positions of the first records are.
+func (c *captured) placed(positions []Position) []Position {
 	for i := range positions {
 		positions[i].Event = c.from[i]
 	}
-	return positions, nil
+	return positions
 }
 
 // mayWait reports whether records that could not be sent now may be sent later.
@@ -74,18 +76,19 @@ func mayWait(err error, s *meta.Stream) bool {
 	return false
 }
 
-// sendAbroad sends records of a stream to a region that keeps it.
-func (n *Node) sendAbroad(ctx context.Context, region string, stream meta.ID, records []replication.Away) ([]Position, error) {
-	list := make([]abroadRecord, len(records))
-	for i, r := range records {
-		list[i] = abroadRecord{stream, r.Key, r.Data}
-	}
-	var positions []Position
-	if err := n.askAbroad(ctx, region, abroadKeep, list, &positions); err != nil {
-		return nil, err
-	}
-	if len(positions) != len(list) {
-		return nil, fmt.Errorf("%w: region %s answered for %d of %d events", replication.ErrUnknown, region, len(positions), len(list))
+// sendAbroad sends records of a stream to a region that keeps it, in order; each bundle
+// may take so long. With an error it tells the positions of those that are kept for
+// certain: the first ones.
+func (n *Node) sendAbroad(ctx context.Context, wait time.Duration, region string, stream meta.ID, records []replication.Away) (positions []Position, err error) {
+	for len(records) > 0 {
+		first := records[:fitting(records)]
+		limit, cancel := context.WithTimeout(ctx, wait)
+		kept, err := n.sendBundle(limit, region, stream, first)
+		cancel()
+		if err != nil {
+			return positions, err
+		}
+		positions, records = append(positions, kept...), records[len(first):]
 	}
 	return positions, nil
 }
@@ -98,18 +101,14 @@ func (n *Node) sendAway(ctx context.Context, stream meta.ID, records []replicati
 	}
 	_, regions, err := meta.ParsePlacement(s.Placement)
 	if err == nil && len(regions) > 0 {
-		_, err = n.sendAbroad(ctx, regions[0], stream, records)
+		_, err = n.sendAbroad(ctx, sendWait, regions[0], stream, records)
 	}
 	return err
 }
 
-// answerKeep keeps what another region's nodes publish for a stream that is kept
-// here alone.
-func (n *Node) answerKeep(ctx context.Context, body []byte) (any, error) {
-	var list []abroadRecord
-	if err := json.Unmarshal(body, &list); err != nil {
-		return nil, fmt.Errorf("records from another region: %w", err)
-	}
+// keepOf keeps what another region's nodes publish for a stream that is kept here
+// alone.
+func (n *Node) keepOf(ctx context.Context, list []abroadRecord) ([]Position, error) {
 	m := n.streams.member.Load()
 	if m == nil {
 		return nil, errNoStreams
@@ -138,6 +137,7 @@ func (n *Node) answerKeep(ctx context.Context, body []byte) (any, error) {
 		})
 		c.from, c.streams = append(c.from, i), append(c.streams, &keeper{stream: s})
 	}
+	kept := false
 	for _, c := range batches {
 		done := make(chan struct{})
 		n.keep(ctx, c, func() { close(done) })
@@ -146,9 +146,13 @@ func (n *Node) answerKeep(ctx context.Context, body []byte) (any, error) {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("%w: %w", replication.ErrUnknown, context.Cause(ctx))
 		}
+		if c.err != nil && kept {
+			return nil, fmt.Errorf("%w: %w", replication.ErrUnknown, c.err)
+		}
 		if c.err != nil {
 			return nil, c.err
 		}
+		kept = true
 		for _, p := range c.positions {
 			positions[p.Event] = p
 		}

@@ -25,7 +25,12 @@ const (
 	kindAbroad                                  // call to a region, from node to node: a question about its streams
 	kindKnows                                   // call: streamMark → nothing, once the node knows the stream
 	kindStart                                   // call to another region: start → latest
+	kindBundle                                  // call to a region, from node to node: a bundle → abroadAnswer of []Position
 )
+
+// unknownCall begins the refusal of a node that is older than a call. It is part of the
+// protocol.
+const unknownCall = "unknown call"
 
 // handler receives what peers send; transport calls it.
 type handler Node
@@ -112,12 +117,14 @@ func (h *handler) HandleCall(ctx context.Context, from peer.Peer, kind wire.Kind
 		return n.answerStart(from, body)
 	case kindAbroad:
 		return n.answerAbroad(ctx, body)
+	case kindBundle:
+		return n.answerBundle(ctx, body)
 	case kindKnows:
 		return n.answerKnows(ctx, body)
 	case kindLinks:
 		return n.answerLinks(ctx, inspectScope(body))
 	}
-	return nil, fmt.Errorf("unknown call %#x: is this node older than the caller?", kind)
+	return nil, fmt.Errorf(unknownCall+" %#x: is this node older than the caller?", kind)
 }
 
 // observer hears from gossip who exists.

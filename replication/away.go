@@ -2,11 +2,17 @@ package replication
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/skeinmesh/skein/replication/away"
+	"github.com/skeinmesh/skein/replication/fields"
 	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/replication/partition"
 	"github.com/skeinmesh/skein/store/segment"
 )
 
@@ -17,6 +23,51 @@ var ErrAwayFull = away.ErrFull
 type Away struct {
 	Key  Key
 	Data []byte
+}
+
+// awayVersion is the first byte of records on their way.
+const awayVersion = 1
+
+// AppendAway appends records in a binary form, which DecodeAway reads:
+//
+//	version (1) | records | record …
+//	record: key (16) | length | data
+//
+// Numbers are unsigned varints.
+func AppendAway(dst []byte, records []Away) []byte {
+	size := 1 + binary.MaxVarintLen64
+	for i := range records {
+		size += len(Key{}) + binary.MaxVarintLen64 + len(records[i].Data)
+	}
+	dst = append(slices.Grow(dst, size), awayVersion)
+	dst = binary.AppendUvarint(dst, uint64(len(records)))
+	for i := range records {
+		rec := &records[i]
+		dst = append(dst, rec.Key[:]...)
+		dst = binary.AppendUvarint(dst, uint64(len(rec.Data)))
+		dst = append(dst, rec.Data...)
+	}
+	return dst
+}
+
+// DecodeAway reads what AppendAway wrote: b whole, and nothing else. The records lie
+// in b.
+func DecodeAway(b []byte) ([]Away, error) {
+	if len(b) == 0 || b[0] != awayVersion {
+		return nil, fmt.Errorf("replication: records on their way: another version than %d, which this node knows", awayVersion)
+	}
+	f := fields.Reader{Rest: b[1:]}
+	var list []Away
+	for n := f.Number(uint64(len(b))); n > 0 && !f.Bad; n-- {
+		var rec Away
+		f.Fill(rec.Key[:])
+		rec.Data = f.Take(f.Number(partition.MaxData))
+		list = append(list, rec)
+	}
+	if !f.Over() {
+		return nil, errors.New("replication: records on their way: they are malformed")
+	}
+	return list, nil
 }
 
 // openAway opens the outbox of what other regions keep.

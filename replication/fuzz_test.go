@@ -47,6 +47,27 @@ func FuzzDecodeAppend(f *testing.F) {
 	})
 }
 
+func FuzzDecodeAway(f *testing.F) {
+	f.Add(AppendAway(nil, []Away{{Key{1}, []byte("x")}, {}}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		thrift(t, b, func() {
+			records, err := DecodeAway(b)
+			if err != nil {
+				return
+			}
+			again, err := DecodeAway(AppendAway(nil, records))
+			if err != nil || len(again) != len(records) {
+				t.Fatalf("%d records come back as %d: %v", len(records), len(again), err)
+			}
+			for i := range again {
+				if again[i].Key != records[i].Key || !bytes.Equal(again[i].Data, records[i].Data) {
+					t.Fatalf("%+v comes back as %+v", records[i], again[i])
+				}
+			}
+		})
+	})
+}
+
 func FuzzDecodeAppended(f *testing.F) {
 	f.Add([]byte{2, 5}, 2)
 	f.Fuzz(func(t *testing.T, b []byte, count int) {
