@@ -36,6 +36,7 @@ const (
 	abroadEnds   = "ends"   // a stream's UUID → []logEnd
 	abroadTrim   = "trim"   // logTrim → nothing
 	abroadKnown  = "known"  // knownQuestion → who does not know the stream, []string
+	abroadPurged = "purged" // a stream's UUID → whether the region knows that it is purged, bool
 
 	maxAbroadHops = 16
 
@@ -157,6 +158,8 @@ func (n *Node) answerAbroad(ctx context.Context, body []byte) ([]byte, error) {
 		result, err = n.answerTrim(ctx, q.Body)
 	case abroadKnown:
 		result, err = n.answerKnown(ctx, q.Body)
+	case abroadPurged:
+		result, err = n.answerPurged(ctx, q.Body)
 	default:
 		err = fmt.Errorf("%s %q: is this node older than the asker?", unknownQuestion, q.Kind)
 	}

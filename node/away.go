@@ -95,13 +95,16 @@ func (n *Node) sendAbroad(ctx context.Context, wait time.Duration, region string
 
 // sendAway sends what has waited in the outbox.
 func (n *Node) sendAway(ctx context.Context, stream meta.ID, records []replication.Away) error {
+	err := fmt.Errorf("%w: nothing is known of it yet", ErrNoStream)
 	s, known := n.streams.one(stream)
-	if !known {
-		return fmt.Errorf("%w: nothing is known of it yet", ErrNoStream)
+	if known {
+		var regions []string
+		if _, regions, err = meta.ParsePlacement(s.Placement); err == nil && len(regions) > 0 {
+			_, err = n.sendAbroad(ctx, sendWait, regions[0], stream, records)
+		}
 	}
-	_, regions, err := meta.ParsePlacement(s.Placement)
-	if err == nil && len(regions) > 0 {
-		_, err = n.sendAbroad(ctx, sendWait, regions[0], stream, records)
+	if (errors.Is(err, ErrNoStream) || errors.Is(err, ErrNotKept)) && n.purged(ctx, stream, s.Owner) {
+		return fmt.Errorf("%w: stream %s is purged", replication.ErrAwayGone, stream)
 	}
 	return err
 }

@@ -16,8 +16,13 @@ import (
 	"github.com/skeinmesh/skein/store/segment"
 )
 
-// ErrAwayFull: as much waits for other regions as may.
-var ErrAwayFull = away.ErrFull
+var (
+	// ErrAwayFull: as much waits for other regions as may.
+	ErrAwayFull = away.ErrFull
+	// ErrAwayGone is for Config.SendAway: the stream is purged, and what waits for it is
+	// to be dropped.
+	ErrAwayGone = away.ErrGone
+)
 
 // Away is a record on its way to the region that keeps its stream.
 type Away struct {

@@ -2,6 +2,8 @@ package test
 
 import (
 	"fmt"
+	"log/slog"
+	"regexp"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -80,4 +82,60 @@ func TestTheLargestEventsAreKeptInAnotherRegion(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What waits for a stream that is deleted goes out while that can be undone, and is
+// dropped once the stream is purged: then it can be given to nobody.
+func TestWhatWaitsForAPurgedStreamIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said lines
+		m := simmesh.New(t, simmesh.Config{Regions: []int{1, 1}, Log: slog.New(slog.NewTextHandler(&said, nil))})
+		orders(t, m.Nodes[1], node.StreamDefinition{Placement: "home:r1"})
+		wait := func(from, to int) {
+			t.Helper()
+			m.CutRegions("r0", "r1")
+			kept, err := m.Nodes[0].PublishKept(t.Context(), "", ordersOf(t, to-from, 1000, from), "")
+			if err != nil || len(kept) != to-from || !kept[0].Waiting {
+				t.Fatalf("%v, %v", kept, err)
+			}
+			if err := m.Nodes[1].DeleteStream(t.Context(), "", "orders"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		nothingWaits := func() {
+			t.Helper()
+			m.Until(time.Minute, "nothing waits", func() bool {
+				view, err := m.Nodes[0].Drained()
+				return err == nil && view.Waiting == 0
+			})
+		}
+		wait(0, 3)
+		m.HealRegions("r0", "r1")
+		nothingWaits()
+		if _, err := m.Nodes[1].UndeleteStream(t.Context(), "", "orders"); err != nil {
+			t.Fatal(err)
+		}
+		if list := readAll(t, m.Nodes[1], ""); len(list) != 3 {
+			t.Errorf("%d events are kept in a stream that was not deleted after all", len(list))
+		}
+		m.Until(time.Minute, "the stream is back", func() bool {
+			kept, err := m.Nodes[0].PublishKept(t.Context(), "", ordersOf(t, 1, 1000, 3), "")
+			return err == nil && len(kept) == 1
+		})
+
+		wait(4, 9)
+		m.Crash(0)
+		m.Crash(1)
+		time.Sleep(25 * time.Hour) // simulated
+		m.Start(1)
+		m.WaitReady(1)
+		time.Sleep(time.Minute) // simulated: the stream is purged
+		m.HealRegions("r0", "r1")
+		m.Start(0)
+		m.WaitReady(0)
+		nothingWaits()
+		if !regexp.MustCompile(`level=WARN .* is dropped.* events=5`).MatchString(said.String()) {
+			t.Error("nobody says what is dropped")
+		}
+	})
 }

@@ -39,15 +39,20 @@ type Config struct {
 	Dir   string // the outbox's own, made if it is not there
 	Files *segment.Files
 	// Send brings records to their destination; nil says that all have arrived. It
-	// is called again and again with the same ones otherwise. It must heed ctx.
+	// is called again and again with the same ones otherwise, unless it says ErrGone:
+	// then all that waits for the destination is dropped. It must heed ctx.
 	Send func(ctx context.Context, to ID, records []segment.Record) error
 	// MaxBytes bounds what all boxes keep. Default 1 GiB.
 	MaxBytes int64
 	Log      *slog.Logger // default: nothing is logged
 }
 
-// ErrFull: the outbox keeps as much as it may.
-var ErrFull = errors.New("away: it is full")
+var (
+	// ErrFull: the outbox keeps as much as it may.
+	ErrFull = errors.New("away: it is full")
+	// ErrGone: the destination will never be there again.
+	ErrGone = errors.New("away: the destination is gone for good")
+)
 
 const (
 	defaultMaxBytes = 1 << 30
@@ -77,6 +82,7 @@ type box struct {
 	empty   chan struct{} // closed when nothing waits any more; nil while nobody waits for that
 
 	putting sync.Mutex // held while records are put in
+	gone    bool       // it is dropped; guarded by putting
 }
 
 // Open opens an outbox as it was left, and begins to send what is in it.
@@ -238,7 +244,11 @@ func (o *Outbox) Put(to ID, records []segment.Record) error {
 		return err
 	}
 	b.putting.Lock()
-	_, err = b.log.Append(records)
+	if b.gone {
+		err = ErrGone
+	} else {
+		_, err = b.log.Append(records)
+	}
 	b.putting.Unlock()
 	if err == nil {
 		err = b.log.Sync()
@@ -271,6 +281,9 @@ func (o *Outbox) send(to ID, b *box) {
 		switch {
 		case o.ctx.Err() != nil:
 			return
+		case errors.Is(err, ErrGone):
+			o.drop(to, b)
+			return
 		case err != nil:
 			o.cfg.Log.Debug("what waits in the outbox does not get through yet", "to", to, "records", b.log.Next()-b.sent, "err", err)
 			select {
@@ -285,15 +298,40 @@ func (o *Outbox) send(to ID, b *box) {
 		o.mu.Lock()
 		if b.sent == b.log.Next() {
 			b.running = false
-			if b.empty != nil {
-				close(b.empty)
-				b.empty = nil
-			}
+			b.emptied()
 			o.mu.Unlock()
 			return
 		}
 		o.mu.Unlock()
 	}
+}
+
+// emptied tells those who wait for it that nothing waits any more. Outbox.mu is held.
+func (b *box) emptied() {
+	if b.empty != nil {
+		close(b.empty)
+		b.empty = nil
+	}
+}
+
+// drop removes a box whose destination is gone for good. Until its files are, nobody
+// can make another.
+func (o *Outbox) drop(to ID, b *box) {
+	b.putting.Lock()
+	b.gone = true
+	b.putting.Unlock()
+	records := b.log.Next() - b.sent
+	err := b.log.Close()
+	for _, name := range []string{filepath.Join(b.dir, "log"), filepath.Join(b.dir, sentFile), b.dir} {
+		if err == nil {
+			err = store.RemoveAll(o.cfg.FS, name)
+		}
+	}
+	o.cfg.Log.Warn("what waited for another region is dropped: the stream was deleted and cannot be had back", "stream", to, "events", records, "err", err)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.boxes, to)
+	b.emptied()
 }
 
 // sendBatch sends a box's oldest records and notes that they have arrived.

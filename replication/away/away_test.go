@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -286,6 +287,49 @@ func TestDamageOfWhatWaitsIsSaid(t *testing.T) {
 		}
 		if got := r.arrived(); !slices.Equal(got, wanted(int(found.Waiting))) {
 			t.Errorf("%d records arrived of %d: %v", len(got), found.Waiting, got)
+		}
+	})
+}
+
+// What waits for a destination that is gone for good is dropped, with its files; those
+// who wait for it to go out do not wait on, and the room is others'.
+func TestWhatWaitsForAGoneDestinationIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := storetest.NewDisk()
+		var gone atomic.Bool
+		var said bytes.Buffer
+		o, err := Open(Config{
+			FS: disk, Dir: "outbox", Files: segment.NewFiles(disk, 8, 0), MaxBytes: 1 << 10,
+			Send: func(context.Context, ID, []segment.Record) error {
+				if gone.Load() {
+					return fmt.Errorf("%w: it was deleted", ErrGone)
+				}
+				return errDown
+			},
+			Log: slog.New(slog.NewTextHandler(&said, nil)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := o.Put(home, records(0, 30)); err != nil {
+			t.Fatal(err)
+		}
+		if err := o.Put(ID{8}, records(0, 1)); !errors.Is(err, ErrFull) {
+			t.Errorf("it is not full: %v", err)
+		}
+		gone.Store(true)
+		time.Sleep(2 * pauseMax) // simulated
+		if n := o.Waiting(); n != 0 || !o.Drained(t.Context(), home) {
+			t.Errorf("%d records wait", n)
+		}
+		if names, err := disk.List("outbox"); err != nil || len(names) > 0 {
+			t.Errorf("%v is left, %v", names, err)
+		}
+		if err := errors.Join(o.Put(ID{8}, records(0, 1)), o.Put(home, records(0, 1)), o.Close()); err != nil {
+			t.Error(err)
+		}
+		if text := said.String(); !strings.Contains(text, "level=WARN") || !strings.Contains(text, "events=30") {
+			t.Errorf("it said %q", text)
 		}
 	})
 }
