@@ -8,10 +8,11 @@
 // know duplicates. As long as a box is not empty, what is meant for its destination
 // has to go through it, or it would overtake.
 //
-// In a box's directory lie the files of a segment.Log, and "sent": how far it is
-// (sent.go). Without that, or if it is damaged, all that is still there is sent. There
-// is no other copy of what waits: what is damaged is lost, with what lies behind it in
-// the last file, and that is said.
+// In a box's directory lie "log", the directory of a segment.Log, and "sent": how far it
+// is (sent.go). Without that, or if it is damaged, all that is still there is sent. There
+// is no other copy of what waits: what is damaged is lost, and that is said. The log is
+// set aside then as it is, as "damaged" in the box's directory, and what can still be
+// read of it waits in a new one (mend.go).
 //
 // One goroutine sends for each box that is not empty; Close waits for them.
 package away
@@ -22,7 +23,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -72,19 +72,6 @@ type Outbox struct {
 	boxes map[ID]*box
 }
 
-// box is what waits for one destination.
-type box struct {
-	log     *segment.Log
-	dir     string
-	sent    int64         // offset; guarded by Outbox.mu
-	running bool          // guarded by Outbox.mu
-	flows   bool          // the last batch got through; guarded by Outbox.mu
-	empty   chan struct{} // closed when nothing waits any more; nil while nobody waits for that
-
-	putting sync.Mutex // held while records are put in
-	gone    bool       // it is dropped; guarded by putting
-}
-
 // Open opens an outbox as it was left, and begins to send what is in it.
 func Open(cfg Config) (*Outbox, error) {
 	if cfg.MaxBytes == 0 {
@@ -122,41 +109,6 @@ func Open(cfg Config) (*Outbox, error) {
 func parseID(name string) (id ID, ok bool) {
 	b, err := hex.DecodeString(name)
 	return id, err == nil && len(b) == len(id) && copy(id[:], b) == len(id)
-}
-
-// open opens a box. o.mu is held.
-func (o *Outbox) open(id ID) (*box, error) {
-	b := &box{dir: filepath.Join(o.cfg.Dir, hex.EncodeToString(id[:]))}
-	if err := o.cfg.FS.MkdirAll(b.dir); err != nil {
-		return nil, fmt.Errorf("away: %w", err)
-	}
-	sent, err := readSent(o.cfg.FS, b.dir)
-	if errors.Is(err, store.ErrCorrupt) {
-		o.cfg.Log.Warn("how much of what waited has arrived is not known: all that is still here is sent again", "to", id, "err", err)
-		sent, err = 0, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("away: %s: %w", b.dir, err)
-	}
-	cfg := segment.Config{Files: o.cfg.Files, Dir: filepath.Join(b.dir, "log"), ID: id}
-	if b.log, err = segment.Open(cfg, nil); err == nil && b.log.Next() < sent {
-		// All has arrived, and the files are gone: offsets go on where they were.
-		err = b.log.Close()
-		if err == nil {
-			b.log, err = segment.Open(cfg, &segment.Manifest{Start: sent, Next: sent})
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("away: %w", err)
-	}
-	if tail := b.log.Tail(); tail != nil {
-		o.cfg.Log.Error("the end of what waits for another region could not be read and is gone: if no crash was before this, events that were accepted are lost",
-			"to", id, "from", b.log.Next(), "err", tail)
-	}
-	b.log.Trim(sent)
-	b.sent = b.log.Start()
-	o.boxes[id] = b
-	return b, nil
 }
 
 // Close stops sending and returns when nothing of the outbox runs. What is in it
@@ -244,14 +196,15 @@ func (o *Outbox) Put(to ID, records []segment.Record) error {
 		return err
 	}
 	b.putting.Lock()
+	log := b.log
 	if b.gone {
 		err = ErrGone
 	} else {
-		_, err = b.log.Append(records)
+		_, err = log.Append(records)
 	}
 	b.putting.Unlock()
 	if err == nil {
-		err = b.log.Sync()
+		err = log.Sync()
 	}
 	if err != nil {
 		return fmt.Errorf("away: %w", err)
@@ -273,8 +226,19 @@ func (o *Outbox) start(to ID, b *box) {
 // send empties a box.
 func (o *Outbox) send(to ID, b *box) {
 	buf := make([]byte, batchBytes)
+	said := false
 	for wait := pause; ; {
 		err := o.sendBatch(to, b, buf)
+		var unread *readError
+		if errors.As(err, &unread) {
+			if err = o.mend(to, b, unread.cause); err == nil {
+				continue
+			}
+			if !said && o.ctx.Err() == nil {
+				o.cfg.Log.Error("what waits for another region cannot be read from the disk: it is tried again and again", "stream", to, "dir", b.dir, "err", err)
+				said = true
+			}
+		}
 		o.mu.Lock()
 		b.flows = err == nil
 		o.mu.Unlock()
@@ -294,7 +258,7 @@ func (o *Outbox) send(to ID, b *box) {
 			wait = min(2*wait, pauseMax)
 			continue
 		}
-		wait = pause
+		wait, said = pause, false
 		o.mu.Lock()
 		if b.sent == b.log.Next() {
 			b.running = false
@@ -306,39 +270,17 @@ func (o *Outbox) send(to ID, b *box) {
 	}
 }
 
-// emptied tells those who wait for it that nothing waits any more. Outbox.mu is held.
-func (b *box) emptied() {
-	if b.empty != nil {
-		close(b.empty)
-		b.empty = nil
-	}
-}
+// readError is why a box cannot be read.
+type readError struct{ cause error }
 
-// drop removes a box whose destination is gone for good. Until its files are, nobody
-// can make another.
-func (o *Outbox) drop(to ID, b *box) {
-	b.putting.Lock()
-	b.gone = true
-	b.putting.Unlock()
-	records := b.log.Next() - b.sent
-	err := b.log.Close()
-	for _, name := range []string{filepath.Join(b.dir, "log"), filepath.Join(b.dir, sentFile), b.dir} {
-		if err == nil {
-			err = store.RemoveAll(o.cfg.FS, name)
-		}
-	}
-	o.cfg.Log.Warn("what waited for another region is dropped: the stream was deleted and cannot be had back", "stream", to, "events", records, "err", err)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.boxes, to)
-	b.emptied()
-}
+func (e *readError) Error() string { return e.cause.Error() }
+func (e *readError) Unwrap() error { return e.cause }
 
 // sendBatch sends a box's oldest records and notes that they have arrived.
 func (o *Outbox) sendBatch(to ID, b *box, buf []byte) error {
 	batch, err := b.log.Reader(b.sent).Read(buf)
 	if err != nil {
-		return err
+		return &readError{err}
 	}
 	var records []segment.Record
 	for _, r := range batch.Records() {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/skeinmesh/skein/store"
 	"github.com/skeinmesh/skein/store/segment"
@@ -48,7 +49,17 @@ func (r *Report) box(fs store.FS, dir string) error {
 	} else if err != nil {
 		return err
 	}
-	found, err := segment.Verify(fs, filepath.Join(dir, "log"), nil)
+	names, err := fs.List(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if strings.HasPrefix(name, damagedDir) {
+			r.Damage = append(r.Damage, fmt.Errorf("%s: damaged files of what waited were set aside", filepath.Join(dir, name)))
+		}
+	}
+	log := filepath.Join(dir, logDir)
+	found, err := segment.Verify(fs, log, nil)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -56,6 +67,13 @@ func (r *Report) box(fs store.FS, dir string) error {
 	r.Damage = append(r.Damage, found.Damage...)
 	if found.Tail != nil {
 		r.Notes = append(r.Notes, found.Tail)
+	}
+	if found.Tail != nil || len(found.Damage) > 0 {
+		_, err := segment.Salvage(fs, log, sent, func(int64, segment.Record) error {
+			r.Waiting++
+			return nil
+		})
+		return err
 	}
 	for _, f := range found.Files {
 		r.Waiting += max(0, f.Next-max(f.First, sent))

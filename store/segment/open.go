@@ -18,7 +18,9 @@ import (
 // Without a manifest the log is opened as it lies, which is for those who have
 // nothing else to go by: the last file is read through, and cut at the first
 // record that is damaged, since it cannot be known what had been synced of it; Tail
-// tells. The log then starts with its first file.
+// tells. The log then starts with its first file. If whole records lie behind the
+// damaged one, it is no end that a crash has torn, and nothing is changed: the error is
+// store.ErrCorrupt, as for other damage. See Salvage.
 func Open(c Config, m *Manifest) (*Log, error) {
 	if c.FileBytes == 0 {
 		c.FileBytes = DefaultFileBytes
@@ -103,7 +105,7 @@ func (l *Log) adopt(d *directory) error {
 }
 
 // read learns what a file has, from its index or by going through it. The last
-// is cut where it is damaged, and tail says why.
+// is cut where it is damaged, if nothing lies behind that, and tail says why.
 func (d *directory) read(first int64, last bool) (f *file, tail, err error) {
 	lies, path := d.files[first], d.file(first, fileSuffix)
 	if lies.damage != nil {
@@ -120,6 +122,9 @@ func (d *directory) read(first int64, last bool) (f *file, tail, err error) {
 		f.info, f.index, f.whole = s.state, s.index.clone(), true
 		if !last || !errors.Is(err, store.ErrCorrupt) {
 			return err
+		}
+		if more, failed := goesOn(file, s.state.Bytes, lies.size, s.state.Next); more || failed != nil {
+			return errors.Join(err, failed)
 		}
 		tail = err
 		return file.Truncate(s.state.Bytes)

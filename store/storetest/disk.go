@@ -23,6 +23,7 @@ package storetest
 
 import (
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path"
@@ -194,13 +195,17 @@ func (d *Disk) MkdirAll(dir string) error {
 	return nil
 }
 
-// Rename renames a file as store.FS says.
+// Rename renames a file as store.FS says, or a directory, which need not be empty; when
+// the power fails, some of its names may have changed and others not.
 func (d *Disk) Rename(from, to string) error {
 	if err := d.enter("rename", from); err != nil {
 		return err
 	}
 	defer d.mu.Unlock()
 	from, to = path.Clean(from), path.Clean(to)
+	if d.dirs[from] {
+		return d.renameDir(from, to)
+	}
 	node := d.names[from]
 	if node == nil || !d.dirs[path.Dir(to)] {
 		return &os.LinkError{Op: "rename", Old: from, New: to, Err: os.ErrNotExist}
@@ -208,6 +213,28 @@ func (d *Disk) Rename(from, to string) error {
 	d.changes = append(d.changes, change{name: to, old: d.names[to], to: node, with: from})
 	delete(d.names, from)
 	d.names[to] = node
+	return d.powerFails()
+}
+
+// renameDir is Rename for a directory. The lock is held.
+func (d *Disk) renameDir(from, to string) error {
+	if d.dirs[to] || d.names[to] != nil || !d.dirs[path.Dir(to)] {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: syscall.ENOTEMPTY}
+	}
+	for dir := range maps.Clone(d.dirs) {
+		if rest, in := strings.CutPrefix(dir+"/", from+"/"); in {
+			delete(d.dirs, dir)
+			d.dirs[path.Join(to, rest)] = true
+		}
+	}
+	for _, name := range sorted(d.names) {
+		if rest, in := strings.CutPrefix(name, from+"/"); in {
+			fresh := path.Join(to, rest)
+			d.changes = append(d.changes, change{name: fresh, to: d.names[name], with: name})
+			d.names[fresh] = d.names[name]
+			delete(d.names, name)
+		}
+	}
 	return d.powerFails()
 }
 

@@ -67,6 +67,9 @@ func (d *Disk) crash(rng *rand.Rand) {
 	}
 	d.names = names
 	d.changes = nil
+	for name := range names { // of a directory that was renamed
+		d.dirs[path.Dir(name)] = true
+	}
 	for _, name := range sorted(names) { // in an order that a seed repeats
 		names[name].crash(rng)
 	}

@@ -1,0 +1,146 @@
+package away
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+
+	"github.com/skeinmesh/skein/store"
+	"github.com/skeinmesh/skein/store/segment"
+)
+
+// mend makes a box whose log is damaged, or could not be opened again after that, one
+// that can be read: without what is damaged. Whoever puts something in waits.
+func (o *Outbox) mend(id ID, b *box, cause error) error {
+	if !errors.Is(cause, store.ErrCorrupt) && !errors.Is(cause, store.ErrClosed) || o.ctx.Err() != nil {
+		return cause
+	}
+	b.putting.Lock()
+	defer b.putting.Unlock()
+	if err := b.log.Close(); err != nil {
+		return err
+	}
+	var log *segment.Log
+	err := cause
+	if !errors.Is(err, store.ErrCorrupt) {
+		log, err = o.openLog(id, b, b.sent)
+	}
+	if errors.Is(err, store.ErrCorrupt) {
+		if err = o.rescue(id, b, b.sent, err); err == nil {
+			log, err = o.openLog(id, b, b.sent)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	b.log, b.sent = log, log.Start()
+	return nil
+}
+
+// rescue sets a box's log aside, which is damaged and not open, and puts a new one in
+// its place that has what can still be read from an offset on.
+func (o *Outbox) rescue(id ID, b *box, from int64, cause error) error {
+	records, lost, err := o.copyWhole(id, b, from)
+	if err != nil {
+		return fmt.Errorf("copy what is whole of %s: %w", b.path(logDir), err)
+	}
+	return o.setAside(b, func(aside string) {
+		o.cfg.Log.Error("what waits for another region is damaged: the events that cannot be read are lost, unless a crash came before they were accepted, and the others are sent. The damaged files are set aside: look what is wrong with the disk, and remove them when nobody can make use of them",
+			"stream", id, "aside", aside, "saved", records, "lost", errors.Join(lost...), "damage", cause)
+	})
+}
+
+// abandon is rescue where nothing can be copied.
+func (o *Outbox) abandon(id ID, b *box, cause error) error {
+	if err := store.RemoveAll(o.cfg.FS, b.path(mendedDir)); err != nil {
+		return err
+	}
+	return o.setAside(b, func(aside string) {
+		o.cfg.Log.Error("what waits for another region is damaged and cannot be copied: none of it is sent, and all is set aside. To have what is whole of it sent, stop the node, see that the error is gone, give the directory its name back, and start the node before anything else waits for that stream",
+			"stream", id, "aside", aside, "name", b.path(logDir), "err", cause)
+	})
+}
+
+// setAside gives a box's log another name, which it says before, and lets the new one
+// take its place, if there is one.
+func (o *Outbox) setAside(b *box, say func(aside string)) error {
+	fs := o.cfg.FS
+	names, err := fs.List(b.dir)
+	if err != nil {
+		return err
+	}
+	aside := b.path(damagedDir)
+	for n := 2; slices.Contains(names, filepath.Base(aside)); n++ {
+		aside = b.path(fmt.Sprintf("%s-%d", damagedDir, n))
+	}
+	say(aside)
+	if err := fs.Rename(b.path(logDir), aside); err != nil {
+		return fmt.Errorf("set aside what is damaged: %w", err)
+	}
+	for _, dir := range []string{aside, b.dir} {
+		if err := fs.SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	return o.settle(b)
+}
+
+// copyWhole copies what is whole of a box's log, from an offset on, into what is to take
+// its place. It says how many records that are, and what is damaged.
+func (o *Outbox) copyWhole(id ID, b *box, from int64) (records int64, lost []error, err error) {
+	if err := store.RemoveAll(o.cfg.FS, b.path(mendedDir)); err != nil {
+		return 0, nil, err
+	}
+	cfg := segment.Config{Files: o.cfg.Files, Dir: b.path(mendedDir), ID: id}
+	log, err := segment.Open(cfg, &segment.Manifest{Start: from, Next: from})
+	if err != nil {
+		return 0, nil, err
+	}
+	var batch []segment.Record
+	size := 0
+	put := func() error {
+		_, err := log.Append(batch)
+		records, batch, size = records+int64(len(batch)), batch[:0], 0
+		return err
+	}
+	lost, err = segment.Salvage(o.cfg.FS, b.path(logDir), from, func(_ int64, r segment.Record) error {
+		r.Data = slices.Clone(r.Data)
+		batch, size = append(batch, r), size+len(r.Data)
+		if size < batchBytes {
+			return nil
+		}
+		return put()
+	})
+	if err == nil {
+		err = put()
+	}
+	if err == nil {
+		err = log.Sync()
+	}
+	return records, lost, errors.Join(err, log.Close())
+}
+
+// settle gives a new log the place of one that was set aside, which a crash may have
+// come between; a new one that is not whole is removed.
+func (o *Outbox) settle(b *box) error {
+	fs := o.cfg.FS
+	names, err := fs.List(b.dir)
+	if err != nil || !slices.Contains(names, mendedDir) {
+		return err
+	}
+	if slices.Contains(names, logDir) {
+		return store.RemoveAll(fs, b.path(mendedDir))
+	}
+	if err := fs.Rename(b.path(mendedDir), b.path(logDir)); err != nil {
+		return err
+	}
+	for _, dir := range []string{b.path(logDir), b.dir} {
+		if err := fs.SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	return nil
+}
