@@ -47,7 +47,7 @@ func (n *Node) keepAbroad(ctx context.Context, c *captured) ([]Position, error) 
 		}
 	}
 	if rest := list[len(positions):]; len(rest) > 0 {
-		if full := m.PutAway(stream.UUID, rest); full != nil {
+		if full := m.PutAway(ctx, stream.UUID, rest); full != nil {
 			return c.placed(positions), errors.Join(full, err)
 		}
 		for range rest {

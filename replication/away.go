@@ -12,6 +12,7 @@ import (
 	"github.com/skeinmesh/skein/replication/away"
 	"github.com/skeinmesh/skein/replication/fields"
 	"github.com/skeinmesh/skein/replication/meta"
+	"github.com/skeinmesh/skein/replication/multiraft"
 	"github.com/skeinmesh/skein/replication/partition"
 	"github.com/skeinmesh/skein/store/segment"
 )
@@ -81,7 +82,7 @@ func (r *Member) openAway() (err error) {
 		return nil
 	}
 	r.away, err = away.Open(away.Config{
-		FS: r.cfg.FS, Dir: filepath.Join(r.cfg.Dir, "outbox"), Files: segment.NewFiles(r.cfg.FS, openOutboxes, 0), Send: r.sendAway, Log: r.log,
+		FS: r.cfg.FS, Dir: filepath.Join(r.cfg.Dir, "outbox"), Files: segment.NewFiles(r.cfg.FS, openOutboxes, 0), Send: r.sendAway, Failed: r.breaks, Log: r.log,
 	})
 	return err
 }
@@ -96,15 +97,39 @@ func (r *Member) sendAway(ctx context.Context, to away.ID, records []segment.Rec
 
 // PutAway keeps records of a stream on this node's disk until Config.SendAway has
 // brought them, in order, to the region that keeps the stream. They survive a crash
-// of this node. The error is ErrAwayFull, or the disk's.
-func (r *Member) PutAway(stream meta.ID, records []Away) error {
+// of this node. It waits for the disk until ctx ends, or about as long as Append does:
+// then the error is ErrUnknown, as when a sync fails. With another error they are not
+// kept: ErrAwayFull, ErrBusy, store.ErrFull where the disk is as full as Append would not
+// have it, or the disk's.
+func (r *Member) PutAway(ctx context.Context, stream meta.ID, records []Away) error {
+	if err := r.broken(); err != nil {
+		return err
+	}
+	if err := r.room(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, appendWait)
+	defer cancel()
 	now := time.Now().UnixNano()
 	list := make([]segment.Record, len(records))
 	for i, rec := range records {
 		list[i] = segment.Record{Time: now, Key: rec.Key, Data: rec.Data}
 	}
-	return r.away.Put(away.ID(stream), list)
+	switch err := r.away.Put(ctx, away.ID(stream), list); {
+	case errors.Is(err, away.ErrUnknown):
+		return &awayError{err, multiraft.ErrUnknown}
+	case errors.Is(err, away.ErrBusy):
+		return &awayError{err, partition.ErrBusy}
+	default:
+		return err
+	}
 }
+
+// awayError is an error in the words of its cause, which are not of partitions.
+type awayError struct{ cause, is error }
+
+func (e *awayError) Error() string   { return e.cause.Error() }
+func (e *awayError) Unwrap() []error { return []error{e.is, e.cause} }
 
 // DrainedAway reports whether no record of a stream waits on this node for the
 // region that keeps it; else others must wait, too, or they would overtake. It waits

@@ -38,6 +38,7 @@ type townNode struct {
 	member *Member // nil while the node is down
 
 	fetchRate int64                         // as in Config
+	sendAway  func() error                  // as Config.SendAway, whatever is sent
 	heard     func(question, answer []byte) // what the node asked and was answered; nil for nobody
 }
 
@@ -85,6 +86,9 @@ func (n *townNode) config() Config {
 		Self: n.self, Mesh: "m", Net: n, FS: n.disk, Dir: "streams", Found: n.found,
 		SegmentBytes: 64 << 10, JournalBytes: 1 << 20, FetchRate: n.fetchRate,
 		Log: n.log.logger().With("node", n.self.Name, "boot", n.self.Boot),
+	}
+	if n.sendAway != nil {
+		cfg.SendAway = func(context.Context, meta.ID, []Away) error { return n.sendAway() }
 	}
 	if n.dir != "" {
 		cfg.FS, cfg.Dir, cfg.LogStore = store.OS{}, n.dir, Bolt

@@ -14,7 +14,8 @@
 // set aside then as it is, as "damaged" in the box's directory, and what can still be
 // read of it waits in a new one (mend.go).
 //
-// One goroutine sends for each box that is not empty; Close waits for them.
+// One goroutine sends for each box that is not empty, and one puts in what a Put brings,
+// which does not wait for it longer than it may; Close waits for them.
 package away
 
 import (
@@ -23,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,6 +44,9 @@ type Config struct {
 	// is called again and again with the same ones otherwise, unless it says ErrGone:
 	// then all that waits for the destination is dropped. It must heed ctx.
 	Send func(ctx context.Context, to ID, records []segment.Record) error
+	// Failed is called when a sync has failed: nobody knows then what is on the disk. It
+	// must not block. Default: nobody hears of it.
+	Failed func(err error)
 	// MaxBytes bounds what all boxes keep. Default 1 GiB.
 	MaxBytes int64
 	Log      *slog.Logger // default: nothing is logged
@@ -50,6 +55,10 @@ type Config struct {
 var (
 	// ErrFull: the outbox keeps as much as it may.
 	ErrFull = errors.New("away: it is full")
+	// ErrBusy: too much waits for the disk.
+	ErrBusy = errors.New("away: too much waits for the disk")
+	// ErrUnknown: what was put in may be on the disk, or not.
+	ErrUnknown = errors.New("away: nobody knows whether it is kept")
 	// ErrGone: the destination will never be there again.
 	ErrGone = errors.New("away: the destination is gone for good")
 )
@@ -57,6 +66,7 @@ var (
 const (
 	defaultMaxBytes = 1 << 30
 	batchBytes      = 256 << 10
+	maxPutting      = 16 << 20 // bytes on their way to the disk, unless it is one call
 	pause           = 100 * time.Millisecond
 	pauseMax        = 5 * time.Second
 )
@@ -68,8 +78,11 @@ type Outbox struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu    sync.Mutex // guards the fields below
-	boxes map[ID]*box
+	opening chan struct{} // holds a token while a box is opened that was not there
+
+	mu      sync.Mutex // guards the fields below; never held while the disk is asked
+	boxes   map[ID]*box
+	putting int // bytes on their way to the disk
 }
 
 // Open opens an outbox as it was left, and begins to send what is in it.
@@ -80,7 +93,10 @@ func Open(cfg Config) (*Outbox, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	o := &Outbox{cfg: cfg, boxes: map[ID]*box{}}
+	if cfg.Failed == nil {
+		cfg.Failed = func(error) {}
+	}
+	o := &Outbox{cfg: cfg, boxes: map[ID]*box{}, opening: make(chan struct{}, 1)}
 	o.ctx, o.cancel = context.WithCancel(context.Background())
 	if err := cfg.FS.MkdirAll(cfg.Dir); err != nil {
 		return nil, fmt.Errorf("away: %w", err)
@@ -89,17 +105,19 @@ func Open(cfg Config) (*Outbox, error) {
 	if err != nil {
 		return nil, fmt.Errorf("away: %w", err)
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
 	for _, name := range names {
 		id, ours := parseID(name)
 		if !ours {
 			continue
 		}
-		b, err := o.open(id)
-		if err != nil {
+		if o.boxes[id], err = o.open(id); err != nil {
+			delete(o.boxes, id)
 			return nil, errors.Join(err, o.closeBoxes())
 		}
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for id, b := range o.boxes {
 		o.start(id, b)
 	}
 	return o, nil
@@ -114,10 +132,10 @@ func parseID(name string) (id ID, ok bool) {
 // Close stops sending and returns when nothing of the outbox runs. What is in it
 // stays.
 func (o *Outbox) Close() error {
-	o.cancel()
-	o.wg.Wait()
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	o.cancel() // nothing is started after this
+	o.mu.Unlock()
+	o.wg.Wait()
 	return o.closeBoxes()
 }
 
@@ -177,42 +195,100 @@ func (o *Outbox) bytes() (n int64) {
 }
 
 // Put keeps records for a destination: they are on the disk when it returns nil.
-// Records that are put in one after the other are sent in that order. The error is
-// ErrFull, or the disk's.
-func (o *Outbox) Put(to ID, records []segment.Record) error {
+// Records that are put in one after the other are sent in that order. ErrUnknown says
+// that they may be kept, or will be: ctx has ended while the disk did not answer, or the
+// disk failed when all was written. With another error they are not: ErrFull, ErrBusy,
+// ErrGone, store.ErrFull, or the disk's.
+func (o *Outbox) Put(ctx context.Context, to ID, records []segment.Record) error {
+	size := 0
+	own := make([]segment.Record, len(records)) // who does not wait any more may use the memory again
+	for i, r := range records {
+		r.Data = slices.Clone(r.Data)
+		own[i], size = r, size+len(r.Data)
+	}
 	o.mu.Lock()
-	b := o.boxes[to]
 	var err error
 	switch {
 	case o.ctx.Err() != nil:
 		err = store.ErrClosed
 	case o.bytes() >= o.cfg.MaxBytes:
 		err = ErrFull
-	case b == nil:
-		b, err = o.open(to)
+	case o.putting > 0 && o.putting+size > maxPutting:
+		err = ErrBusy
 	}
+	if err != nil {
+		o.mu.Unlock()
+		return err
+	}
+	o.putting += size
+	done := make(chan error, 1)
+	o.wg.Go(func() {
+		err := o.put(ctx, to, own)
+		o.mu.Lock()
+		o.putting -= size
+		o.mu.Unlock()
+		done <- err
+	})
 	o.mu.Unlock()
+	select {
+	case err = <-done:
+	case <-ctx.Done():
+		select {
+		case err = <-done:
+		default:
+			err = fmt.Errorf("%w: the disk has not answered: %w", ErrUnknown, context.Cause(ctx))
+		}
+	}
+	return err
+}
+
+// put is Put, which may wait for the disk for ever.
+func (o *Outbox) put(ctx context.Context, to ID, records []segment.Record) error {
+	b, err := o.box(ctx, to)
 	if err != nil {
 		return err
 	}
-	b.putting.Lock()
+	if err := take(ctx, b.putting); err != nil {
+		return err
+	}
 	log := b.log
-	if b.gone {
-		err = ErrGone
-	} else {
+	gone := b.gone
+	if !gone {
 		_, err = log.Append(records)
 	}
-	b.putting.Unlock()
-	if err == nil {
-		err = log.Sync()
-	}
-	if err != nil {
+	<-b.putting
+	switch {
+	case gone:
+		return ErrGone
+	case err != nil:
 		return fmt.Errorf("away: %w", err)
 	}
+	err = log.Sync()
 	o.mu.Lock()
-	defer o.mu.Unlock()
 	o.start(to, b)
+	o.mu.Unlock()
+	if err != nil {
+		o.failed(err)
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
 	return nil
+}
+
+// take takes a token, unless nobody waits for what is done with it any more.
+func take(ctx context.Context, token chan<- struct{}) error {
+	select {
+	case token <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrBusy, context.Cause(ctx))
+	}
+}
+
+// failed tells of a sync that has failed.
+func (o *Outbox) failed(err error) {
+	if errors.Is(err, store.ErrFailed) {
+		o.cfg.Failed(fmt.Errorf("away: %w", err))
+	}
 }
 
 // start begins to send what is in a box. o.mu is held.
@@ -234,6 +310,7 @@ func (o *Outbox) send(to ID, b *box) {
 			if err = o.mend(to, b, unread.cause); err == nil {
 				continue
 			}
+			o.failed(err)
 			if !said && o.ctx.Err() == nil {
 				o.cfg.Log.Error("what waits for another region cannot be read from the disk: it is tried again and again", "stream", to, "dir", b.dir, "err", err)
 				said = true

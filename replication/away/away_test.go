@@ -103,7 +103,7 @@ func TestWhatWaitsGoesOutInOrderWhenTheWayIsThere(t *testing.T) {
 		o := open(t, storetest.NewDisk(), r, 0)
 		defer o.Close()
 		for n := range 50 {
-			if err := o.Put(home, records(10*n, 10*n+10)); err != nil {
+			if err := o.Put(t.Context(), home, records(10*n, 10*n+10)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -137,7 +137,7 @@ func TestWhatWaitsSurvivesACrash(t *testing.T) {
 				for range 20 {
 					put := records(next, next+3)
 					next += 3
-					if o.Put(home, put) != nil {
+					if o.Put(t.Context(), home, put) != nil {
 						break // they may arrive, all or some
 					}
 					for _, rec := range put {
@@ -170,7 +170,7 @@ func TestAFullOutboxRefuses(t *testing.T) {
 		var err error
 		n := 0
 		for ; err == nil && n < 1000; n++ {
-			err = o.Put(home, records(n, n+1))
+			err = o.Put(t.Context(), home, records(n, n+1))
 		}
 		if !errors.Is(err, ErrFull) || n < 10 {
 			t.Errorf("after %d records: %v", n, err)
@@ -213,12 +213,12 @@ func TestADamagedNoteLosesNothing(t *testing.T) {
 		whole := storetest.NewDisk()
 		r := &region{}
 		o := open(t, whole, r, 0)
-		if err := o.Put(home, records(0, 10)); err != nil {
+		if err := o.Put(t.Context(), home, records(0, 10)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second) // simulated
 		r.set(true)
-		if err := errors.Join(o.Put(home, records(10, 20)), o.Close()); err != nil {
+		if err := errors.Join(o.Put(t.Context(), home, records(10, 20)), o.Close()); err != nil {
 			t.Fatal(err)
 		}
 		note := "outbox/" + hex.EncodeToString(home[:]) + "/sent"
@@ -269,10 +269,10 @@ func TestWhatWaitsForAGoneDestinationIsDropped(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := o.Put(home, records(0, 30)); err != nil {
+		if err := o.Put(t.Context(), home, records(0, 30)); err != nil {
 			t.Fatal(err)
 		}
-		if err := o.Put(ID{8}, records(0, 1)); !errors.Is(err, ErrFull) {
+		if err := o.Put(t.Context(), ID{8}, records(0, 1)); !errors.Is(err, ErrFull) {
 			t.Errorf("it is not full: %v", err)
 		}
 		gone.Store(true)
@@ -283,7 +283,7 @@ func TestWhatWaitsForAGoneDestinationIsDropped(t *testing.T) {
 		if names, err := disk.List("outbox"); err != nil || len(names) > 0 {
 			t.Errorf("%v is left, %v", names, err)
 		}
-		if err := errors.Join(o.Put(ID{8}, records(0, 1)), o.Put(home, records(0, 1)), o.Close()); err != nil {
+		if err := errors.Join(o.Put(t.Context(), ID{8}, records(0, 1)), o.Put(t.Context(), home, records(0, 1)), o.Close()); err != nil {
 			t.Error(err)
 		}
 		if text := said.String(); !strings.Contains(text, "level=WARN") || !strings.Contains(text, "events=30") {

@@ -1,11 +1,11 @@
 package away
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
-	"sync"
 
 	"github.com/skeinmesh/skein/store"
 	"github.com/skeinmesh/skein/store/segment"
@@ -14,14 +14,14 @@ import (
 // box is what waits for one destination.
 type box struct {
 	dir     string
-	log     *segment.Log  // replaced by the goroutine that sends, with putting and Outbox.mu held
+	log     *segment.Log  // replaced by the goroutine that sends, with the token of putting and Outbox.mu
 	sent    int64         // offset; guarded by Outbox.mu
 	running bool          // guarded by Outbox.mu
 	flows   bool          // the last batch got through; guarded by Outbox.mu
 	empty   chan struct{} // closed when nothing waits any more; nil while nobody waits for that
 
-	putting sync.Mutex // held while records are put in
-	gone    bool       // it is dropped; guarded by putting
+	putting chan struct{} // holds a token while records are put in, or the log is replaced
+	gone    bool          // it is dropped; guarded by that
 }
 
 // Names in a box's directory.
@@ -33,9 +33,36 @@ const (
 
 func (b *box) path(name string) string { return filepath.Join(b.dir, name) }
 
-// open opens a box. o.mu is held.
+// box is the box for a destination, which is made if there is none.
+func (o *Outbox) box(ctx context.Context, id ID) (*box, error) {
+	at := func() *box {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		return o.boxes[id]
+	}
+	if b := at(); b != nil {
+		return b, nil
+	}
+	if err := take(ctx, o.opening); err != nil {
+		return nil, err
+	}
+	defer func() { <-o.opening }()
+	if b := at(); b != nil {
+		return b, nil
+	}
+	b, err := o.open(id)
+	if err != nil {
+		return nil, err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.boxes[id] = b
+	return b, nil
+}
+
+// open opens a box.
 func (o *Outbox) open(id ID) (*box, error) {
-	b := &box{dir: filepath.Join(o.cfg.Dir, hex.EncodeToString(id[:]))}
+	b := &box{dir: filepath.Join(o.cfg.Dir, hex.EncodeToString(id[:])), putting: make(chan struct{}, 1)}
 	if err := o.cfg.FS.MkdirAll(b.dir); err != nil {
 		return nil, fmt.Errorf("away: %w", err)
 	}
@@ -61,7 +88,6 @@ func (o *Outbox) open(id ID) (*box, error) {
 		return nil, fmt.Errorf("away: %w", err)
 	}
 	b.sent = b.log.Start()
-	o.boxes[id] = b
 	return b, nil
 }
 
@@ -101,9 +127,9 @@ func (b *box) emptied() {
 // drop removes a box whose destination is gone for good. Until its files are, nobody
 // can make another.
 func (o *Outbox) drop(to ID, b *box) {
-	b.putting.Lock()
+	b.putting <- struct{}{}
 	b.gone = true
-	b.putting.Unlock()
+	<-b.putting
 	records := b.log.Next() - b.sent
 	err := b.log.Close()
 	for _, name := range []string{logDir, mendedDir, sentFile} {

@@ -16,8 +16,8 @@ func (o *Outbox) mend(id ID, b *box, cause error) error {
 	if !errors.Is(cause, store.ErrCorrupt) && !errors.Is(cause, store.ErrClosed) || o.ctx.Err() != nil {
 		return cause
 	}
-	b.putting.Lock()
-	defer b.putting.Unlock()
+	b.putting <- struct{}{}
+	defer func() { <-b.putting }()
 	if err := b.log.Close(); err != nil {
 		return err
 	}

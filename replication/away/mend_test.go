@@ -56,7 +56,7 @@ func waitingOn(t *testing.T, n int) (disk *storetest.Disk, file string) {
 	t.Helper()
 	disk = storetest.NewDisk()
 	o := open(t, disk, &region{down: true}, 0)
-	if err := errors.Join(o.Put(home, records(0, n)), o.Close()); err != nil {
+	if err := errors.Join(o.Put(t.Context(), home, records(0, n)), o.Close()); err != nil {
 		t.Fatal(err)
 	}
 	names, err := disk.List(homeLog)
@@ -119,7 +119,7 @@ func TestADamagedOutboxIsOpened(t *testing.T) {
 				t.Fatal(err)
 			}
 			o, said := begin(t, disk, r)
-			if err := o.Put(home, records(20, 25)); err != nil {
+			if err := o.Put(t.Context(), home, records(20, 25)); err != nil {
 				t.Fatalf("bit %d: %v", bit, err)
 			}
 			time.Sleep(time.Second) // simulated
@@ -170,12 +170,12 @@ func TestDamageWhileTheNodeRunsHoldsUpNothing(t *testing.T) {
 				if err := hurt(disk, file); err != nil {
 					t.Fatal(err)
 				}
-				if err := o.Put(home, records(100, 110)); err != nil {
+				if err := o.Put(t.Context(), home, records(100, 110)); err != nil {
 					t.Fatal(err)
 				}
 				r.set(false)
 				time.Sleep(3 * pauseMax) // simulated
-				if err := o.Put(home, records(110, 120)); err != nil {
+				if err := o.Put(t.Context(), home, records(110, 120)); err != nil {
 					t.Fatal(err)
 				}
 				time.Sleep(time.Second) // simulated
@@ -213,7 +213,7 @@ func TestADamagedOutboxIsOpenedOnAFullDisk(t *testing.T) {
 			t.Error("what is damaged was not set aside")
 		}
 		disk.Limit(0)
-		if err := o.Put(home, records(100, 110)); err != nil {
+		if err := o.Put(t.Context(), home, records(100, 110)); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second) // simulated
