@@ -20,8 +20,8 @@ const (
 )
 
 // scrub is the goroutine that reads again what is on the disk, the logs, the
-// snapshots and the journal's entries, round after round, and repairs what is damaged. It begins a round early when a reader
-// has met damage.
+// snapshots, the journal's entries and what waits for other regions, round after round,
+// and repairs what is damaged. It begins a round early when a reader has met damage.
 func (r *Member) scrub() {
 	pause := time.NewTimer(scrubEvery)
 	defer pause.Stop()
@@ -64,6 +64,11 @@ func (r *Member) scrubAll() bool {
 			}
 		})
 		if err != nil {
+			return false // the region is left
+		}
+	}
+	if r.away != nil {
+		if err := r.away.Scrub(r.ctx, r.cfg.ScrubRate); err != nil {
 			return false // the region is left
 		}
 	}

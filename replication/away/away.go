@@ -307,11 +307,11 @@ func (o *Outbox) send(to ID, b *box) {
 		err := o.sendBatch(to, b, buf)
 		var unread *readError
 		if errors.As(err, &unread) {
-			if err = o.mend(to, b, unread.cause); err == nil {
-				continue
-			}
+			err = o.mend(to, b, unread.cause)
 			o.failed(err)
-			if !said && o.ctx.Err() == nil {
+			if err == nil {
+				err = errMended // not at once: what was written now may be damaged as well
+			} else if !said && o.ctx.Err() == nil {
 				o.cfg.Log.Error("what waits for another region cannot be read from the disk: it is tried again and again", "stream", to, "dir", b.dir, "err", err)
 				said = true
 			}
@@ -326,7 +326,7 @@ func (o *Outbox) send(to ID, b *box) {
 			o.drop(to, b)
 			return
 		case err != nil:
-			o.cfg.Log.Debug("what waits in the outbox does not get through yet", "to", to, "records", b.log.Next()-b.sent, "err", err)
+			o.cfg.Log.Debug("what waits in the outbox does not get through yet", "stream", to, "records", b.log.Next()-b.sent, "err", err)
 			select {
 			case <-time.After(wait):
 			case <-o.ctx.Done():
@@ -347,6 +347,8 @@ func (o *Outbox) send(to ID, b *box) {
 	}
 }
 
+var errMended = errors.New("away: it was damaged")
+
 // readError is why a box cannot be read.
 type readError struct{ cause error }
 
@@ -355,6 +357,9 @@ func (e *readError) Unwrap() error { return e.cause }
 
 // sendBatch sends a box's oldest records and notes that they have arrived.
 func (o *Outbox) sendBatch(to ID, b *box, buf []byte) error {
+	if damage := o.found(b); damage != nil {
+		return &readError{damage}
+	}
 	batch, err := b.log.Reader(b.sent).Read(buf)
 	if err != nil {
 		return &readError{err}

@@ -16,6 +16,7 @@ type box struct {
 	dir     string
 	log     *segment.Log  // replaced by the goroutine that sends, with the token of putting and Outbox.mu
 	sent    int64         // offset; guarded by Outbox.mu
+	damage  error         // what a scrub has found of log; guarded by Outbox.mu
 	running bool          // guarded by Outbox.mu
 	flows   bool          // the last batch got through; guarded by Outbox.mu
 	empty   chan struct{} // closed when nothing waits any more; nil while nobody waits for that
@@ -113,6 +114,9 @@ func (o *Outbox) openLog(id ID, b *box, sent int64) (*segment.Log, error) {
 		return segment.Open(cfg, &segment.Manifest{Start: sent, Next: sent})
 	}
 	log.Trim(sent)
+	if err := log.Sync(); err != nil { // it may have been written, and no more, before a crash
+		return nil, errors.Join(err, log.Close())
+	}
 	return log, nil
 }
 

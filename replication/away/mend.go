@@ -1,8 +1,10 @@
 package away
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 
@@ -13,7 +15,8 @@ import (
 // mend makes a box whose log is damaged, or could not be opened again after that, one
 // that can be read: without what is damaged. Whoever puts something in waits.
 func (o *Outbox) mend(id ID, b *box, cause error) error {
-	if !errors.Is(cause, store.ErrCorrupt) && !errors.Is(cause, store.ErrClosed) || o.ctx.Err() != nil {
+	damaged := errors.Is(cause, store.ErrCorrupt) || errors.Is(cause, os.ErrNotExist) // a file is gone
+	if !damaged && !errors.Is(cause, store.ErrClosed) || o.ctx.Err() != nil {
 		return cause
 	}
 	b.putting <- struct{}{}
@@ -23,10 +26,11 @@ func (o *Outbox) mend(id ID, b *box, cause error) error {
 	}
 	var log *segment.Log
 	err := cause
-	if !errors.Is(err, store.ErrCorrupt) {
+	if !damaged {
 		log, err = o.openLog(id, b, b.sent)
+		damaged = errors.Is(err, store.ErrCorrupt)
 	}
-	if errors.Is(err, store.ErrCorrupt) {
+	if damaged {
 		if err = o.rescue(id, b, b.sent, err); err == nil {
 			log, err = o.openLog(id, b, b.sent)
 		}
@@ -36,8 +40,43 @@ func (o *Outbox) mend(id ID, b *box, cause error) error {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	b.log, b.sent = log, log.Start()
+	b.log, b.sent, b.damage = log, log.Start(), nil
 	return nil
+}
+
+// Scrub reads once through all that waits, at most so many bytes a second. What is
+// damaged is mended by those who send. The error is that of ctx.
+func (o *Outbox) Scrub(ctx context.Context, bytesPerSecond int64) error {
+	o.mu.Lock()
+	var logs []*segment.Log
+	of := map[ID]*box{}
+	for id, b := range o.boxes {
+		if b.running {
+			logs, of[id] = append(logs, b.log), b
+		}
+	}
+	o.mu.Unlock()
+	return segment.Scrub(ctx, slices.Values(logs), bytesPerSecond, func(f segment.Finding) {
+		if f.Repaired {
+			o.cfg.Log.Warn("an index was damaged and was made anew", "stream", f.Log, "err", f.Err)
+			return
+		}
+		b := of[f.Log]
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if slices.Contains(logs, b.log) && !errors.Is(f.Err, store.ErrClosed) { // it is not mended since
+			b.damage = f.Err
+		}
+	})
+}
+
+// found is what a scrub has found in a box since the last call, or nil.
+func (o *Outbox) found(b *box) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	damage := b.damage
+	b.damage = nil
+	return damage
 }
 
 // rescue sets a box's log aside, which is damaged and not open, and puts a new one in

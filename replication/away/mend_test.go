@@ -225,3 +225,34 @@ func TestADamagedOutboxIsOpenedOnAFullDisk(t *testing.T) {
 		}
 	})
 }
+
+// A scrub finds what is damaged while it waits, long before it is sent.
+func TestAScrubFindsDamageInWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, file := waitingOn(t, 100)
+		r := &region{down: true}
+		o, said := begin(t, disk, r)
+		defer o.Close()
+		check := func(waiting int64, told bool) {
+			t.Helper()
+			if err := o.Scrub(t.Context(), 1<<20); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * pauseMax) // simulated
+			if n := o.Waiting(); n != waiting || said.has("level=ERROR") != told {
+				t.Errorf("%d wait, and the node said %q", n, &said.buf)
+			}
+		}
+		check(100, false)
+		if err := disk.Flip(file, 8*2000); err != nil {
+			t.Fatal(err)
+		}
+		check(99, true)
+		check(99, true)
+		r.set(false)
+		time.Sleep(3 * pauseMax) // simulated
+		if got := r.arrived(); o.Waiting() != 0 || len(got) != 99 || said.has("damaged-2") {
+			t.Errorf("%d arrived, and the node said %q", len(got), &said.buf)
+		}
+	})
+}
