@@ -54,7 +54,7 @@ func (r *Member) AppendAsync(ctx context.Context, number uint32, records []parti
 		done(nil, nil)
 		return nil
 	}
-	return r.courier(number).put((&appendCall{ctx, time.Now().Add(appendWait), records, done}).divide()...)
+	return r.courier(number).put((&appendCall{ctx: ctx, until: time.Now().Add(appendWait), records: records, done: done}).divide()...)
 }
 
 func (r *Member) noteLeader(number uint32, leader peer.ID) {

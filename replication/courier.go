@@ -45,6 +45,7 @@ type appendCall struct {
 	until   time.Time // when it is given up
 	records []partition.Record
 	done    func([]partition.Appended, error)
+	whole   *divided // of which it is a part, or nil
 }
 
 // batch is calls whose records go to the leader together, until they are kept or
@@ -158,6 +159,10 @@ func (co *courier) pack(calls []*appendCall, records int) *batch {
 			c.done(nil, fmt.Errorf("%w: %w", ErrNoLeader, err))
 			continue
 		}
+		if c.headless() {
+			c.done(nil, errHeadless)
+			continue
+		}
 		b.calls = append(b.calls, c)
 	}
 	if len(b.calls) == 0 {
@@ -233,8 +238,13 @@ func (co *courier) run() {
 			end := b.giveUp(co.number)
 			if end != nil {
 				b.finish(nil, end)
+				return true
 			}
-			return end != nil
+			if !b.behead() {
+				b.cancel()
+				return true
+			}
+			return false
 		})
 		if len(again) > 0 {
 			co.r.sleep(again[0].ctx, pause)

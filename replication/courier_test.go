@@ -46,7 +46,7 @@ func TestAnAppendGetsItsOwnOutcome(t *testing.T) {
 		var got [3]outcome
 		for i, ctx := range []context.Context{over, t.Context(), t.Context()} {
 			records := []partition.Record{event(s.UUID, 2*i+1), event(s.UUID, 2*i+2)}
-			err := co.put(&appendCall{ctx, time.Now().Add(appendWait), records, func(a []partition.Appended, err error) { got[i] = outcome{a, err} }})
+			err := co.put(&appendCall{ctx: ctx, until: time.Now().Add(appendWait), records: records, done: func(a []partition.Appended, err error) { got[i] = outcome{a, err} }})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -119,6 +119,19 @@ func TestALargeAppendReachesALeaderElsewhere(t *testing.T) {
 	}
 	if _, err := outcome(ErrNoLeader, nil, nil); !errors.Is(err, multiraft.ErrUnknown) {
 		t.Errorf("some are kept: %v", err)
+	}
+	whole := (&appendCall{ctx: t.Context(), until: time.Now().Add(time.Hour), records: records, done: func([]partition.Appended, error) {}}).divide()
+	other := &appendCall{records: records[:1]}
+	b := &batch{calls: []*appendCall{whole[1], other}, records: records[:appendRecords+1]}
+	if !b.behead() || len(b.calls) != 2 {
+		t.Errorf("%d calls are left of a batch that misses nothing", len(b.calls))
+	}
+	whole[0].done(nil, partition.ErrBusy)
+	if !b.behead() || len(b.calls) != 1 || b.calls[0] != other || len(b.records) != 1 {
+		t.Errorf("%d calls and %d records are left of a batch when what comes before a part is not kept", len(b.calls), len(b.records))
+	}
+	if b := new(courier).pack([]*appendCall{whole[2]}, 0); len(b.calls) > 0 {
+		t.Error("a part goes out although what comes before it is not kept")
 	}
 	if _, err := outcome(ErrNoLeader, partition.ErrBusy, ErrNoLeader); !nothingKept(err) {
 		t.Errorf("none is kept: %v", err)
