@@ -86,6 +86,10 @@ type Group struct {
 	slots   chan struct{} // one for each proposal without an outcome
 	stalled atomic.Bool   // the others were told
 	passing *time.Timer   // calls passOn
+	// passSince is for how long the group was open when passing was begun, in
+	// nanoseconds; 0 while it is not.
+	passSince atomic.Int64
+	opened    time.Time
 
 	taking chan struct{} // holds a token while Raft handles a peer's request, or gets its snapshot
 
@@ -157,6 +161,7 @@ func (h *Host) newGroup(cfg GroupConfig) (*Group, error) {
 	g.fsm = newMachine(g, cfg.FSM)
 	g.ctx, g.cancel = context.WithCancel(context.Background())
 	g.closing = g.ctx.Done()
+	g.opened = time.Now()
 	g.passing = time.AfterFunc(forEver, g.passOn)
 	g.passing.Stop()
 	h.mu.Lock()

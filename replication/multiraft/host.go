@@ -39,7 +39,7 @@ type Config struct {
 	LeaderLeaseTimeout time.Duration
 	// CommitTimeout is after which time without entries Raft passes on a leader's
 	// commit index, up to twice as long, and tries again what has failed. The index is
-	// passed on before that, so it need not be short. Default 250 ms.
+	// passed on before that; what has failed is not. Default 100 ms.
 	CommitTimeout time.Duration
 	// Log is where the host and Raft say what happens. Default: nowhere.
 	Log *slog.Logger
@@ -57,7 +57,7 @@ func (c *Config) fill() error {
 		def   time.Duration
 	}{
 		{&c.StallAfter, 3 * time.Second}, {&c.HeartbeatTimeout, 3 * time.Second}, {&c.FastTimeout, time.Second},
-		{&c.LeaderLeaseTimeout, time.Second}, {&c.CommitTimeout, 250 * time.Millisecond},
+		{&c.LeaderLeaseTimeout, time.Second}, {&c.CommitTimeout, 100 * time.Millisecond},
 	} {
 		if *d.value == 0 {
 			*d.value = d.def

@@ -57,12 +57,31 @@ func TestFollowersLearnAtOnceWhatIsCommitted(t *testing.T) {
 			}
 			time.Sleep(passOnAfter / 2) // simulated
 		}
-		time.Sleep(time.Second) // simulated
-		if n := leader.host.Stats().Appends - before; n != 2*(entries+1) {
+		time.Sleep(time.Second)                           // simulated
+		notes := entries*(passOnAfter/2)/passOnWithin + 1 // of what is committed
+		if n := leader.host.Stats().Appends - before; n < 2*(entries+1) || n > 2*(entries+uint64(notes)) {
 			t.Errorf("%d appends for %d entries to two followers, one after another", n, entries)
 		}
 		if !know() {
 			t.Error("not all know what is committed")
+		}
+
+		for range 10 { // signs without end
+			leader.passOnSoon()
+			time.Sleep(passOnAfter - 1) // simulated
+		}
+		for _, p := range leader.pipelines(nil) {
+			p.follower.mu.Lock()
+			p.follower.known = state{}
+			p.follower.mu.Unlock()
+		}
+		before = leader.host.Stats().Appends
+		for range 12 {
+			leader.passOnSoon()
+			time.Sleep(passOnAfter - 1) // simulated
+		}
+		if n := leader.host.Stats().Appends - before; n != 2 {
+			t.Errorf("while there is one sign after another, two followers are told %d times", n)
 		}
 
 		var slow, next *replica
@@ -87,6 +106,8 @@ func TestFollowersLearnAtOnceWhatIsCommitted(t *testing.T) {
 		close(hang)
 		until(t, 100*time.Millisecond, "the slow one knows that the leader's first entry is committed", know)
 
+		leader.passing.Stop()
+		leader.passOn()
 		leader.passing.Stop()
 		leader.Group.fsm.ApplyBatch(nil)
 		if !leader.passing.Stop() {
