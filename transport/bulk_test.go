@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -117,7 +118,7 @@ func TestToCloseAStreamEndsItsWrite(t *testing.T) {
 		linkUp(a, b)
 		there := b.Layer("x")
 		defer there.Close()
-		writing := func() (near, far net.Conn, wrote chan error) {
+		writing := func(size int) (near, far net.Conn, wrote chan error) {
 			near, err := a.Dialer("x").Dial(t.Context(), "b")
 			if err != nil {
 				t.Fatal(err)
@@ -127,7 +128,7 @@ func TestToCloseAStreamEndsItsWrite(t *testing.T) {
 			}
 			wrote = make(chan error, 1)
 			go func() {
-				for b := make([]byte, 1<<20); err == nil; {
+				for b := make([]byte, size); err == nil; {
 					_, err = near.Write(b)
 				}
 				wrote <- err
@@ -141,24 +142,30 @@ func TestToCloseAStreamEndsItsWrite(t *testing.T) {
 		ended := func(wrote chan error) {
 			t.Helper()
 			select {
-			case <-wrote:
+			case err := <-wrote:
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("the write ends with %v", err)
+				}
 			case <-time.After(time.Minute): // simulated
 				t.Fatal("the write goes on")
 			}
 		}
 
-		near, far, wrote := writing()
-		near.Close()
-		ended(wrote)
-		if _, err := near.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
-			t.Errorf("to write after Close: %v", err)
+		for _, size := range []int{1 << 20, 1000} {
+			near, far, wrote := writing(size)
+			near.Close()
+			near.SetWriteDeadline(time.Time{}) // which changes nothing any more
+			ended(wrote)
+			if _, err := near.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {
+				t.Errorf("to write after Close: %v", err)
+			}
+			if _, err := io.Copy(io.Discard, far); err == nil {
+				t.Error("the peer takes what it has for all that was written")
+			}
+			far.Close()
 		}
-		if _, err := io.Copy(io.Discard, far); err == nil {
-			t.Error("the peer takes what it has for all that was written")
-		}
-		far.Close()
 
-		near, far, wrote = writing()
+		near, far, wrote := writing(1 << 20)
 		far.Close()
 		ended(wrote)
 		near.Close()

@@ -1,8 +1,10 @@
 package transport
 
 import (
+	"errors"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/quic-go/quic-go"
 
@@ -33,7 +35,7 @@ func (s *streamConn) Peer() peer.ID        { return s.peer }
 func (s *streamConn) LocalAddr() net.Addr  { return s.conn.LocalAddr() }
 func (s *streamConn) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
 
-// Write implements net.Conn.
+// Write implements net.Conn. One that Close interrupts fails.
 func (s *streamConn) Write(b []byte) (int, error) {
 	s.mu.Lock()
 	if s.closed {
@@ -45,16 +47,30 @@ func (s *streamConn) Write(b []byte) (int, error) {
 	n, err := s.Stream.Write(b)
 	s.mu.Lock()
 	s.writing--
+	closed, last := s.closed, s.writing == 0
 	s.mu.Unlock()
+	if !closed {
+		return n, err
+	}
+	if err != nil {
+		err = net.ErrClosed
+	}
+	if last && err == nil {
+		s.Stream.Close()
+	} else if last {
+		s.CancelWrite(0)
+	}
 	return n, err
 }
 
 // Close ends both directions: a stream that is closed one way only keeps its place for
-// ever. What was written is still sent. A Write under way fails, and the peer learns
-// that something is missing.
+// ever. What was written is still sent. A Write under way ends, and if it fails the
+// peer learns that something is missing.
 //
-// A stream's own Close must not be called during a Write: that would wait for ever,
-// not even the end of the connection would end it.
+// Neither end of a stream's sending may be called during a Write: after a Close that
+// waits for ever, which not even the end of the connection ends, and after a CancelWrite
+// it may leave a frame that keeps the stream's place. So it is told that it is late, and
+// ends the stream itself.
 func (s *streamConn) Close() (err error) {
 	s.mu.Lock()
 	again, interrupts := s.closed, s.writing > 0
@@ -65,7 +81,7 @@ func (s *streamConn) Close() (err error) {
 	}
 	s.CancelRead(0)
 	if interrupts {
-		s.CancelWrite(0)
+		err = s.Stream.SetWriteDeadline(time.Unix(1, 0))
 	} else {
 		err = s.Stream.Close()
 	}
@@ -73,4 +89,19 @@ func (s *streamConn) Close() (err error) {
 		s.shut()
 	}
 	return err
+}
+
+// SetDeadline implements net.Conn.
+func (s *streamConn) SetDeadline(t time.Time) error {
+	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
+}
+
+// SetWriteDeadline implements net.Conn. It cannot take back what Close has set.
+func (s *streamConn) SetWriteDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return net.ErrClosed
+	}
+	return s.Stream.SetWriteDeadline(t)
 }
