@@ -67,6 +67,7 @@ const (
 	defaultMaxBytes = 1 << 30
 	batchBytes      = 256 << 10
 	maxPutting      = 16 << 20 // bytes on their way to the disk, unless it is one call
+	putOverhead     = 4 << 10  // of these, for a call as such
 	pause           = 100 * time.Millisecond
 	pauseMax        = 5 * time.Second
 )
@@ -206,6 +207,7 @@ func (o *Outbox) Put(ctx context.Context, to ID, records []segment.Record) error
 		r.Data = slices.Clone(r.Data)
 		own[i], size = r, size+len(r.Data)
 	}
+	size += putOverhead
 	o.mu.Lock()
 	var err error
 	switch {
@@ -374,12 +376,12 @@ func (o *Outbox) sendBatch(to ID, b *box, buf []byte) error {
 		}
 	}
 	sent := batch.Next()
+	o.mu.Lock()
+	b.sent = sent // it is not sent again while this process runs, noted or not
+	o.mu.Unlock()
 	if err := writeSent(o.cfg.FS, b.dir, sent); err != nil {
 		return err
 	}
-	o.mu.Lock()
-	b.sent = sent
-	o.mu.Unlock()
 	b.log.Trim(sent)
 	return b.log.Release(sent)
 }

@@ -25,6 +25,10 @@ type box struct {
 	gone    bool          // it is dropped; guarded by that
 }
 
+// maxDamaged bounds the logs of a box that are set aside while the node runs: a disk, or
+// memory, that damages one after the other would be filled with them.
+const maxDamaged = 4
+
 // Names in a box's directory.
 const (
 	logDir     = "log"
@@ -78,7 +82,7 @@ func (o *Outbox) open(id ID) (*box, error) {
 	b.log, err = o.openLog(id, b, sent)
 	if errors.Is(err, store.ErrCorrupt) {
 		err = o.rescue(id, b, sent, err)
-		if err != nil && !errors.Is(err, store.ErrNewer) && !errors.Is(err, store.ErrForeign) {
+		if errors.Is(err, errNotCopied) && !errors.Is(err, store.ErrNewer) && !errors.Is(err, store.ErrForeign) {
 			err = o.abandon(id, b, err) // the node is to start
 		}
 		if err == nil {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/skeinmesh/skein/store"
 	"github.com/skeinmesh/skein/store/segment"
@@ -18,6 +19,11 @@ func (o *Outbox) mend(id ID, b *box, cause error) error {
 	damaged := errors.Is(cause, store.ErrCorrupt) || errors.Is(cause, os.ErrNotExist) // a file is gone
 	if !damaged && !errors.Is(cause, store.ErrClosed) || o.ctx.Err() != nil {
 		return cause
+	}
+	if names, err := o.cfg.FS.List(b.dir); err != nil {
+		return err
+	} else if n := len(slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, damagedDir) })); n >= maxDamaged {
+		return fmt.Errorf("%w; %d damaged copies of it lie in %s already: see that the disk is well, and remove them", cause, n, b.dir)
 	}
 	b.putting <- struct{}{}
 	defer func() { <-b.putting }()
@@ -79,12 +85,15 @@ func (o *Outbox) found(b *box) error {
 	return damage
 }
 
+// errNotCopied: the damaged log is where it was, and the only one.
+var errNotCopied = errors.New("away: cannot copy what is whole")
+
 // rescue sets a box's log aside, which is damaged and not open, and puts a new one in
 // its place that has what can still be read from an offset on.
 func (o *Outbox) rescue(id ID, b *box, from int64, cause error) error {
 	records, lost, err := o.copyWhole(id, b, from)
 	if err != nil {
-		return fmt.Errorf("copy what is whole of %s: %w", b.path(logDir), err)
+		return fmt.Errorf("%w of %s: %w", errNotCopied, b.path(logDir), err)
 	}
 	return o.setAside(b, func(aside string) {
 		o.cfg.Log.Error("what waits for another region is damaged: the events that cannot be read are lost, unless a crash came before they were accepted, and the others are sent. The damaged files are set aside: look what is wrong with the disk, and remove them when nobody can make use of them",

@@ -256,3 +256,95 @@ func TestAScrubFindsDamageInWhatWaits(t *testing.T) {
 		}
 	})
 }
+
+// A disk that damages whatever is written to it is not filled with what is set aside.
+func TestWhatIsSetAsideIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, _ := waitingOn(t, 100)
+		o, said := begin(t, disk, &region{down: true})
+		defer o.Close()
+		for range maxDamaged + 3 {
+			names, err := disk.List(homeLog)
+			if err != nil || len(names) == 0 {
+				t.Fatal(names, err)
+			}
+			if err := disk.Flip(homeLog+"/"+names[0], 8*1000); err != nil {
+				t.Fatal(err)
+			}
+			if err := o.Scrub(t.Context(), 1<<20); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(3 * pauseMax) // simulated
+		}
+		names, err := disk.List(strings.TrimSuffix(homeLog, "/log"))
+		aside := len(slices.DeleteFunc(names, func(name string) bool { return !strings.HasPrefix(name, damagedDir) }))
+		if err != nil || aside != maxDamaged || !said.has("remove them") {
+			t.Errorf("%d logs are set aside: %v; the node said %q", aside, err, &said.buf)
+		}
+	})
+}
+
+// While it cannot be noted on the disk that something has arrived, it is not sent again.
+func TestWhatHasArrivedIsNotSentAgainThoughTheDiskIsFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk, _ := waitingOn(t, 100)
+		r := &region{}
+		disk.Limit(disk.Used())
+		o := open(t, disk, r, 0)
+		time.Sleep(time.Hour) // simulated
+		if len(r.got) != 100 || o.Waiting() != 0 {
+			t.Errorf("%d records have arrived of 100, %d wait", len(r.got), o.Waiting())
+		}
+		disk.Limit(0)
+		time.Sleep(time.Minute) // simulated
+		if err := o.Close(); err != nil {
+			t.Fatal(err)
+		}
+		o = open(t, disk, r, 0)
+		defer o.Close()
+		time.Sleep(time.Minute) // simulated
+		if len(r.got) != 100 {
+			t.Errorf("%d records have arrived of 100 when the node has started again", len(r.got))
+		}
+	})
+}
+
+// Whichever sync fails while a damaged log is replaced: what is whole of it is sent, at
+// the next start at the latest, or nothing could be copied and all is set aside as it is.
+func TestARescueThatIsInterruptedIsFinished(t *testing.T) {
+	sent := 0
+	for n := 1; n < 15; n++ {
+		disk, file := waitingOn(t, 20)
+		if err := disk.Flip(file, 8*700); err != nil {
+			t.Fatal(err)
+		}
+		damaged := disk.Bytes(file)
+		disk.FailSync(n, errors.New("the disk is unwell"))
+		r := &region{}
+		synctest.Test(t, func(t *testing.T) {
+			for range 2 { // it may not start the first time
+				o, err := Open(Config{FS: disk, Dir: "outbox", Files: segment.NewFiles(disk, 8, 0), Send: r.send})
+				disk.FailSync(0, nil)
+				if err == nil {
+					time.Sleep(time.Minute) // simulated
+					err = o.Close()
+				}
+				if err != nil {
+					t.Log(err)
+				}
+			}
+		})
+		aside := bytes.Equal(disk.Bytes(strings.Replace(file, "/log/", "/damaged/", 1)), damaged)
+		switch got := len(r.arrived()); {
+		case !aside:
+			t.Errorf("sync %d fails: what is damaged is not set aside", n)
+		case got == 19:
+			sent++
+		case got > 0:
+			t.Errorf("sync %d fails: %d records have arrived of 19", n, got)
+		}
+	}
+	if sent < 10 {
+		t.Errorf("only %d times what was whole was sent", sent)
+	}
+}
