@@ -149,7 +149,7 @@ func retained(l *partition.Log, keep meta.Retention, now time.Time) (start int64
 		if err != nil {
 			return 0, err
 		}
-		start = max(start, at)
+		start = max(start, min(at, l.Next()-1)) // the last event stays, however large it is
 	}
 	return start, nil
 }

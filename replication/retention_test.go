@@ -80,6 +80,7 @@ func TestRetention(t *testing.T) {
 		"events": {meta.Retention{Events: 150}, first + more - 150},
 		"bytes":  {meta.Retention{Bytes: 150*bigBytes + 3*headerBytes}, first + more - 150}, // in four files
 		"few":    {meta.Retention{Bytes: 2*bigBytes - 1}, first + more - 1},                 // fewer than a file holds
+		"one":    {meta.Retention{Bytes: 1}, first + more - 1},                              // fewer than an event has
 		"all":    {meta.Retention{Age: time.Minute, Events: 95, Bytes: 90 * bigBytes}, first + more - 89},
 	} {
 		t.Run(name, func(t *testing.T) {

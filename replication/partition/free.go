@@ -1,7 +1,10 @@
 package partition
 
 import (
+	"errors"
 	"time"
+
+	"github.com/skeinmesh/skein/store"
 )
 
 const (
@@ -47,7 +50,7 @@ func (p *Partition) free() {
 		if err != nil {
 			p.log.Debug("files that are not needed any more are not removed yet", "partition", p.cfg.ID, "err", err)
 			p.spares()
-			if p.group.IsLeader() { // Raft takes no snapshot while the last entry is its own
+			if p.group.IsLeader() && !errors.Is(err, store.ErrFull) { // Raft takes no snapshot while the last entry is its own
 				_ = p.group.Barrier(p.ctx)
 			}
 		}
