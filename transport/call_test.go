@@ -135,11 +135,14 @@ func TestCallsOfVisitorsLeaveRoomForStreams(t *testing.T) {
 			t.Fatal(err)
 		}
 		results := make(chan error)
-		for range maxVisits + 1 {
+		for i := range maxVisits + 1 {
 			go func() {
 				_, err := a.call(t.Context(), conn, "b", 0x30, nil)
 				results <- err
 			}()
+			if i%100 == 0 {
+				time.Sleep(time.Second) // simulated: all that came have said what they want
+			}
 		}
 		time.Sleep(time.Second) // simulated
 		stream, err := layer.DialAddr(t.Context(), b.peer.Addr)
