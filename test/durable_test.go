@@ -73,13 +73,19 @@ func TestDurableKill9(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it runs processes")
 	}
-	m := realmesh.New(t, realmesh.Binary(t), 1, realmesh.Region{Name: "eu", Nodes: 3}, realmesh.Region{Name: "us", Nodes: 1}, realmesh.Region{Name: "ap", Nodes: 1})
+	binary := realmesh.Binary(t)
+	for logStore, rounds := range map[string]int{"journal": 3, "bolt": 1} {
+		t.Run(logStore, func(t *testing.T) { durableKill9(t, binary, rounds, "--log-store", logStore) })
+	}
+}
+
+func durableKill9(t *testing.T, binary string, rounds int, flags ...string) {
+	m := realmesh.New(t, binary, 1, realmesh.Region{Name: "eu", Nodes: 3, Flags: flags}, realmesh.Region{Name: "us", Nodes: 1, Flags: flags}, realmesh.Region{Name: "ap", Nodes: 1, Flags: flags})
 	createOrders(t, m)
 	publishers := make([]*publisher, len(m.Nodes))
 	for i := range publishers {
 		publishers[i] = &publisher{source: fmt.Sprintf("/shop/%d", i), acked: map[string]string{}, tries: map[string]int{}}
 	}
-	const rounds = 3
 	for round := range rounds {
 		killUnderLoad(m, publishers, round)
 		for i := range m.Nodes {

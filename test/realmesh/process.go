@@ -25,6 +25,7 @@ type Node struct {
 	HTTP         string // URL of its HTTP port; another one after each start
 
 	t                 testing.TB
+	flags             []string
 	listen, advertise netip.AddrPort
 	logFile           string
 	cmd               *exec.Cmd

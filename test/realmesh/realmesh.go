@@ -33,6 +33,7 @@ const Patience = time.Minute
 type Region struct {
 	Name  string
 	Nodes int
+	Flags []string // of its nodes, besides those that all have
 }
 
 // Mesh is a set of processes on one emulated network. They are numbered region
@@ -80,6 +81,7 @@ func New(t testing.TB, binary string, seed uint64, regions ...Region) *Mesh {
 	for _, r := range regions {
 		for i := range r.Nodes {
 			held = append(held, m.place(r.Name, i+1))
+			m.Nodes[len(m.Nodes)-1].flags = r.Flags
 		}
 	}
 	for _, port := range held {
@@ -178,7 +180,7 @@ func (m *Mesh) launch(i int) {
 	if i > 0 {
 		args = append(args, "--seeds", m.seed().String())
 	}
-	n.launch(n.Binary, args)
+	n.launch(n.Binary, append(args, n.flags...))
 }
 
 // Running lists the nodes whose processes run.
