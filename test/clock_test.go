@@ -23,6 +23,7 @@ var wallClock = map[string]string{
 	"node/client/convert.go":           "an event's own time, which nothing depends on",
 	"node/client/client.go":            "rounded for the log",
 	"node/client/dial.go":              "a deadline that is long over: to wake who dials",
+	"transport/streamconn.go":          "a deadline that is long over: to wake who writes",
 	"node/stream_read.go":              "a reader may begin at a time; records have their leaders' times, which never run backwards in a log",
 	"node/stream_seek.go":              "a reader may begin at a time, which is compared with the records' times",
 	"node/client/stream.go":            "when an event was kept, by its leader's clock; shown to people",
